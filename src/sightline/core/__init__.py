@@ -1,0 +1,1 @@
+"""The floor everything stands on: results, errors, card, bundle, protocols, shelf."""

@@ -1,0 +1,145 @@
+"""The card: a bundle's JSON, what the model is, what it was made from, how it was measured and how to use it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sightline.core.errors import BundleError
+
+SCHEMA = 1
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From schema n to n + 1, by n; a card is walked up to SCHEMA when it is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How any picture becomes the array a graph takes; the same in training, evaluation, prediction and serving."""
+
+    mode: str = "rgb"
+    """`rgb` (3 channels) or `grey` (1 channel, ITU-R 601 luma)."""
+    size_hw: tuple[int, int] = (224, 224)
+    """Height and width in pixels at the graph's input."""
+    fit: str = "stretch"
+    """`stretch` (aspect ignored), `pad` (whole picture, black borders) or `crop` (shorter side fits, centre kept)."""
+    dtype: str = "uint8"
+    """`uint8`, `uint16` or `float32`: what the graph takes."""
+    high: float = 255.0
+    """Full scale: the value of white in `dtype` (255, 65535, 4095 for 12 bits, 1.0 for floats)."""
+    mean: tuple[float, ...] = (0.5,)
+    """Per-channel mean on the 0-to-1 scale; subtracted inside the graph."""
+    std: tuple[float, ...] = (0.5,)
+    """Per-channel deviation on the 0-to-1 scale; divided by inside the graph."""
+
+    @property
+    def channels(self) -> int:
+        """3 for rgb, 1 for grey."""
+        return 3 if self.mode == "rgb" else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """Everything known about a model. Unknown fields of newer versions are kept and written back."""
+
+    task: str
+    net: Mapping[str, Any]
+    """`shelf` (`nets` or `methods`), `name`, `variant` and `options`."""
+    classes: tuple[str, ...] = ()
+    preparation: Preparation = field(default_factory=Preparation)
+    operating: Mapping[str, Any] = field(default_factory=dict)
+    """Calibration and thresholds, as the task reads them."""
+    evidence: Mapping[str, str] = field(default_factory=dict)
+    """`features` (a graph output, B C H W) and `weight` (a stored array, K x C or K x CHW) for evidence maps."""
+    graphs: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """role → variant → file, sha256, inputs, outputs, dtype, layout (and `gate`: what it was checked against)."""
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Other bundles this one needs: role → SHA-256 digest."""
+    metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """split → metric → a `Measure` as a dictionary."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """`source`, `layout`, `fingerprint`, `counts` by split, `leak` when one was allowed, `left_out`."""
+    licences: Mapping[str, str] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    """UTC, ISO 8601."""
+    notes: tuple[str, ...] = ()
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The card as indented JSON with its schema number first."""
+        known = dataclasses.asdict(self)
+        unknown = known.pop("unknown")
+        body = {"schema": SCHEMA, **known, **{k: v for k, v in unknown.items() if k not in known}}
+        return json.dumps(body, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Card:
+        """Read a card of this or an older schema.
+
+        Raises BundleError for text that is no card, a newer schema, or a field of the wrong kind.
+        """
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(f"card.json is not JSON ({error}); the bundle is damaged") from None
+        if not isinstance(body, dict) or not isinstance(body.get("schema"), int):
+            raise BundleError("card.json has no schema number; this is not a Sightline bundle")
+        return _from_dict(_migrated(body))
+
+
+def _migrated(body: dict[str, Any]) -> dict[str, Any]:
+    schema = body.pop("schema")
+    if schema > SCHEMA:
+        raise BundleError(f"the card has schema {schema}, this Sightline reads up to {SCHEMA}; upgrade sightline")
+    while schema < SCHEMA:
+        if schema not in MIGRATIONS:
+            raise BundleError(f"no way to read a card of schema {schema}; this Sightline writes {SCHEMA}")
+        body = MIGRATIONS[schema](body)
+        schema += 1
+    return body
+
+
+_OBJECTS = ("net", "operating", "evidence", "graphs", "parts", "metrics", "data", "licences", "recipe", "versions")
+
+
+def _from_dict(body: dict[str, Any]) -> Card:
+    names = {f.name for f in dataclasses.fields(Card)} - {"unknown"}
+    known = {k: v for k, v in body.items() if k in names}
+    for name in _OBJECTS:
+        if name in known and not isinstance(known[name], dict):
+            raise BundleError(f"card.json: {name} must be an object, not {type(known[name]).__name__}")
+    for name in ("classes", "notes"):
+        if not _is_list_of(known.get(name, []), str):
+            raise BundleError(f"card.json: {name} must be a list of strings")
+        known[name] = tuple(known.get(name, ()))
+    if not isinstance(known.get("task"), str) or "net" not in known:
+        raise BundleError("card.json names no task or no net")
+    known["preparation"] = _preparation(known.get("preparation", {}))
+    return Card(**known, unknown={k: v for k, v in body.items() if k not in names})
+
+
+def _preparation(body: Any) -> Preparation:
+    try:
+        raw = {f.name: body[f.name] for f in dataclasses.fields(Preparation) if f.name in body}
+        for name in ("size_hw", "mean", "std"):
+            if name in raw:
+                raw[name] = tuple(raw[name])
+        ready = Preparation(**raw)
+        height, width = (int(v) for v in ready.size_hw)
+        numbers = [float(v) for v in (ready.high, *ready.mean, *ready.std)]
+    except (TypeError, ValueError, KeyError) as error:
+        raise BundleError(f"card.json: preparation is not usable ({error})") from None
+    sane = 0 < height <= 16384 and 0 < width <= 16384 and all(abs(v) < 1e9 for v in numbers) and ready.high > 0
+    if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in ("stretch", "pad", "crop"):
+        raise BundleError(f"card.json: preparation has values outside their range: {ready}")
+    if ready.dtype not in ("uint8", "uint16", "float32"):
+        raise BundleError(f"card.json: preparation has dtype {ready.dtype!r}; known are uint8, uint16, float32")
+    return ready
+
+
+def _is_list_of(value: Any, kind: type) -> bool:
+    return isinstance(value, list) and all(isinstance(item, kind) for item in value)

@@ -1,0 +1,248 @@
+"""Protocols: what a task, a method, a layout, a graph format and a probe must offer, and the defaults they share.
+
+A shelf's file is a module; these protocols name what the module holds. Contract tests hold every file to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.card import Card
+from sightline.core.events import Event
+from sightline.core.measures import Measure
+from sightline.core.recipe import Recipe
+from sightline.core.results import Evidence, Result
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One input, ready for a graph, with the geometry that brings the answer back to the picture."""
+
+    arrays: Arrays
+    """One item without a batch axis, as {"image": H W C}; empty for a task without an image."""
+    size_hw: tuple[int, int] = (0, 0)
+    """Height and width of the picture the answer is about, in pixels, upright."""
+    geometry: Mapping[str, float] = field(default_factory=dict)
+    """`scale_y`, `scale_x`, `top`, `left`: input = picture × scale + offset."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Shape and dtype of one array of a graph; free axes are names ("B"), fixed ones numbers."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Session(Protocol):
+    """An opened graph: torch-free, reusable, safe to call from one thread at a time."""
+
+    inputs: Mapping[str, Spec]
+    outputs: Mapping[str, Spec]
+
+    def run(self, arrays: Arrays, /) -> dict[str, Array]:
+        """Batched arrays in, batched arrays out, by name."""
+        ...
+
+
+Graphs = Mapping[str, Session]
+"""role → opened graph; classify has the one role `main`."""
+
+
+class Meter(Protocol):
+    """Collects results beside their targets and computes measures with intervals."""
+
+    def update(self, result: Result, target: Any, group: str) -> None:
+        """Take one answer in; `group` is the picture's patient, video or own name."""
+        ...
+
+    def compute(self) -> dict[str, Measure]:
+        """The measures over everything taken in."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far two executions of one model are apart, and whether that is near enough to ship."""
+
+    ok: bool
+    detail: str
+    """One sentence with the figures, for the card and for the error."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a survey of the training pictures found; recipes are chosen from it."""
+
+    count: int
+    """Readable training pictures."""
+    sizes_hw: Array
+    """Shape (N, 2), int64: height and width of every training picture, upright."""
+    grey: bool
+    """True when every training picture is grey."""
+    dtype: str
+    """Deepest dtype seen: uint8, uint16 or float32."""
+    targets: Sequence[Any]
+    """The training targets, in order."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a net's loss may look at beside its outputs: the recipe and where training stands."""
+
+    recipe: Recipe
+    step: int
+    steps: int
+
+
+class Task(Protocol):
+    """What is asked of an image: a stateless, torch-free module in `tasks/`."""
+
+    SUPPORTS: ClassVar[frozenset[str]]
+    """Verbs it takes part in."""
+    DECODED: ClassVar[Mapping[str, str]]
+    """The decoded form every method of this task must come to: output name → axes."""
+    DEFAULT_NET: ClassVar[str]
+    HEADLINE: ClassVar[str]
+    """The measure that matters; higher is better."""
+    Recipe: ClassVar[type[Any]]
+    """A subclass of `core.recipe.Recipe` with this task's settings."""
+
+    def plan(self, recipe: Any, facts: Facts) -> tuple[Any, dict[str, str]]:
+        """The recipe with this task's open settings chosen, and the reason for each choice by name."""
+        ...
+
+    def draft(self, recipe: Any, facts: Facts) -> Card:
+        """The card before training: classes and preparation."""
+        ...
+
+    def encode(self, picture: Any, card: Card) -> Request:
+        """A decoded picture (or volume, text, nothing) → arrays and geometry."""
+        ...
+
+    def encode_target(self, target: Any, request: Request, card: Card) -> dict[str, Array]:
+        """A sample's target → what `loss` compares with, one item; raises DataError for one the card cannot hold."""
+        ...
+
+    def decode(self, outputs: Arrays, request: Request, card: Card) -> Result:
+        """Outputs of one item (no batch axis) in the decoded form → an answer in the picture's own coordinates."""
+        ...
+
+    def meters(self, card: Card) -> list[Meter]:
+        """Fresh meters."""
+        ...
+
+
+# What a task may leave out, with what stands in for it (see the functions below):
+#   predict(graphs, requests, card) -> list[Result]
+#   calibrate(outputs, targets, card, recipe) -> Card
+#   agree(reference, candidate, card) -> Agreement
+#   check(card, graphs) -> None
+#   badness(result, target) -> float
+#   figures(results, targets, card, folder) -> list[Path]
+
+
+class Net(Protocol):
+    """A trainable network: a module in `nets/`, PyTorch allowed."""
+
+    Options: type[Any]
+    VARIANTS: ClassVar[Mapping[str, Any]]
+    OUTPUTS: ClassVar[Mapping[str, str]]
+    TASKS: ClassVar[frozenset[str]]
+    """Tasks it can learn."""
+
+    def build(self, options: Any, *, task: str, card: Card) -> Any:
+        """A fresh `torch.nn.Module`: normalised float NCHW in, a dictionary of OUTPUTS out."""
+        ...
+
+    def loss(self, outputs: Any, targets: Any, batch: Batch) -> Any:
+        """A scalar tensor, averaged over the batch."""
+        ...
+
+
+# A net may also hold EVIDENCE = {"features": output name, "weight": parameter name} and
+# choose(facts, recipe) -> (variant, reason).
+
+
+class Method(Protocol):
+    """A torch-free learner: a module in `methods/`."""
+
+    Options: type[Any]
+    VARIANTS: ClassVar[Mapping[str, Any]]
+    OUTPUTS: ClassVar[Mapping[str, str]]
+    TASKS: ClassVar[frozenset[str]]
+
+    def fit(self, images: Array, targets: Arrays, card: Card, options: Any, recipe: Recipe) -> Iterator[Event]:
+        """Learn from prepared images (N H W C) and encoded targets; yields events, returns the arrays to store."""
+        ...
+
+    def forward(self, images: Array, arrays: Arrays, card: Card, options: Any) -> dict[str, Array]:
+        """The reference the exported graph is held against: prepared images → OUTPUTS, in plain numpy."""
+        ...
+
+    def graph(self, arrays: Arrays, card: Card, options: Any) -> Any:
+        """The same function as an `onnx.ModelProto`: `image` B H W C in, OUTPUTS out."""
+        ...
+
+
+class Format(Protocol):
+    """An artefact format: a module in `graphs/`."""
+
+    LAYOUT: ClassVar[str]
+    SUFFIX: ClassVar[str]
+
+    def open(self, blob: bytes, *, threads: int) -> Session:
+        """Open a verified artefact; torch-free. Raises BundleError for one that cannot be run safely."""
+        ...
+
+
+class Layout(Protocol):
+    """A data-set format: a module in `data/layouts/`."""
+
+    def fits(self, path: Path) -> bool:
+        """Whether this path looks like this layout; reads as little as it can."""
+        ...
+
+    def read(self, path: Path) -> Any:
+        """The samples (`data.samples.Samples`); raises DataError saying what is wrong and where."""
+        ...
+
+    def write(self, samples: Any, path: Path) -> None:
+        """The inverse of `read`, as far as the layout can hold it."""
+        ...
+
+
+Predict = Callable[[Sequence[Request]], list[Result]]
+"""A model closed over its graphs and card: requests in, results out."""
+
+
+class Probe(Protocol):
+    """An instrument held against a model: a module in `probes/`."""
+
+    NEEDS: ClassVar[frozenset[str]]
+    """What the card or machine must offer: `evidence` (a feature map in the graph), `torch`."""
+
+    def explain(self, request: Request, target: int | None, view: Any) -> Evidence:
+        """Evidence for one answer; `view` is a `probes._view.View` of the model."""
+        ...
+
+
+def stack(requests: Iterable[Request]) -> dict[str, Array]:
+    """Batch requests of one shape: {"image": N H W C}."""
+    items = [request.arrays for request in requests]
+    return {name: np.stack([item[name] for item in items]) for name in items[0]}
+
+
+def unstack(outputs: Arrays, index: int) -> dict[str, Array]:
+    """One item of a batch of outputs."""
+    return {name: array[index] for name, array in outputs.items()}

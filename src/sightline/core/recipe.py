@@ -1,0 +1,98 @@
+"""Recipes: every setting of one training as a flat frozen dataclass, from which the command line grows by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sightline.core.errors import UsageError
+
+T = TypeVar("T")
+
+
+def setting(default: T, help: str, *, choices: tuple[str, ...] = ()) -> T:
+    """A dataclass field with its help text; a default of None means "chosen from the data, and said why"."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The settings that every task has; a task's own `Recipe` adds to them."""
+
+    seed: int = setting(0, "seed of everything random: split, initial weights, order, augmentation")
+    validation: float = setting(0.15, "share of the training pictures kept aside to calibrate and choose thresholds")
+    holdout: float = setting(0.0, "share kept aside as test split when the data has none (0: no test split)")
+    group_by: str = setting("", "regular expression on the path; its first group names the patient, part or video")
+    allow_leak: bool = setting(False, "train although a picture or group stands in two splits; the card records it")
+    max_bad: float = setting(0.05, "largest share of unreadable pictures before the run is refused")
+    bits: int | None = setting(None, "significant bits of pictures deeper than 8 bits (10, 12, 14); else the dtype's")
+    device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    threads: int | None = setting(None, "CPU threads; fixed for a run, since another number changes the rounding")
+    precision: str = setting("auto", "arithmetic of the training", choices=("auto", "fp32", "bf16"))
+    budget: str = setting("", "wall-clock budget as 90s, 5m or 2h; turned into steps once, after a warm-up")
+    epochs: int | None = setting(None, "passes over the training pictures")
+    steps: int | None = setting(None, "optimiser steps in all; follows from epochs or the budget")
+    batch: int | None = setting(None, "pictures a step")
+    optimizer: str = setting("auto", "how weights are moved", choices=("auto", "sgd", "adamw"))
+    lr: float | None = setting(None, "peak learning rate")
+    weight_decay: float | None = setting(None, "decay of weights (norms and biases are spared)")
+    warmup: float = setting(0.15, "share of the steps over which the learning rate rises; then a cosine to zero")
+    ema: float | None = setting(None, "decay of the moving average of the weights that is kept (0: off)")
+    clip: float = setting(1.0, "largest gradient norm (0: off)")
+    patience: int = setting(0, "stop after so many epochs without improvement and keep the best (0: off)")
+
+
+def parse(kind: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
+    """Make a settings dataclass from names and values as typed on a command line or read from YAML.
+
+    >>> parse(Recipe, {"epochs": "20", "lr": 0.1}).epochs
+    20
+
+    Raises UsageError for an unknown name, a value of the wrong type, or one outside the choices.
+    """
+    types_by_name = typing.get_type_hints(kind)
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    parsed = {}
+    for name, value in values.items():
+        if name not in known:
+            raise UsageError(f"no setting named {prefix}{name}; there are: {', '.join(prefix + n for n in known)}")
+        parsed[name] = _coerce(prefix + name, value, types_by_name[name])
+        choices = known[name].metadata.get("choices")
+        if choices and parsed[name] not in choices:
+            raise UsageError(f"{prefix}{name} is {value!r}; it must be one of {', '.join(choices)}")
+    return kind(**parsed)
+
+
+def plain_type(hint: Any) -> type:
+    """The scalar behind `int` or `int | None`."""
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in hint.__args__ if part is not types.NoneType)
+    return typing.cast(type, hint)
+
+
+def _coerce(name: str, value: Any, hint: Any) -> Any:
+    kind = plain_type(hint)
+    if value is None and isinstance(hint, types.UnionType):
+        return None
+    if kind is bool and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
+        return value.lower() in ("true", "yes")
+    if kind is bool and not isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}; it must be true or false")
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} is {value!r}; it must be a {kind.__name__}") from None
+
+
+def split_net(text: str) -> tuple[str, str]:
+    """`resnet:18` is file `resnet`, variant `18`; the variant may be left out.
+
+    >>> split_net("resnet:18"), split_net("probe")
+    (('resnet', '18'), ('probe', ''))
+    """
+    name, _, variant = text.partition(":")
+    return name, variant

@@ -1,0 +1,1 @@
+"""Pictures, samples and splits: from files to arrays."""

@@ -1,0 +1,1 @@
+"""The shelf of data-set formats, one file each."""

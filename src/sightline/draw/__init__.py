@@ -1,0 +1,1 @@
+"""Results on pictures, figures and the HTML report."""

@@ -1,0 +1,1 @@
+"""The shelf of torch-free learners, one file each."""

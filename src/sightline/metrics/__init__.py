@@ -1,0 +1,1 @@
+"""Metrics as pure numpy functions, meters over them, and their intervals."""

@@ -1,0 +1,1 @@
+"""The shelf of trainable networks, one file an architecture."""

@@ -1,0 +1,1 @@
+"""The shelf of instruments held against a model."""

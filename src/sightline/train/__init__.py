@@ -1,0 +1,1 @@
+"""Learning by gradients: loop, loader, augmentation, optimisers, checkpoints."""

@@ -1,0 +1,1 @@
+"""What Sightline does, one file a verb."""
