@@ -1,17 +1,146 @@
-"""Model: a trained recogniser in Python, one method per verb."""
+"""Model: a trained recogniser in Python, one method per verb, with the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sightline.core.card import Card
+from sightline.core.errors import PictureError
+from sightline.core.events import Event
+from sightline.core.results import Result
+from sightline.verbs import audit as auditing
+from sightline.verbs import evaluate as evaluating
+from sightline.verbs import explain as explaining
+from sightline.verbs.opened import Opened, open_model
+from sightline.verbs.predict import Answer, predict
+from sightline.verbs.sources import expand
+
+T = TypeVar("T")
+Listener = Callable[[Event], None]
 
 
+@dataclass(frozen=True)
 class Model:
-    """To come."""
+    """An opened bundle. Make one with `sightline.load` or `sightline.train`."""
+
+    opened: Opened
+
+    @property
+    def card(self) -> Card:
+        """What the model is, was made from and how it was measured."""
+        return self.opened.card
+
+    @property
+    def path(self) -> Path:
+        """Where the bundle is."""
+        return self.opened.bundle.path
+
+    def predict(self, source: Any) -> Result:
+        """The answer for one picture: a path, bytes, a PIL image or an array (H, W[, C]) uint8, uint16 or float32.
+
+        Raises PictureError for a picture that cannot be read.
+        """
+        answer = next(predict(self.opened, [source], threads=1))
+        if answer.result is None:
+            raise PictureError(answer.source, answer.error or "unreadable")
+        return answer.result
+
+    def predict_many(self, sources: str | Path | Iterable[Any], *, threads: int | None = None) -> Iterator[Answer]:
+        """Answers for a folder, a glob or any iterable of pictures, streamed in order; a bad file is an answer with `error`."""
+        many = expand([str(sources)]) if isinstance(sources, (str, Path)) else sources
+        return predict(self.opened, many, threads=threads)
+
+    def evaluate(
+        self, data: str | Path, *, layout: str | None = None, split: str = "", listen: Listener | None = None
+    ) -> evaluating.Evaluation:
+        """Measure on labelled pictures, with intervals; see `verbs.evaluate`."""
+        return drain(evaluating.evaluate(self.opened, data, layout=layout, split=split), listen)
+
+    def explain(self, source: Any, *, probe: str = "", target: str = "") -> explaining.Explanation:
+        """The evidence for an answer, with a verdict on the map; shows itself in a notebook."""
+        return explaining.explain(self.opened, source, probe=probe, target=target)
+
+    def export(
+        self,
+        *,
+        to: str = "onnx-int8",
+        data: str | None = None,
+        max_drop: float = 0.5,
+        accept: bool = False,
+        listen: Listener | None = None,
+    ) -> Model:
+        """Write another graph into the bundle, behind its gate, and return the model that runs it."""
+        from sightline.verbs.export import export
+
+        path = drain(export(self.opened, to=to, data=data, max_drop=max_drop, accept=accept), listen)
+        return load(path, graph=to)
+
+    def bench(self, *, threads: int = 0) -> list[Any]:
+        """Latency, throughput, load time and memory of each graph of the bundle, on this machine."""
+        from sightline.verbs.bench import bench
+
+        return list(bench(self.path, threads=threads))
+
+    def _repr_html_(self) -> str:
+        import html
+
+        measures = next(iter(self.card.metrics.values()), {})
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td>{measure['value']:.4f}</td></tr>"
+            for name, measure in measures.items()
+            if "/" not in name and measure["value"] is not None
+        )
+        return f"<b>{html.escape(self.card.task)}</b> {html.escape(str(self.path))}<table>{rows}</table>"
 
 
-def train() -> None:
-    """To come."""
+def load(path: str | Path, *, graph: str = "", threads: int = 0) -> Model:
+    """Open a bundle (a folder or one zip); nothing in it is executed but its checked graphs.
+
+    graph: `onnx` by default, or another the bundle holds. Raises BundleError for a bundle that is damaged or unsafe.
+    """
+    return Model(open_model(path, variant=graph, threads=threads))
 
 
-def audit() -> None:
-    """To come."""
+def train(
+    task: str,
+    data: str | Path,
+    *,
+    net: str = "",
+    recipe: Mapping[str, Any] | None = None,
+    layout: str | None = None,
+    out: str | Path | None = None,
+    listen: Listener | None = None,
+) -> Model:
+    """Learn a task from data and return the finished model; the run folder is the parent of its `path`.
+
+    recipe: settings by their command-line names with underscores, and the net's own as `net.<name>`:
+    `{"epochs": 20, "seed": 7, "net.width": 16}`. listen: called with every event.
+    """
+    from sightline.verbs.settings import Settings
+    from sightline.verbs.train import train as training
+
+    settings = Settings(task, str(data), layout, net, dict(recipe or {}))
+    run = drain(training(settings, out=Path(out) if out is not None else None), listen)
+    return load(run / "model")
 
 
-def load() -> None:
-    """To come."""
+def audit(
+    data: str | Path, *, layout: str | None = None, group_by: str = "", listen: Listener | None = None
+) -> auditing.Audit:
+    """Bad files, leaks between splits, contradictions and rare classes of a data set."""
+    return drain(auditing.audit(str(data), layout=layout, group_by=group_by), listen)
+
+
+def drain(events: Generator[Event, None, T], listen: Listener | None) -> T:
+    """Run to the end and return the outcome, telling the listener every event."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            outcome: T = end.value
+            return outcome
+        if listen is not None:
+            listen(event)

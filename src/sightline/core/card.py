@@ -84,9 +84,10 @@ class Card:
         """
         try:
             body = json.loads(text)
+            json.dumps(body, ensure_ascii=False, allow_nan=False).encode("utf-8")  # NaN and half a surrogate pair
         except (ValueError, RecursionError) as error:
             raise BundleError(f"card.json is not JSON ({error}); the bundle is damaged") from None
-        if not isinstance(body, dict) or not isinstance(body.get("schema"), int):
+        if not isinstance(body, dict) or type(body.get("schema")) is not int:
             raise BundleError("card.json has no schema number; this is not a Sightline bundle")
         return _from_dict(_migrated(body))
 
@@ -98,7 +99,12 @@ def _migrated(body: dict[str, Any]) -> dict[str, Any]:
     while schema < SCHEMA:
         if schema not in MIGRATIONS:
             raise BundleError(f"no way to read a card of schema {schema}; this Sightline writes {SCHEMA}")
-        body = MIGRATIONS[schema](body)
+        try:
+            body = MIGRATIONS[schema](body)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(
+                f"the card of schema {schema} is damaged and cannot be brought up to date ({error!r})"
+            ) from None
         schema += 1
     return body
 
@@ -112,6 +118,15 @@ def _from_dict(body: dict[str, Any]) -> Card:
     for name in _OBJECTS:
         if name in known and not isinstance(known[name], dict):
             raise BundleError(f"card.json: {name} must be an object, not {type(known[name]).__name__}")
+    for name in ("graphs", "metrics"):
+        inner = known.get(name, {}).values()
+        if not all(isinstance(v, dict) and all(isinstance(entry, dict) for entry in v.values()) for v in inner):
+            raise BundleError(f"card.json: {name} must be objects in objects in an object")
+    for name in ("evidence", "parts", "licences", "versions"):
+        if not all(isinstance(value, str) for value in known.get(name, {}).values()):
+            raise BundleError(f"card.json: {name} must hold strings")
+    if not isinstance(known.get("created", ""), str):
+        raise BundleError("card.json: created must be a string")
     for name in ("classes", "notes"):
         if not _is_list_of(known.get(name, []), str):
             raise BundleError(f"card.json: {name} must be a list of strings")
@@ -125,20 +140,35 @@ def _from_dict(body: dict[str, Any]) -> Card:
 def _preparation(body: Any) -> Preparation:
     try:
         raw = {f.name: body[f.name] for f in dataclasses.fields(Preparation) if f.name in body}
-        for name in ("size_hw", "mean", "std"):
+        for name in ("mean", "std"):
             if name in raw:
-                raw[name] = tuple(raw[name])
+                raw[name] = tuple(_number(value) for value in raw[name])
+        if "size_hw" in raw:
+            raw["size_hw"] = tuple(_whole(value) for value in raw["size_hw"])
+        raw["high"] = _number(raw.get("high", 255.0))
         ready = Preparation(**raw)
-        height, width = (int(v) for v in ready.size_hw)
-        numbers = [float(v) for v in (ready.high, *ready.mean, *ready.std)]
-    except (TypeError, ValueError, KeyError) as error:
+        height, width = ready.size_hw
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise BundleError(f"card.json: preparation is not usable ({error})") from None
-    sane = 0 < height <= 16384 and 0 < width <= 16384 and all(abs(v) < 1e9 for v in numbers) and ready.high > 0
+    sane = 0 < height <= 16384 and 0 < width <= 16384 and all(0 < v < 1e9 for v in (ready.high, *ready.std))
+    sane = sane and all(abs(v) < 1e9 for v in ready.mean) and {len(ready.mean), len(ready.std)} <= {1, ready.channels}
     if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in ("stretch", "pad", "crop"):
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):
         raise BundleError(f"card.json: preparation has dtype {ready.dtype!r}; known are uint8, uint16, float32")
     return ready
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} is not a number")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if _number(value) != int(value):
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(value)
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

@@ -94,6 +94,8 @@ class Facts:
     """Deepest dtype seen: uint8, uint16 or float32."""
     targets: Sequence[Any]
     """The training targets, in order."""
+    classes: tuple[str, ...] = ()
+    """Class names in the layout's own order, where it has them."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +146,17 @@ class Task(Protocol):
 
 
 # What a task may leave out, with what stands in for it (see the functions below):
-#   predict(graphs, requests, card) -> list[Result]
-#   calibrate(outputs, targets, card, recipe) -> Card
-#   agree(reference, candidate, card) -> Agreement
-#   check(card, graphs) -> None
-#   badness(result, target) -> float
-#   figures(results, targets, card, folder) -> list[Path]
+#   predict(graphs, requests, card) -> list[Result]        else one pass through the graph `main`
+#   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
+#   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated
+#   agree(reference, candidate, card) -> Agreement         else outputs must be equal to 1e-4 of their scale
+#   check(card, graphs) -> None                            else the card is believed
+#   check_samples(classes, indexed, card) -> None          else any data may be judged
+#   scores(outputs, card) -> array (B, K)                  needed for `explain`
+#   correct(result, target) -> bool                        else graphs are compared by HEADLINE alone
+#   badness(result, target) -> float                       else no worst mistakes are shown
+#   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn
+#   confusion_table(results, targets, card)                else the report has none
 
 
 class Net(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -80,12 +81,27 @@ def _coerce(name: str, value: Any, hint: Any) -> Any:
         return None
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         return value.lower() in ("true", "yes")
-    if kind is bool and not isinstance(value, bool):
-        raise UsageError(f"{name} is {value!r}; it must be true or false")
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"{name} is {value!r}; it must be true or false")
+        return value
     try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{name} is {value!r}; it must be a {kind.__name__}") from None
+        made = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        made = None
+    if made is None or not _faithful(made, value, kind):
+        wanted = {int: "a whole number", float: "a finite number", str: "text"}.get(kind, f"a {kind.__name__}")
+        raise UsageError(f"{name} is {value!r}; it must be {wanted}")
+    return made
+
+
+def _faithful(made: Any, value: Any, kind: type) -> bool:
+    """Whether a scalar kept its meaning: Python would make 2 of 2.7, 1 of true, "None" of nothing."""
+    if isinstance(value, bool) or value is None:
+        return False
+    if kind is int and isinstance(value, float):
+        return bool(made == value)
+    return math.isfinite(made) if kind is float else kind is not str or isinstance(value, str | int | float)
 
 
 def split_net(text: str) -> tuple[str, str]:

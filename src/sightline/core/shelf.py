@@ -49,7 +49,8 @@ class Shelf:
         try:
             return importlib.import_module(target)
         except ModuleNotFoundError as error:
-            extra = {"torch": "train", "lightning": "train", "onnx": "fit", "sklearn": "fit", "scipy": "fit"}
+            extra = dict.fromkeys(("torch", "lightning", "lightning_fabric", "onnxscript"), "train")
+            extra |= dict.fromkeys(("onnx", "sklearn", "scipy", "matplotlib"), "fit")
             root = (error.name or "").split(".")[0]
             if root not in extra:
                 raise

@@ -1,0 +1,76 @@
+"""Options that grow from settings dataclasses: `lr: float` becomes `--lr`, a net's `width` becomes `--net.width`."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any
+
+import click
+
+from sightline.core.recipe import plain_type, split_net
+
+
+def options_of(kind: type[Any], *, prefix: str = "") -> list[click.Option]:
+    """One option a field; None when not given, so that only what was typed is a setting."""
+    hints = typing.get_type_hints(kind)
+    return [_option(field, plain_type(hints[field.name]), prefix) for field in dataclasses.fields(kind)]
+
+
+def _option(field: Any, kind: type, prefix: str) -> click.Option:
+    name = prefix + field.name.replace("_", "-")
+    choices = field.metadata.get("choices", ())
+    default = "chosen from the data" if field.default in (None, "auto") else field.default
+    text = f"{field.metadata.get('help', '')} [{default}]" if default != "" else field.metadata.get("help", "")
+    target = f"set_{prefix.replace('.', '_dot_')}{field.name}"
+    if kind is bool:
+        return click.Option([f"--{name}/--no-{name}", target], default=None, help=text)
+    of = click.Choice(choices) if choices else kind
+    metavar = None if choices else {int: "N", float: "X", str: "TEXT"}.get(kind)
+    return click.Option([f"--{name}", target], type=of, default=None, help=text, metavar=metavar)
+
+
+def typed_settings(params: dict[str, Any]) -> dict[str, Any]:
+    """The settings a person typed, by their recipe names."""
+    return {
+        name.removeprefix("set_").replace("_dot_", "."): value
+        for name, value in params.items()
+        if name.startswith("set_") and value is not None
+    }
+
+
+def peek(args: list[str], option: str) -> str:
+    """The value of an option before the arguments are parsed, or nothing."""
+    for index, arg in enumerate(args):
+        if arg == option and index + 1 < len(args):
+            return args[index + 1]
+        if arg.startswith(option + "="):
+            return arg.partition("=")[2]
+    return ""
+
+
+class SettingsCommand(click.Command):
+    """A command whose options depend on the task (its first word) and on `--net`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Grow the options, then parse as usual."""
+        from sightline.core.shelf import Shelf
+
+        task_name = next((arg for arg in args if not arg.startswith("-")), "")
+        if Shelf("tasks").has(task_name):
+            named = peek(args, "--net") or any(arg.startswith("--net.") for arg in args)
+            self.params = [*self.params, *_grown(task_name, peek(args, "--net"), bool(named))]
+        return super().parse_args(ctx, args)
+
+
+def _grown(task_name: str, net: str, named: bool) -> list[click.Option]:
+    """The task's settings, and those of the net when one is named (which imports it)."""
+    from sightline.core.shelf import Shelf
+    from sightline.verbs.learn import shelf_of
+
+    task = Shelf("tasks").load(task_name)
+    grown = options_of(task.Recipe)
+    if named:
+        name, _ = split_net(net or task.DEFAULT_NET)
+        grown += options_of(Shelf(shelf_of(name)).load(name).Options, prefix="net.")
+    return grown

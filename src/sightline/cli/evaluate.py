@@ -1,0 +1,42 @@
+"""evaluate: measure a model on labelled pictures, with intervals, its worst mistakes and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXAMPLE = """\b
+Examples:
+  sightline evaluate runs/classify-1/model flowers/
+  sightline evaluate model.zip other/ --split validation --out judged/"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data")
+@click.option("--split", default="", help="which part: test, validation, train, all [test where there is one]")
+@click.option("--layout", default=None, help="how DATA is laid out [detected]")
+@click.option("--graph", default="", help="which graph of the bundle [onnx]")
+@click.option("--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report")
+@click.option("--max-bad", default=0.05, show_default=True, help="largest share of unreadable pictures allowed")
+@click.option("--json", "as_json", is_flag=True, help="print the measures as JSON")
+def command(
+    model: Path, data: str, split: str, layout: str | None, graph: str, out: Path | None, max_bad: float, as_json: bool
+) -> None:
+    """Judge MODEL on DATA."""
+    import json
+
+    from sightline.cli._display import watch
+    from sightline.verbs.evaluate import evaluate
+    from sightline.verbs.finish import write_evaluation
+    from sightline.verbs.opened import open_model
+
+    opened = open_model(model, variant=graph)
+    found = watch(evaluate(opened, data, layout=layout, split=split, max_bad=max_bad), quiet=as_json)
+    click.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
+    for path, reason in found.left_out:
+        click.echo(f"left out {path}: {reason}", err=True)
+    if out is not None:
+        watch(write_evaluation(out, opened, found), quiet=as_json)
+        click.echo(f"report {out / 'report.html'}", err=True)

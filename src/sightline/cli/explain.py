@@ -1,0 +1,37 @@
+"""explain: draw where the evidence for an answer lies, with a verdict on the map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+EXAMPLE = """\b
+Examples:
+  sightline explain model photo.jpg
+  sightline explain model photo.jpg --target cat --probe occlusion --out why.png"""
+
+
+@click.command(epilog=EXAMPLE)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("picture")
+@click.option("--target", default="", help="class to explain [the answer given]")
+@click.option("--probe", default="", help="instrument: evidence, occlusion [evidence where the graph has features]")
+@click.option("--graph", default="", help="which graph of the bundle [onnx]")
+@click.option("--out", type=click.Path(path_type=Path), help="picture to write [PICTURE_evidence.png here]")
+@click.option("--json", "as_json", is_flag=True, help="print the figures as JSON")
+def command(model: Path, picture: str, target: str, probe: str, graph: str, out: Path | None, as_json: bool) -> None:
+    """Explain MODEL's answer for PICTURE."""
+    import json
+
+    from sightline.core.storage import write_bytes
+    from sightline.verbs.explain import explain
+    from sightline.verbs.opened import open_model
+
+    found = explain(open_model(model, variant=graph), picture, probe=probe, target=target)
+    out = out or Path(f"{Path(picture).stem}_evidence.png")
+    write_bytes(out, found._repr_png_())
+    if as_json:
+        click.echo(json.dumps({"path": picture, **found.result.to_dict(), "evidence": found.evidence.to_dict()}))
+    else:
+        click.echo(f"{picture}\t{found.result.line()}\n{found.evidence.line()}\nmap {out}")

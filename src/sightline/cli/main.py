@@ -1,0 +1,76 @@
+"""The command line: a group whose commands are files of this folder, imported only when they are called."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from sightline.core.errors import INTERRUPTED_EXIT_CODE, SightlineError
+
+_HERE = Path(__file__).parent
+
+EPILOG = """\b
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 data; 4 bundle; 5 a gate refused;
+6 an extra is missing; 7 could not write; 8 done, but some inputs failed; 130 interrupted."""
+
+
+class _Commands(click.Group):
+    """One file, one command; listing them reads only each file's first sentence."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(p.stem for p in _HERE.glob("*.py") if not p.stem.startswith("_") and p.stem != "main")
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"sightline.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, _first_sentence(_HERE / f"{name}.py")) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _first_sentence(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.splitlines()[0].partition(": ")[2] or docstring
+
+
+@click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sightline")
+def sightline() -> None:
+    """Images into answers that can be trusted and shipped.
+
+    \b
+    sightline train classify flowers/
+    sightline predict runs/classify-1/model photos/ --out preds.csv
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and leave with a documented exit code."""
+    try:
+        sightline.main(args=args, prog_name="sightline", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except SightlineError as error:
+        click.echo(f"sightline: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("sightline: interrupted", err=True)
+        sys.exit(INTERRUPTED_EXIT_CODE)
+    except BrokenPipeError:
+        # the reader has gone (head, less): keep the interpreter from complaining about it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""train: learn from labelled pictures; ends with a run folder that holds a measured, calibrated model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sightline.cli._settings import SettingsCommand, typed_settings
+
+EXAMPLE = """\b
+Examples:
+  sightline train classify flowers/
+  sightline train classify flowers/ --net resnet:18 --epochs 20 --seed 7 --device cpu --threads 2
+  sightline train classify xray/ --group-by 'person(\\d+)' --budget 10m
+  sightline train classify parts.csv --net probe            (needs no PyTorch)
+  sightline train --resume runs/classify-3
+
+\b
+DATA is an image folder, a CSV file or an .npz; `csv:parts/` says which when two fit.
+`sightline train classify --net resnet --help` lists every setting of the task and the net."""
+
+
+@click.command(cls=SettingsCommand, epilog=EXAMPLE)
+@click.argument("task", required=False)
+@click.argument("data", required=False)
+@click.option("--net", default="", metavar="NAME[:VARIANT]", help="what learns: resnet, resnet:18, probe [by task]")
+@click.option("--layout", default=None, help="how DATA is laid out [detected]")
+@click.option("--out", type=click.Path(path_type=Path), help="run folder [the next runs/TASK-n]")
+@click.option("--resume", type=click.Path(path_type=Path), help="go on with this run folder, to the same result")
+@click.option("--quiet", is_flag=True, help="print only the result")
+def command(task: str | None, data: str | None, net: str, layout: str | None, out: Path | None, **rest: Any) -> None:
+    """Learn TASK from DATA."""
+    from sightline.cli._display import show_training
+    from sightline.verbs.settings import Settings
+    from sightline.verbs.train import train
+
+    resume, quiet = rest.pop("resume"), rest.pop("quiet")
+    if resume is None and not (task and data):
+        raise click.UsageError("give a task and data, as in: sightline train classify flowers/")
+    if resume is not None and (task or data or out):
+        raise click.UsageError("--resume takes the task, the data and every setting from the run folder; give it alone")
+    settings = Settings(task or "", data or "", layout, net, typed_settings(rest))
+    show_training(train(settings, out=out, resume=resume), quiet=quiet, resume=resume or out)

@@ -1,0 +1,154 @@
+"""CSV: a table with the columns path, label, split and group beside the pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from sightline.core.errors import DataError
+from sightline.core.storage import replace_folder, storing, write_text
+from sightline.data.layouts._files import file_name, free_name, store
+from sightline.data.pictures import is_url
+from sightline.data.samples import Label, NoTarget, Sample, Samples, Target, class_order, split_word
+
+TABLE = "samples.csv"
+_TABLES = (TABLE, "labels.csv", "metadata.csv", "data.csv")
+_COLUMNS = {
+    "path": ("path", "image", "file", "filename", "filepath", "imagepath", "imagefile", "img"),
+    "label": ("label", "class", "target", "category", "classname", "classid"),
+    "split": ("split", "set", "subset", "partition"),
+    "group": ("group", "groupid", "patient", "patientid", "subject", "subjectid"),
+}
+"""What a column may be called; case, blanks and underscores do not count, and the first of two counts."""
+
+
+def fits(path: Path) -> bool:
+    """Whether this is a table with a path column, or a folder with one called samples, labels, metadata or data.csv."""
+    try:
+        table = _table(path)
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            head = file.readline(65536)
+        header = next(csv.reader([head], delimiter=_mark(head)), [])
+    except (OSError, UnicodeDecodeError, DataError, csv.Error):
+        return False
+    return table.suffix.lower() in (".csv", ".tsv") and "path" in _roles(header)
+
+
+def read(path: Path) -> Samples:
+    """One row a picture; paths are relative to the table's folder, or absolute, with either kind of slash.
+
+    The delimiter is a comma, semicolon or tab, the text UTF-8. Columns of other names become `meta`. URLs and rows
+    with an empty label are left out and listed. Raises DataError, with the line, for a table that is not well formed.
+    """
+    table = _table(path)
+    rows: list[Sample] = []
+    left_out: list[tuple[str, str]] = []
+    for line, cells in _lines(table):
+        where = f"{table}, line {line}"
+        sample = _sample(cells, table.parent, where)
+        if is_url(sample.path):
+            left_out.append((sample.path, f"line {line}: a URL; Sightline opens no network: download it first"))
+        elif "label" in cells and isinstance(sample.target, NoTarget):
+            left_out.append((sample.path, f"line {line}: no label"))
+        else:
+            rows.append(sample)
+    if not rows:
+        raise DataError(f"{table} lists no pictures that can be used")
+    return Samples(table.parent, tuple(rows), "csv", class_order(row.target for row in rows), tuple(left_out))
+
+
+def write(samples: Samples, path: Path) -> None:
+    """Make a folder with `samples.csv` and the pictures it lists: files copied, arrays written as PNG.
+
+    Raises UsageError when `path` exists, DataError for a picture that is not there, StorageError.
+    """
+    extra = list(dict.fromkeys(key for row in samples.rows for key in row.meta))
+    used = {TABLE}
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["path", "label", "split", "group", *extra])
+    with replace_folder(path) as root:
+        for row in samples.rows:
+            name = free_name(file_name(samples, row), used)
+            with storing(root / name):
+                store(samples, row, root / name)
+            label = row.target.name if isinstance(row.target, Label) else ""
+            table.writerow([str(name), label, row.split, row.group, *(row.meta.get(key, "") for key in extra)])
+        write_text(root / TABLE, text.getvalue())
+
+
+def _table(path: Path) -> Path:
+    if path.is_file():
+        return path
+    for name in _TABLES:
+        if (path / name).is_file():
+            return path / name
+    raise DataError(f"{path} is no table and holds none called {', '.join(_TABLES)}")
+
+
+def _mark(head: str) -> str:
+    """The delimiter that the first line uses most."""
+    return max(",;\t", key=head.count)
+
+
+def _roles(header: list[str]) -> dict[str, int]:
+    """Role → column number, for the roles that are there."""
+    plain = [re.sub(r"[\s_.\-]", "", name).lower() for name in header]
+    found = {role: [plain.index(alias) for alias in aliases if alias in plain] for role, aliases in _COLUMNS.items()}
+    return {role: columns[0] for role, columns in found.items() if columns}
+
+
+def _lines(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells by role or, for further columns, by name."""
+    try:
+        text = table.read_text(encoding="utf-8-sig", errors="strict")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} is not UTF-8 (byte {error.start}); save it as CSV in UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{table} cannot be read: {error.strerror}") from None
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_mark(text.partition("\n")[0]), strict=True)
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header:
+                header = _named(cells, table)
+            elif len(cells) != len(header):
+                raise DataError(f"{table}, line {reader.line_num}: {len(cells)} cells; the header has {len(header)}")
+            else:
+                yield reader.line_num, {name: cell.strip() for name, cell in zip(header, cells)}
+    except csv.Error as error:
+        raise DataError(f"{table}, line {reader.line_num}: {error}") from None
+
+
+def _named(header: list[str], table: Path) -> list[str]:
+    """The header with roles in place of their aliases."""
+    roles = _roles(header)
+    if "path" not in roles:
+        allowed = ", ".join(_COLUMNS["path"])
+        raise DataError(f"{table}: no column with paths among {', '.join(header)}; call it one of {allowed}")
+    by_column = {column: role for role, column in roles.items()}
+    return [
+        by_column.get(i, f"{name.strip()} " if name.strip() in roles else name.strip()) for i, name in enumerate(header)
+    ]
+
+
+def _sample(cells: dict[str, str], folder: Path, where: str) -> Sample:
+    text = cells["path"]
+    if not text:
+        raise DataError(f"{where}: the path is empty")
+    if "\\" in text and not (folder / text).exists():  # written on Windows
+        text = text.replace("\\", "/")
+    split = split_word(cells.get("split", ""))
+    if split is None:
+        raise DataError(
+            f"{where}: {cells['split']!r} is no split; allowed are train, validation (val), test, or nothing"
+        )
+    target: Target = Label(cells["label"]) if cells.get("label") else NoTarget()
+    path = text if is_url(text) else PurePosixPath(text).as_posix()
+    meta = {name.strip(): cell for name, cell in cells.items() if name and name not in _COLUMNS}
+    return Sample(path, target, split, cells.get("group", ""), meta)

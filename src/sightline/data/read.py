@@ -1,0 +1,74 @@
+"""From a path to samples: find the layout, read it, and name the groups."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from sightline.core.errors import DataError, UsageError
+from sightline.core.shelf import Shelf
+from sightline.data.pictures import is_url
+from sightline.data.samples import Sample, Samples
+
+LAYOUTS = Shelf("data.layouts")
+_PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.+)", re.DOTALL)  # two letters at least: C:\ is a drive
+
+
+def read(path: str | Path, *, layout: str | None = None, group_by: str = "") -> Samples:
+    """Read a data set.
+
+    The layout is found by looking, unless `layout` or a prefix on the path (`csv:faces`) names it. `group_by` is a
+    regular expression, searched in each row's path: its first group, or the whole match without one, names the row's
+    group (a patient, a video); rows it does not match keep theirs.
+
+    Raises DataError when no layout fits, several do, or the data is not well formed; UsageError for a layout that does
+    not exist or a regular expression that is not one.
+    """
+    text = str(path)
+    match = _PREFIX.fullmatch(text)
+    if layout is None and match and not is_url(text) and not Path(text).exists():
+        layout, text = match[1], match[2]
+    if is_url(text):
+        raise DataError(f"{text} is a URL; Sightline opens no network: download it first")
+    place = Path(text)
+    name = layout or _detect(place)
+    module = LAYOUTS.load(name)
+    if not place.exists():
+        raise DataError(f"{place}: no such file or folder")
+    samples: Samples = module.read(place)
+    return _grouped(samples, group_by) if group_by else samples
+
+
+def _detect(path: Path) -> str:
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder")
+    fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).fits(path)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        options = ", ".join(f"{name}:{path}" for name in fitting)
+        raise DataError(f"{path} can be read in several ways; say which: {options}")
+    raise DataError(
+        f"{path} is not laid out in a known way ({', '.join(LAYOUTS.names())}). A folder of pictures should hold one "
+        f"folder a class, as cat/1.jpg and dog/2.jpg or train/cat/1.jpg; or a table samples.csv with the columns "
+        f"path, label, split, group"
+    )
+
+
+def _grouped(samples: Samples, group_by: str) -> Samples:
+    try:
+        pattern = re.compile(group_by)
+    except re.error as error:
+        raise UsageError(f"group_by {group_by!r} is not a regular expression: {error}") from None
+    rows = tuple(_with_group(row, pattern) for row in samples.rows)
+    if all(new is old for new, old in zip(rows, samples.rows)):
+        shown = samples.rows[0].path if samples.rows else "(no pictures)"
+        raise DataError(f"group_by {group_by!r} matches no path; a path looks like {shown}")
+    return replace(samples, rows=rows)
+
+
+def _with_group(row: Sample, pattern: re.Pattern[str]) -> Sample:
+    match = pattern.search(row.path)
+    name = match[1 if pattern.groups else 0] if match else None
+    return replace(row, group=name) if name else row

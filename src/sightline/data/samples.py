@@ -1,0 +1,133 @@
+"""Samples: the table of what a data set holds, one row a picture: path, target, split, group."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from sightline.core.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Label:
+    """One class for the whole picture."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class NoTarget:
+    """Nothing is known about the picture."""
+
+
+Target = Label | NoTarget
+"""What is known about a picture. Later tasks add their own frozen dataclasses here: several labels, boxes, a mask,
+text; a task's `encode_target` says which it takes."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture."""
+
+    path: str
+    """Relative to the root with forward slashes (absolute where a table says so); `array[row]` for one in memory."""
+    target: Target = NoTarget()
+    split: str = ""
+    """`train`, `validation`, `test`, or "" where the data does not say (it then counts as training)."""
+    group: str = ""
+    """Patient, video, part: what must not stand on both sides of a split; "" is a group of its own."""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    """Whatever else the data says about it."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A data set's rows, in a fixed order."""
+
+    root: Path
+    rows: tuple[Sample, ...]
+    layout: str
+    classes: tuple[str, ...] = ()
+    """Class names in the order of their indices: sorted by code point, as other tools do (so "10" stands before "2");
+    by number where arrays hold numbers."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Path and reason of what stands in the data but is not a row."""
+    notes: tuple[str, ...] = ()
+    """What a person should know, in whole sentences."""
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Pictures that are in memory, by name: (N, H, W) or (N, H, W, C)."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def split(self, name: str) -> Samples:
+        """Only the rows of one split, in their order; everything else stays."""
+        return replace(self, rows=tuple(row for row in self.rows if row.split == name))
+
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have rows: train, validation, test, then "" for rows without one."""
+        present = {row.split for row in self.rows}
+        return tuple(name for name in (*SPLITS, "") if name in present)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """split → class → pictures, for every class in order."""
+        table = {split: dict.fromkeys(self.classes, 0) for split in self.splits()}
+        for row in self.rows:
+            if isinstance(row.target, Label):
+                table[row.split][row.target.name] = table[row.split].get(row.target.name, 0) + 1
+        return table
+
+    def open(self, sample: Sample) -> Path | NDArray[Any]:
+        """What `pictures.read_picture` takes for this sample: a path, or the array itself."""
+        match = _IN_MEMORY.fullmatch(sample.path) if self.arrays else None
+        if match is None:
+            return self.root / sample.path
+        picture: NDArray[Any] = self.arrays[match["name"]][int(match["row"])]
+        return picture
+
+
+_IN_MEMORY = re.compile(r"(?P<name>\w+)\[(?P<row>\d+)\]")
+
+
+def split_word(text: str) -> str | None:
+    """The split a word means, in any case: "Training" is train; "" stays ""; None for any other word.
+
+    >>> split_word("VAL"), split_word("Testing"), split_word("fold3")
+    ('validation', 'test', None)
+    """
+    text = text.strip().lower()
+    return _SPLIT_WORDS.get(text, None if text else "")
+
+
+def class_order(targets: Iterable[Target]) -> tuple[str, ...]:
+    """Class names sorted by code point: the order torchvision, Keras and scikit-learn give a folder's classes."""
+    return tuple(sorted({target.name for target in targets if isinstance(target, Label)}))
+
+
+def target_key(target: Target) -> str:
+    """A target as text: equal for equal targets and for no others."""
+    return f"label:{target.name}" if isinstance(target, Label) else "none"
+
+
+def check_digests(digests: Iterable[str], samples: Samples) -> tuple[str, ...]:
+    """The digests as a tuple. Raises DataError unless there is one a row."""
+    listed = tuple(digests)
+    if len(listed) != len(samples):
+        raise DataError(f"{len(listed)} digests for {len(samples)} pictures; give one a row, in the same order")
+    return listed

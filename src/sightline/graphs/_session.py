@@ -1,0 +1,115 @@
+"""An ONNX graph opened in ONNX Runtime on the CPU: named arrays in, named arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sightline.core.errors import BundleError, UsageError
+from sightline.core.protocols import Array, Arrays, Session, Spec
+from sightline.graphs._wire import external_tensors
+
+_DTYPES = {"float": "float32", "double": "float64"}
+_QUIET = 4
+"""ONNX Runtime's severity "fatal": what goes wrong is raised, so nothing needs to be printed beside it."""
+
+
+class OnnxSession:
+    """A graph ready to run; satisfies `core.protocols.Session`. Made by `open_session`."""
+
+    def __init__(self, inner: Any, inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> None:
+        self._inner = inner
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def run(self, arrays: Arrays, /) -> dict[str, Array]:
+        """Batched arrays in, every output by name out.
+
+        Raises UsageError when an array is missing, unknown, or of another dtype or shape than the graph takes,
+        and BundleError when the graph itself fails.
+        """
+        self.check(arrays)
+        feed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        try:
+            return dict(zip(self.outputs, self._inner.run(None, feed), strict=True))
+        except _runtime_errors() as error:
+            raise BundleError(f"the graph failed while it ran: {_first_line(error)}") from None
+
+    def check(self, arrays: Arrays, /) -> None:
+        """Raise UsageError unless these arrays are what the graph takes: names, dtypes and shapes."""
+        if set(arrays) != set(self.inputs):
+            takes, came = (", ".join(names) or "no arrays" for names in (self.inputs, arrays))
+            raise UsageError(f"the graph takes {takes}; given were {came}")
+        for name, spec in self.inputs.items():
+            given = arrays[name]
+            if str(given.dtype) != spec.dtype or not _fits(given.shape, spec.shape):
+                want, have = (" x ".join(map(str, shape)) for shape in (spec.shape, given.shape))
+                raise UsageError(
+                    f"{name} must be {spec.dtype} of shape {want}; given was {given.dtype} of shape {have}"
+                )
+
+
+def _fits(have: tuple[int, ...], want: tuple[int | str, ...]) -> bool:
+    return len(have) == len(want) and all(isinstance(w, str) or w == h for w, h in zip(want, have))
+
+
+def open_session(blob: bytes, *, threads: int = 0) -> OnnxSession:
+    """Open an ONNX model from its bytes.
+
+    threads: CPU threads of one run; 0 leaves the choice to ONNX Runtime (one a physical core).
+    Raises BundleError for bytes that are no ONNX model, keep values in other files, or use what ONNX Runtime lacks.
+    """
+    outside = external_tensors(blob)
+    if outside:
+        raise BundleError(f"the graph keeps values in other files ({', '.join(outside[:3])}); refused as unsafe")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    # Waiting threads must not spin: decoding and other sessions want the cores in the meantime.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # The other format that ONNX Runtime recognises by itself was not looked through above.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    try:
+        inner = onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
+    except _runtime_errors() as error:
+        raise BundleError(f"ONNX Runtime cannot open the graph: {_first_line(error)}") from None
+    return OnnxSession(inner, _specs(inner.get_inputs()), _specs(inner.get_outputs()))
+
+
+def describe(session: Session) -> dict[str, dict[str, Any]]:
+    """`inputs` and `outputs` of a graph as JSON-ready values, for its entry in the card."""
+    return {
+        side: {name: {"dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in specs.items()}
+        for side, specs in (("inputs", session.inputs), ("outputs", session.outputs))
+    }
+
+
+def _specs(nodes: Any) -> dict[str, Spec]:
+    return {
+        node.name: Spec(_dtype(node.type), tuple(d if d is not None else "?" for d in node.shape)) for node in nodes
+    }
+
+
+def _dtype(text: str) -> str:
+    """ONNX Runtime's `tensor(float)` as numpy's `float32`."""
+    inner = text.removeprefix("tensor(").removesuffix(")")
+    return _DTYPES.get(inner, inner)
+
+
+def _runtime_errors() -> tuple[type[BaseException], ...]:
+    """What ONNX Runtime raises: its own kinds have no common root below Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    kinds = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*kinds, RuntimeError, ValueError)
+
+
+def _first_line(error: BaseException) -> str:
+    """The message without ONNX Runtime's code prefix and without the paths of its source files."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text.rsplit(" : ", 1)[-1][:200]

@@ -1,0 +1,144 @@
+"""onnx: the exchange format that ONNX Runtime and most other engines read, in full precision."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from sightline.core.card import Card, Preparation
+from sightline.core.errors import BundleError, MissingExtraError
+from sightline.graphs._session import OnnxSession, describe, open_session
+
+__all__ = ["LAYOUT", "SUFFIX", "describe", "open", "write"]
+
+LAYOUT = "NHWC"
+SUFFIX = ".onnx"
+BATCH = "B"
+"""Name of the free first axis of every input and output."""
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def open(blob: bytes, *, threads: int = 0) -> OnnxSession:
+    """Open a graph from its bytes with ONNX Runtime on the CPU.
+
+    threads: of one run; 0 leaves the choice to ONNX Runtime. Raises BundleError for a graph that cannot run safely.
+    """
+    return open_session(blob, threads=threads)
+
+
+def write(source: Any, card: Card) -> bytes:
+    """A model as the bytes of one self-contained ONNX file; the same model gives the same bytes.
+
+    source: a `torch.nn.Module` (normalised float32 B C H W in, a dictionary of arrays out; left as it was), or a
+    complete `onnx.ModelProto` that already takes `image`. The graph takes `image`, B H W C in the card's dtype with
+    values up to its `high`, normalises inside, and gives the named outputs, each with the free axis B first.
+    Raises BundleError for what is not valid ONNX, MissingExtraError without the onnx or torch package.
+    """
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise MissingExtraError("writing ONNX needs the onnx package: pip install 'sightline[fit]'") from None
+    complete = isinstance(source, onnx.ModelProto)
+    model = copy.deepcopy(source) if complete else _exported(source, card.preparation)
+    if not complete:
+        _name_by_module(model.graph)
+        _take_pictures(model.graph, card.preparation)
+    _strip(model)
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BundleError(f"the graph is not valid ONNX: {str(error).splitlines()[0]}") from None
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _exported(net: Any, preparation: Preparation) -> Any:
+    """The bare network as a ModelProto, `x` B C H W float32 → outputs; batch norms are folded into convolutions."""
+    try:
+        import onnxscript  # noqa: F401  torch needs it, and says so at greater length
+        import torch
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"exporting a network needs {error.name}: pip install 'sightline[train]'") from None
+    net = copy.deepcopy(net).cpu().float().eval()
+    # Two pictures, because the exporter takes an axis of length one for a constant.
+    example = torch.zeros(2, preparation.channels, *preparation.size_hw)
+    with torch.no_grad(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+        program = torch.onnx.export(
+            net,
+            (example,),
+            dynamo=True,
+            input_names=["x"],
+            output_names=list(net(example)),
+            dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+            external_data=False,
+            verbose=False,
+        )
+    return program.model_proto if program else None
+
+
+def _take_pictures(graph: Any, preparation: Preparation) -> None:
+    """Put in front of a network what turns `image`, as decoded, into its normalised input `x`."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    kind = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}[preparation.dtype]
+    image = helper.make_tensor_value_info("image", kind, [BATCH, *preparation.size_hw, preparation.channels])
+    mean, std = (np.array(values, np.float64).reshape(1, -1, 1, 1) for values in (preparation.mean, preparation.std))
+    constants = {"input.scale": 1 / (preparation.high * std), "input.shift": -mean / std}
+    # Transposed before it is cast: a byte moves faster than a float.
+    nodes = [
+        helper.make_node("Transpose", ["image"], ["input.nchw"], "input.transpose", perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["input.nchw"], ["input.float"], "input.cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["input.float", "input.scale"], ["input.scaled"], "input.mul"),
+        helper.make_node("Add", ["input.scaled", "input.shift"], ["x"], "input.add"),
+    ]
+    rest = list(graph.node)
+    del graph.node[:], graph.input[:]
+    graph.node.extend([*nodes, *rest])
+    graph.input.append(image)
+    graph.initializer.extend(numpy_helper.from_array(a.astype(np.float32), name) for name, a in constants.items())
+
+
+def _name_by_module(graph: Any) -> None:
+    """Name each node after the module it came from, as `stages.1.conv2`, so that a message can point to a layer."""
+    taken: dict[str, int] = {}
+    for node in graph.node:
+        scopes = ast.literal_eval(next((p.value for p in node.metadata_props if p.key == _SCOPES), "['']"))
+        weight = next((name for name in node.input if name.endswith(".weight")), "")
+        # A convolution that took in a batch norm carries the norm's scope; its weight still tells its own name.
+        plain = weight.removesuffix(".weight") or ".".join([*scopes[-2:-1], node.op_type.lower()]).removeprefix(".")
+        taken[plain] = taken.get(plain, -1) + 1
+        node.name = f"{plain}.{taken[plain]}" if taken[plain] else plain
+
+
+def _strip(model: Any) -> None:
+    """Remove what describes the machine and the moment of writing, not the function: bundles leak no paths."""
+    for field in ("producer_version", "doc_string", "domain"):
+        model.ClearField(field)
+    model.producer_name = "sightline"
+    graph = model.graph
+    graph.name = "main"
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        if part is not model:
+            part.ClearField("doc_string")
+    del graph.value_info[:]
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Let the named loggers speak of errors only, and put them back."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

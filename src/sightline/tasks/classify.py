@@ -1,0 +1,254 @@
+"""classify: what is in the picture? One label a picture, with a calibrated probability and the right to abstain."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core import recipe as base
+from sightline.core.card import Card, Preparation
+from sightline.core.errors import BundleError, DataError
+from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request
+from sightline.core.recipe import setting
+from sightline.core.results import Labels
+from sightline.data import pictures
+from sightline.data.prepare import prepare
+from sightline.data.samples import Label
+from sightline.draw.report import Picture
+from sightline.metrics.calibration import calibration_error, reliability_bins
+from sightline.metrics.classification import confusion_matrix
+from sightline.metrics.labels import LabelMeter, quick_measures
+from sightline.metrics.operating import fit_temperature, risk_coverage, softmax, threshold_for_precision
+
+SUPPORTS = frozenset({"train", "evaluate", "predict", "explain", "export", "bench"})
+DECODED = {"logits": "B K"}
+DEFAULT_NET = "resnet"
+HEADLINE = "accuracy"
+
+GATE_PROBABILITY = 1e-4
+"""Largest difference of a probability between the trained model and its graph."""
+GATE_MARGIN = 1e-3
+"""Top-1 may differ only where the two best probabilities are nearer than this."""
+
+_SIDES = (32, 48, 64, 96, 128)
+_SIDED = re.compile(r"(?i)(^|[^a-z])(left|right)([^a-z]|$)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(base.Recipe):
+    """Settings of single-label classification."""
+
+    size: int | None = setting(None, "side in pixels that pictures are brought to")
+    fit: str = setting("auto", "how a picture is brought to size", choices=("auto", "stretch", "pad", "crop"))
+    color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
+    mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"))
+    shift: float = setting(0.08, "largest random translation, as a share of the side")
+    rotate: float = setting(10.0, "largest random turn in degrees")
+    scale: float = setting(0.1, "largest random change of size; 0.1 is from 1/1.1 to 1.1 times")
+    smoothing: float = setting(0.1, "label smoothing")
+    answer_precision: float = setting(0.0, "abstain below the confidence that reaches this precision (0: never)")
+
+
+def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
+    """Choose what the recipe leaves open: size, fit, colours, mirroring; with the reason for each."""
+    changes: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+    if recipe.size is None and not _uniform(facts):
+        shorter = int(np.median(facts.sizes_hw.min(axis=1)))
+        changes["size"] = max((side for side in _SIDES if side <= shorter), default=_SIDES[0])
+        reasons["size"] = f"pictures differ in size, their shorter side is {shorter} px in the middle"
+    if recipe.fit == "auto":
+        aspect = facts.sizes_hw[:, 1] / facts.sizes_hw[:, 0]
+        alike = bool(np.all(np.abs(np.log(aspect / np.median(aspect))) < np.log(1.1)))
+        changes["fit"] = "stretch" if alike else "pad"
+        reasons["fit"] = "all have nearly one shape" if alike else "shapes differ; padding shows each picture whole"
+    if recipe.color == "auto":
+        changes["color"] = "grey" if facts.grey else "rgb"
+        reasons["color"] = "every picture is grey" if facts.grey else "some pictures are in colour"
+    if recipe.mirror == "auto":
+        changes["mirror"], reasons["mirror"] = _mirror(_names(facts))
+    return dataclasses.replace(recipe, **changes), reasons
+
+
+def _uniform(facts: Facts) -> bool:
+    """Whether all pictures have one size that a net can take as it is."""
+    return bool(np.all(facts.sizes_hw == facts.sizes_hw[0])) and int(facts.sizes_hw[0].max()) <= _SIDES[-1]
+
+
+def _mirror(names: Sequence[str]) -> tuple[str, str]:
+    if all(len(name) == 1 for name in names):
+        return "no", "the classes look like digits or letters, which a mirror would spoil"
+    if any(_SIDED.search(name) for name in names):
+        return "no", "a class name says left or right"
+    return "yes", "a mirrored picture shows the same thing (say --mirror no where it does not)"
+
+
+def _names(facts: Facts) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(sorted(target.name for target in facts.targets)))
+
+
+def draft(recipe: Recipe, facts: Facts) -> Card:
+    """The card before training: the classes in order and how pictures are prepared.
+
+    Raises DataError when fewer than two classes have training pictures.
+    """
+    names = _names(facts)
+    ordered = tuple(name for name in facts.classes if name in names) or names
+    if len(ordered) < 2:
+        raise DataError(f"classification needs at least two classes, the training pictures have {list(ordered)}")
+    side = (recipe.size, recipe.size) if recipe.size else (int(facts.sizes_hw[0, 0]), int(facts.sizes_hw[0, 1]))
+    mode = "grey" if recipe.color == "grey" else "rgb"
+    high = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[facts.dtype]
+    if recipe.bits and facts.dtype == "uint16":
+        high = float((1 << recipe.bits) - 1)
+    preparation = Preparation(mode=mode, size_hw=side, fit=recipe.fit, dtype=facts.dtype, high=high)
+    return Card(task="classify", net={}, classes=ordered, preparation=preparation)
+
+
+def encode(picture: pictures.Picture, card: Card) -> Request:
+    """The picture at the net's size and depth, {"image": H W C}."""
+    image, geometry = prepare(picture, card.preparation)
+    return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=geometry)
+
+
+def encode_target(target: Any, request: Request | None, card: Card) -> dict[str, Array]:
+    """{"label": int64 scalar}; raises DataError for a target that is no class of the card."""
+    if not isinstance(target, Label):
+        raise DataError(f"classification needs one label a picture, not {target!r}")
+    if target.name not in card.classes:
+        known = ", ".join(card.classes[:10])
+        raise DataError(f"class {target.name!r} is unknown to the model, which knows {known}; was it trained on this?")
+    return {"label": np.int64(card.classes.index(target.name)).reshape(())}
+
+
+def probabilities(logits: NDArray[Any], card: Card) -> NDArray[np.float32]:
+    """Calibrated probabilities, shape of `logits` (..., K), float32; the temperature is the card's."""
+    temperature = float(card.operating.get("temperature", 1.0))
+    return softmax(np.asarray(logits, np.float64) / temperature).astype(np.float32)
+
+
+def decode(outputs: Arrays, request: Request, card: Card) -> Labels:
+    """Logits (K,) of one picture → calibrated labels; abstains below the card's threshold."""
+    scores = probabilities(outputs["logits"], card)
+    threshold = float(card.operating.get("threshold", 0.0))
+    best = float(scores.max())
+    reason = None
+    if best < threshold:
+        wanted = f"{100 * float(card.operating.get('answer_precision', 0.0)):g} % precision"
+        reason = f"confidence {best:.3f} is under {threshold:.3f}, chosen for {wanted}"
+        reason = f"{wanted} could not be shown on the validation pictures" if threshold > 1 else reason
+    return Labels(classes=card.classes, scores=scores, abstained=reason)
+
+
+def scores(outputs: Arrays, card: Card) -> NDArray[np.float32]:
+    """What probes watch: the probabilities (B, K) of a batch of outputs."""
+    return probabilities(outputs["logits"], card)
+
+
+class _ClassMeter(LabelMeter):
+    """A LabelMeter that takes the samples' own targets."""
+
+    def update(self, result: Any, target: Any, group: str) -> None:
+        if target.name not in self.classes:
+            raise DataError(f"class {target.name!r} is unknown to the model, which knows {', '.join(self.classes[:10])}")
+        super().update(result, self.classes.index(target.name), group)
+
+
+def meters(card: Card) -> list[_ClassMeter]:
+    """One meter for all classification measures."""
+    return [_ClassMeter(card.classes)]
+
+
+def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
+    """Accuracy and log-loss of a batch, without intervals; watched while training."""
+    return quick_measures(probabilities(outputs["logits"], card), targets["label"])
+
+
+def calibrate(outputs: Arrays, targets: Arrays, card: Card, recipe: Recipe) -> Card:
+    """Temperature and threshold fitted on validation outputs (N, K) and labels (N,); kept in `card.operating`."""
+    operating: dict[str, Any] = {"temperature": fit_temperature(outputs["logits"], targets["label"]), "threshold": 0.0}
+    card = dataclasses.replace(card, operating=operating)
+    if not recipe.answer_precision:
+        return card
+    ready = probabilities(outputs["logits"], card)
+    right = ready.argmax(axis=1) == targets["label"]
+    point = threshold_for_precision(ready.max(axis=1), right, recipe.answer_precision)
+    chosen = {"threshold": point.threshold, "answer_precision": recipe.answer_precision, "why": point.sentence}
+    notes = card.notes if point.reached else (*card.notes, point.sentence)
+    return dataclasses.replace(card, operating=operating | chosen, notes=notes)
+
+
+def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
+    """Hold a graph's logits (N, K) against the trained model's, as calibrated probabilities."""
+    p, q = (probabilities(outputs["logits"], card) for outputs in (reference, candidate))
+    gap = float(np.abs(p - q).max(initial=0.0))
+    if not np.isfinite(q).all():
+        return Agreement(ok=False, detail="the graph puts out numbers that are not finite")
+    ranked = np.sort(p, axis=1)
+    clear = ranked[:, -1] - ranked[:, -2] >= GATE_MARGIN
+    flips = int(((p.argmax(axis=1) != q.argmax(axis=1)) & clear).sum())
+    detail = f"largest difference of a probability {gap:.1e} (allowed {GATE_PROBABILITY:.0e}), {flips} of {len(p)} answers differ"
+    return Agreement(ok=gap <= GATE_PROBABILITY and flips == 0, detail=detail, figures={"gap": gap, "flips": float(flips)})
+
+
+def check(card: Card, graphs: Graphs) -> None:
+    """Raise BundleError when the graph does not put out one logit for each of the card's classes."""
+    axes = graphs["main"].outputs["logits"].shape if "logits" in graphs["main"].outputs else ()
+    if len(axes) != 2 or axes[1] != len(card.classes):
+        raise BundleError(f"the card names {len(card.classes)} classes, the graph's logits have shape {list(axes)}")
+
+
+def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:
+    """Raise DataError when data cannot be judged by this model: unseen classes, or numbers in another order."""
+    unseen = [name for name in classes if name not in card.classes]
+    if unseen:
+        raise DataError(
+            f"the data has classes the model never saw: {', '.join(unseen[:10])}; it knows {', '.join(card.classes[:10])}"
+        )
+    if indexed and classes != card.classes[: len(classes)] and set(classes) <= set(card.classes):
+        raise DataError(
+            f"the data numbers its classes in another order ({', '.join(classes[:10])}) than the model "
+            f"({', '.join(card.classes[:10])}); every figure would be wrong"
+        )
+
+
+def correct(result: Labels, target: Label) -> bool:
+    """Whether the likeliest class is the target."""
+    return result.label == target.name
+
+
+def badness(result: Labels, target: Label) -> float:
+    """How wrong an answer is: the probability given to it over that of the truth; positive when it is wrong."""
+    truth = result.scores[result.classes.index(target.name)] if target.name in result.classes else 0.0
+    return float(result.score - truth)
+
+
+def figures(results: Sequence[Labels], targets: Sequence[Label], card: Card) -> dict[str, Picture]:
+    """Figures of one evaluation by file name; raises MissingExtraError without matplotlib."""
+    from sightline.draw.figures import confusion, reliability, threshold_curve
+
+    table = np.stack([result.scores for result in results])
+    truth = np.array([card.classes.index(target.name) for target in targets])
+    confidence, right = table.max(axis=1), table.argmax(axis=1) == truth
+    bins, curve = reliability_bins(table, truth), risk_coverage(confidence, right)
+    gap = f"ECE {calibration_error(table, truth):.3f}"
+    chosen = float(card.operating.get("threshold", 0.0)) or None
+    drawn = {
+        "confusion_matrix.png": ("Confusion", "Rows are the truth.", "wrong", confusion(confusion_table(results, targets, card)["matrix"], card.classes)),
+        "reliability.png": ("Calibration", "On the diagonal, it is right as often as it says.", "sure", reliability(bins.confidence, bins.accuracy, bins.count, note=gap)),
+        "threshold.png": ("Answering only when sure", "Precision of the answers given, and the share answered.", "sure", threshold_curve(curve.threshold, curve.precision, curve.coverage, chosen=chosen)),
+    }
+    return {name: Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in drawn.items()}
+
+
+def confusion_table(results: Sequence[Labels], targets: Sequence[Label], card: Card) -> Mapping[str, Any]:
+    """The confusion matrix (K, K), rows true, with its class names, for the report."""
+    truth = np.array([card.classes.index(target.name) for target in targets])
+    predicted = np.array([result.index for result in results])
+    return {"matrix": confusion_matrix(predicted, truth, classes=len(card.classes)), "classes": card.classes}

@@ -1,0 +1,64 @@
+"""Choosing what a recipe leaves open about learning: threads, arithmetic, batch, length, rates; each with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from typing import Any
+
+import torch
+
+from sightline.core.errors import UsageError
+from sightline.core.protocols import Facts
+from sightline.core.recipe import Recipe
+
+VIEWS = 240_000
+"""Pictures looked at in all, augmented views counted each, where neither epochs nor a budget is given."""
+
+
+def choose(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
+    """The recipe with every open setting of the loop filled in (but `steps` under a budget), and the reasons."""
+    changes: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+
+    def settle(name: str, value: Any, reason: str) -> None:
+        if getattr(recipe, name) in (None, "auto"):
+            changes[name], reasons[name] = value, reason
+
+    cuda = torch.cuda.is_available()
+    if recipe.device == "cuda" and not cuda:
+        raise UsageError("--device cuda, but PyTorch sees no CUDA device here; use --device cpu or auto")
+    settle("device", "cuda" if cuda else "cpu", "the fastest device here")
+    device = changes.get("device", recipe.device)
+    settle("threads", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, "all cores")
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_bf16()
+    settle("precision", "bf16" if fast else "fp32", "this processor multiplies bfloat16 about twice as fast" if fast else "no fast bfloat16 here")
+    settle("batch", 64 if facts.count < 20_000 else 128, f"{facts.count:,} training pictures")
+    settle("optimizer", "sgd", "with momentum it generalises best on convolutional nets")
+    adam = changes.get("optimizer", recipe.optimizer) == "adamw"
+    batch = changes.get("batch", recipe.batch)
+    settle("lr", (1e-3 if adam else 0.1) * (batch / 64) ** 0.5, f"the usual peak for {'adamw' if adam else 'sgd'} at {batch} pictures a step")
+    settle("weight_decay", 0.05 if adam else 5e-4, "the usual decay for this optimiser")
+    settle("ema", 0.998, "the average over the last steps is steadier than the last step")
+    if recipe.epochs is None and recipe.steps is None and not recipe.budget:
+        epochs = min(100, max(12, round(VIEWS / facts.count)))
+        changes["epochs"], reasons["epochs"] = epochs, f"about {VIEWS:,} looks at {facts.count:,} pictures"
+    return dataclasses.replace(recipe, **changes), reasons
+
+
+def _cpu_bf16() -> bool:
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("amx_tile"))
+
+
+def budget_seconds(text: str) -> float:
+    """Seconds of a budget.
+
+    >>> budget_seconds("90s"), budget_seconds("5m"), budget_seconds("1.5h")
+    (90.0, 300.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip().lower())
+    if not match:
+        raise UsageError(f"budget is {text!r}; write it as 90s, 5m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -1,0 +1,302 @@
+"""The loop: learning by gradients as an iterator of events; killed at any moment, it goes on to the same weights."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from sightline.core.card import Card
+from sightline.core.errors import SightlineError
+from sightline.core.events import Epoch, Event, Note, Saved, Step
+from sightline.core.protocols import Arrays, Batch
+from sightline.core.recipe import Recipe
+from sightline.train.augment import Jitter, augment, draws, order
+from sightline.train.checkpoint import load_checkpoint, save_checkpoint
+from sightline.train.choose import budget_seconds
+from sightline.train.optim import averaged, optimizer, rate, set_rate, update_average
+from sightline.train.source import Source
+
+_RESERVE = 0.12
+"""Share of a budget kept for validation, measuring, exporting and the report."""
+_TIMED_STEPS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training: what is learned, from what, how, and where it is kept."""
+
+    net: Any
+    """A module of the shelf `nets`."""
+    options: Any
+    task: Any
+    card: Card
+    recipe: Recipe
+    train: Source
+    validation: Source | None
+    folder: Path
+    """Where checkpoints are written."""
+    stop: Callable[[], bool] = field(default=lambda: False)
+    """Asked at every step boundary; when true, a checkpoint is written and KeyboardInterrupt raised."""
+
+    @property
+    def batch(self) -> int:
+        """Pictures a step, never more than there are."""
+        return min(self.recipe.batch or 64, self.train.count)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass; the odd remainder is another one each epoch."""
+        return max(1, self.train.count // self.batch)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One player: the module whose parameters it moves, and its loss."""
+
+    moves: nn.Module
+    loss: Callable[[nn.Module, Tensor, dict[str, Tensor], Batch], Tensor]
+    """(whole module, images, targets, batch) → scalar."""
+
+
+def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
+    """The recipe with its number of steps, and how it came about.
+
+    A budget is measured once, on a copy of the network so that the training itself starts untouched; `spent` seconds
+    of it are gone already.
+    """
+    recipe, per_epoch = job.recipe, job.steps_per_epoch
+    if recipe.steps is not None:
+        return recipe, "as written in the recipe"
+    if not recipe.budget:
+        epochs = recipe.epochs or 1
+        return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
+    timed = _Training(job, steps=_TIMED_STEPS + 2)
+    seconds = timed.time_steps(_TIMED_STEPS)
+    left = budget_seconds(recipe.budget) * (1 - _RESERVE) - spent
+    steps = max(per_epoch, int(left / seconds))
+    epochs = max(1, round(steps / per_epoch))
+    steps = epochs * per_epoch if epochs * per_epoch * seconds <= left or epochs == 1 else (epochs - 1) * per_epoch
+    reason = f"{recipe.budget} at {1000 * seconds:.0f} ms a step"
+    return dataclasses.replace(recipe, steps=steps, epochs=steps // per_epoch), reason
+
+
+def fit(job: Job) -> Generator[Event, None, nn.Module]:
+    """Learn; yields events and returns the network to keep, in float32 on the CPU, in evaluation mode.
+
+    Raises KeyboardInterrupt after a checkpoint when the job is asked to stop, and SightlineError when the loss
+    is no longer a number.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(job.recipe.threads or threads)
+    try:
+        training = _Training(job, steps=job.recipe.steps or 1)
+        if training.resume():
+            yield Note(text=f"resumed at step {training.step} of {training.steps}")
+        yield from training.run()
+        return training.outcome()
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Training:
+    """The state of one training: everything in it is in the checkpoint or derived from the recipe."""
+
+    def __init__(self, job: Job, *, steps: int) -> None:
+        self.job, self.steps, self.step, self.loss_sum = job, steps, 0, 0.0
+        self.best, self.stale, self.stopped = -math.inf, 0, False
+        precision = "bf16-mixed" if job.recipe.precision == "bf16" else "32-true"
+        self.fabric = Fabric(accelerator=job.recipe.device, devices=1, precision=precision)  # type: ignore[arg-type]
+        torch.manual_seed(job.recipe.seed)
+        raw = job.net.build(job.options, task=job.card.task, card=job.card).to(memory_format=torch.channels_last)
+        raw = self.fabric.to_device(raw)
+        make = getattr(job.net, "objectives", None)
+        self.objectives: list[Objective] = make(raw) if make else [Objective(raw, self._plain_loss)]
+        recipe = job.recipe
+        self.optimizers = [
+            optimizer(o.moves, name=recipe.optimizer, lr=recipe.lr or 0.1, weight_decay=recipe.weight_decay or 0.0)
+            for o in self.objectives
+        ]
+        self.module = raw
+        self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
+        self.players = players
+        self.average = averaged(raw)
+        self.kept = averaged(raw) if recipe.patience else None
+
+    def _plain_loss(self, module: nn.Module, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
+        loss: Tensor = self.job.net.loss(module(images), targets, batch)
+        return loss
+
+    @property
+    def _held(self) -> dict[str, nn.Module]:
+        held = {"module": self.module, "average": self.average}
+        return held | ({"kept": self.kept} if self.kept is not None else {})
+
+    def resume(self) -> bool:
+        """Go back to the last checkpoint, if there is one."""
+        state = load_checkpoint(self.job.folder, self._held, self.optimizers)
+        if state is None:
+            return False
+        self.step, self.loss_sum = state["step"], state["loss_sum"]
+        self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
+        return True
+
+    def save(self) -> Saved:
+        """Write the checkpoint."""
+        state = {"step": self.step, "loss_sum": self.loss_sum, "best": self.best, "stale": self.stale}
+        path = save_checkpoint(self.job.folder, self._held, self.optimizers, state | {"stopped": self.stopped})
+        return Saved(path=path, what=f"checkpoint at step {self.step}")
+
+    def run(self) -> Generator[Event, None, None]:
+        """All remaining epochs, each followed by a measurement and a checkpoint."""
+        per_epoch = self.job.steps_per_epoch
+        epochs = math.ceil(self.steps / per_epoch)
+        while self.step < self.steps and not self.stopped:
+            epoch, began = self.step // per_epoch, time.perf_counter()
+            yield from self._epoch(epoch)
+            metrics = self.measure()
+            self._judge(metrics)
+            loss, lr = self.loss_sum / per_epoch, self._rate(self.step - 1)
+            self.loss_sum, seconds = 0.0, time.perf_counter() - began
+            yield Epoch(
+                epoch=epoch + 1, epochs=epochs, step=self.step, loss=loss, lr=lr, seconds=seconds, metrics=metrics
+            )
+            yield self.save()
+        if self.stopped and self.step < self.steps:
+            yield Note(text=f"stopped early: {self.job.recipe.patience} epochs without improvement")
+
+    def _epoch(self, epoch: int) -> Generator[Event, None, None]:
+        """The steps that remain of one epoch; where it goes on follows from the step alone."""
+        job, per_epoch = self.job, self.job.steps_per_epoch
+        shuffled = order(job.recipe.seed, epoch, job.train.count)
+        uniform = draws(job.recipe.seed, epoch, job.train.count)
+        begin, end = self.step % per_epoch, min(per_epoch, self.steps - epoch * per_epoch)
+        picks = [shuffled[i * job.batch : (i + 1) * job.batch] for i in range(begin, end)]
+        jitter = jitter_of(job.recipe)
+        self.module.train()
+        for rows, (images, targets) in zip(picks, job.train.batches(picks)):
+            batch = augment(self.tensor(images), uniform[rows], jitter)
+            lr, loss = self._rate(self.step), self._advance(batch, targets)
+            self.step, self.loss_sum = self.step + 1, self.loss_sum + loss
+            yield Step(step=self.step, steps=self.steps, epoch=epoch + 1, loss=loss, lr=lr)
+            if job.stop() and self.step < epoch * per_epoch + end:
+                yield self.save()
+                raise KeyboardInterrupt
+
+    def _rate(self, step: int) -> float:
+        return (self.job.recipe.lr or 0.1) * rate(step, self.steps, self.job.recipe.warmup)
+
+    def _advance(self, images: Tensor, targets: Arrays) -> float:
+        """One step of every objective in turn; returns the loss of the first."""
+        recipe = self.job.recipe
+        set_rate(self.optimizers, self._rate(self.step))
+        torch.manual_seed(recipe.seed * 1_000_003 + self.step)  # dropout, too, follows from the step alone
+        on_device = {name: self.fabric.to_device(torch.from_numpy(array)) for name, array in targets.items()}
+        where = Batch(recipe, self.step, self.steps)
+        losses = []
+        for objective, player in zip(self.objectives, self.players):
+            loss = objective.loss(self.wrapped, images, on_device, where)
+            player.zero_grad(set_to_none=True)
+            self.fabric.backward(loss)
+            if recipe.clip:
+                norm = recipe.clip
+                self.fabric.clip_gradients(self.wrapped, player, max_norm=norm, error_if_nonfinite=False)
+            player.step()
+            losses.append(loss.item())
+        if not all(math.isfinite(loss) for loss in losses):
+            raise SightlineError(
+                f"the loss is no longer a number at step {self.step}; try a lower --lr (now {recipe.lr:g}) "
+                f"or --precision fp32"
+            )
+        update_average(self.average, self.module, decay=recipe.ema or 0.0, step=self.step)
+        return float(losses[0])
+
+    def tensor(self, images: np.ndarray[Any, Any]) -> Tensor:
+        """Prepared pictures → normalised float tensor on the device."""
+        return self.fabric.to_device(normalised(images, self.job.card))
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, float]:
+        """Loss and quick measures of the averaged network on the validation pictures."""
+        if self.job.validation is None:
+            return {}
+        outputs, targets, losses = [], [], []
+        where = Batch(self.job.recipe, self.step, self.steps)
+        with self.fabric.autocast():
+            for images, wanted in self.job.validation.batches(_in_order(self.job.validation.count)):
+                put_out = self.average(self.tensor(images))
+                on_device = {name: self.fabric.to_device(torch.from_numpy(array)) for name, array in wanted.items()}
+                losses.append(float(self.job.net.loss(put_out, on_device, where)) * len(images))
+                outputs.append({name: put_out[name].float().cpu().numpy() for name in self.job.task.DECODED})
+                targets.append(wanted)
+        together = {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
+        truth = {name: np.concatenate([t[name] for t in targets]) for name in targets[0]}
+        quick = getattr(self.job.task, "quick", None)
+        measured = quick(together, truth, self.job.card) if quick else {}
+        return {"validation_loss": sum(losses) / self.job.validation.count, **measured}
+
+    def _judge(self, metrics: dict[str, float]) -> None:
+        """Early stopping: keep the best average so far and count the epochs since."""
+        if self.kept is None or not metrics:
+            return
+        score = metrics.get(self.job.task.HEADLINE, -metrics["validation_loss"])
+        if score > self.best:
+            self.best, self.stale = score, 0
+            self.kept.load_state_dict(self.average.state_dict())
+        else:
+            self.stale += 1
+            self.stopped = self.stale >= self.job.recipe.patience
+
+    def outcome(self) -> nn.Module:
+        """The network to keep: the best with early stopping, else the average at the end of the schedule."""
+        chosen = self.kept if self.kept is not None else self.average if self.job.recipe.ema else self.module
+        return copy.deepcopy(chosen).to("cpu", memory_format=torch.contiguous_format).float().eval()
+
+    def time_steps(self, count: int) -> float:
+        """Median seconds of a step after a warm-up; the state is thrown away afterwards."""
+        rows = [np.arange(self.job.batch) for _ in range(count + 2)]
+        uniform, seconds = draws(0, 0, self.job.batch), []
+        for images, targets in self.job.train.batches(rows):
+            began = time.perf_counter()
+            self._advance(augment(self.tensor(images), uniform, jitter_of(self.job.recipe)), targets)
+            seconds.append(time.perf_counter() - began)
+        return float(np.median(seconds[2:]))
+
+
+def normalised(images: np.ndarray[Any, Any], card: Card) -> Tensor:
+    """Prepared pictures (B, H, W, C) of the card's dtype → float32 (B, C, H, W), channels last in memory."""
+    ready = card.preparation
+    plain = torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.float32)).float()
+    scaled = (plain / ready.high - torch.tensor(ready.mean)) / torch.tensor(ready.std)
+    return scaled.permute(0, 3, 1, 2)
+
+
+@torch.no_grad()
+def forward(module: nn.Module, images: np.ndarray[Any, Any], card: Card, *, batch: int = 256) -> dict[str, Any]:
+    """The reference a graph is held against: prepared pictures → outputs as numpy arrays, in float32 on the CPU."""
+    parts = [module(normalised(images[i : i + batch], card)) for i in range(0, len(images), batch)]
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+
+
+def jitter_of(recipe: Recipe) -> Jitter:
+    """The augmentation a task's recipe asks for; a task without these settings gets none."""
+    shift, rotate, scale = (float(getattr(recipe, name, 0.0)) for name in ("shift", "rotate", "scale"))
+    return Jitter(flip=getattr(recipe, "mirror", "no") == "yes", shift=shift, rotate=rotate, scale=scale)
+
+
+def _in_order(count: int, batch: int = 256) -> list[np.ndarray[Any, Any]]:
+    return [np.arange(i, min(i + batch, count)) for i in range(0, count, batch)]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (tuple, list)) else [value]

@@ -1,0 +1,61 @@
+"""Optimisers, the learning-rate schedule and the moving average of the weights."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+from sightline.core.errors import UsageError
+
+
+def optimizer(module: nn.Module, *, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum or AdamW, fused; matrices and kernels decay, norms and biases do not."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if name == "sgd":
+        return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
+    if name == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+    raise UsageError(f"optimizer is {name!r}; it must be sgd or adamw")
+
+
+def rate(step: int, steps: int, warmup: float) -> float:
+    """The learning rate at a step as a share of its peak: a linear rise, then a cosine to zero.
+
+    >>> [round(rate(step, 100, 0.1), 2) for step in (0, 4, 9, 55, 99)]
+    [0.1, 0.5, 1.0, 0.51, 0.0]
+    """
+    rise = max(1, round(steps * warmup))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1.0 + math.cos(math.pi * (step + 1 - rise) / max(1, steps - rise)))
+
+
+def set_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
+    """Give every parameter group the learning rate."""
+    for each in optimizers:
+        for group in each.param_groups:
+            group["lr"] = lr
+
+
+def averaged(module: nn.Module) -> nn.Module:
+    """A copy to hold the moving average, in evaluation mode and without gradients."""
+    return copy.deepcopy(module).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, *, decay: float, step: int) -> None:
+    """Move the average towards the weights (and statistics); young averages move faster, so that none starts stale."""
+    now = min(decay, (1 + step) / (10 + step))
+    ours, theirs = average.state_dict(), module.state_dict()
+    names = [name for name, tensor in ours.items() if tensor.is_floating_point()]
+    torch._foreach_lerp_([ours[n] for n in names], [theirs[n] for n in names], 1.0 - now)
+    for name in ours.keys() - set(names):
+        ours[name].copy_(theirs[name])

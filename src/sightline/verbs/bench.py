@@ -1,0 +1,103 @@
+"""bench: latency, throughput, load time and memory of each graph in a bundle, on this machine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sightline.core.errors import SightlineError
+from sightline.core.protocols import Session
+from sightline.verbs.opened import open_model
+
+_CHILD = "import sys; from sightline.verbs.bench import measure_here; measure_here(*sys.argv[1:])"
+SECONDS = 1.5
+"""How long each figure is measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """One graph on this machine. Machines are noisy: compare figures of one run only."""
+
+    variant: str
+    latency_ms: float
+    """Median of single pictures, graph alone, all threads."""
+    latency_p90_ms: float
+    per_second: float
+    """Pictures a second at the better of the batches 1 and 16."""
+    load_ms: float
+    """Opening the bundle and the graph, packages imported."""
+    peak_mb: float
+    """Peak resident memory of a fresh process that opened the bundle and answered, in MB."""
+    size_mb: float
+    """The artefact on disk."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return asdict(self)
+
+
+def bench(path: Path, *, threads: int = 0) -> Iterator[Figures]:
+    """Measure every graph of the bundle, each in a process of its own."""
+    for variant in open_model(path).card.graphs["main"]:
+        child = [sys.executable, "-c", _CHILD, str(path), variant, str(threads)]
+        done = subprocess.run(child, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SightlineError(f"measuring {variant} failed: {done.stderr.strip().splitlines()[-1:]}")
+        yield Figures(**json.loads(done.stdout))
+
+
+def measure_here(path: str, variant: str, threads: str) -> None:
+    """Measure one graph in this process and print its figures as JSON."""
+    began = time.perf_counter()
+    opened = open_model(path, variant=variant, threads=int(threads))
+    load = time.perf_counter() - began
+    session = opened.graphs["main"]
+    single = _times(session, 1)
+    batched = _times(session, 16)
+    figures = Figures(
+        variant=variant,
+        latency_ms=1e3 * float(np.median(single)),
+        latency_p90_ms=1e3 * float(np.quantile(single, 0.9)),
+        per_second=max(1 / float(np.median(single)), 16 / float(np.median(batched))),
+        load_ms=1e3 * load,
+        peak_mb=peak_mb(),
+        size_mb=len(opened.bundle.graph("main", variant)) / 1e6,
+    )
+    sys.stdout.write(json.dumps(figures.to_dict()))
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process in MB (10⁶ bytes); NaN where the platform does not tell."""
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def _times(session: Session, batch: int) -> list[float]:
+    """Seconds of each run on random input, after a warm-up."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for name, spec in session.inputs.items():
+        shape = [batch if isinstance(axis, str) else axis for axis in spec.shape]
+        full = np.iinfo(spec.dtype).max if np.issubdtype(spec.dtype, np.integer) else 1
+        arrays[name] = (rng.random(shape) * full).astype(spec.dtype)
+    for _ in range(3):
+        session.run(arrays)
+    times: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(times) < 10 or time.perf_counter() < end:
+        began = time.perf_counter()
+        session.run(arrays)
+        times.append(time.perf_counter() - began)
+    return times

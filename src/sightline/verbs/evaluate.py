@@ -1,0 +1,138 @@
+"""evaluate: how good is a model on labelled pictures, with intervals, its worst mistakes and a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline.core.errors import DataError, UsageError
+from sightline.core.events import Event, Progress
+from sightline.core.measures import Measure
+from sightline.core.results import Result
+from sightline.data.read import read
+from sightline.data.samples import Sample, Samples
+from sightline.verbs.opened import Opened
+from sightline.verbs.predict import predict
+from sightline.verbs.settings import absolute
+
+PROGRESS_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One picture, the model's answer, and how wrong it is (positive when it is wrong)."""
+
+    sample: Sample
+    result: Result
+    badness: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured, on which split, picture by picture."""
+
+    split: str
+    """`test`, `validation`, `train` or `all`."""
+    label: str
+    """The split as figures quote it, with `(optimistic)` where the model has seen it in some way."""
+    measures: Mapping[str, Measure]
+    judged: tuple[Judged, ...]
+    samples: Samples
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    def worst(self, count: int = 24) -> list[Judged]:
+        """The answers furthest from the truth, worst first; only wrong ones where the task can tell."""
+        return sorted((j for j in self.judged if j.badness > 0), key=lambda j: -j.badness)[:count]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready measures."""
+        return {
+            "split": self.label,
+            "pictures": len(self.judged),
+            "left_out": [list(pair) for pair in self.left_out],
+            "measures": {name: measure.to_dict() for name, measure in self.measures.items()},
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.label}: {len(self.judged)} pictures"]
+        lines += [f"  {name:<20} {measure}" for name, measure in self.measures.items() if "/" not in name]
+        return "\n".join(lines)
+
+
+def evaluate(
+    opened: Opened, data: str | Path, *, layout: str | None = None, split: str = "", max_bad: float = 0.05
+) -> Generator[Event, None, Evaluation]:
+    """Judge a model on a data set; yields progress and returns the evaluation.
+
+    split: which part; by default `test` where there is one, then `validation`, then everything.
+    Raises DataError for classes the model does not know, and when more than `max_bad` of the pictures are unreadable.
+    """
+    samples = read(data, layout=layout)
+    chosen = split or next((s for s in ("test", "validation") if s in samples.splits()), "all")
+    rows = samples.rows if chosen == "all" else samples.split(chosen).rows
+    if not rows:
+        raise UsageError(f"{data} has no split {chosen!r}; it has {', '.join(samples.splits()) or 'no split folders'}")
+    _check_samples(opened, samples, rows)
+    seen = opened.card.data.get("source") == absolute(str(data))
+    optimistic = seen and chosen != "test"
+    label = f"{chosen} (optimistic)" if optimistic else chosen
+    evaluation = yield from judge(opened, samples, rows, split=chosen, label=label)
+    refuse_too_many_bad(evaluation.left_out, len(rows), max_bad)
+    return evaluation
+
+
+def judge(
+    opened: Opened, samples: Samples, rows: Sequence[Sample], *, split: str, label: str
+) -> Generator[Event, None, Evaluation]:
+    """Predict the rows exactly as `predict` does and measure the answers against their targets."""
+    meters = opened.task.meters(opened.card)
+    badness = getattr(opened.task, "badness", None)
+    judged, left_out = [], []
+    answers = predict(opened, (samples.open(row) for row in rows))
+    for index, (row, answer) in enumerate(zip(rows, answers), start=1):
+        if answer.result is None:
+            left_out.append((row.path, answer.error or "unreadable"))
+        else:
+            for meter in meters:
+                meter.update(answer.result, row.target, row.group or row.path)
+            judged.append(Judged(row, answer.result, badness(answer.result, row.target) if badness else 0.0))
+        if index % PROGRESS_EVERY == 0 or index == len(rows):
+            yield Progress(what=f"measuring {label}", done=index, total=len(rows))
+    if not judged:
+        raise DataError(f"none of the {len(rows)} pictures of {label} can be read; the first: {left_out[0]}")
+    measures = {name: measure for meter in meters for name, measure in meter.compute().items()}
+    parts = {"split": split, "label": label, "measures": measures, "samples": samples}
+    return Evaluation(judged=tuple(judged), left_out=tuple(left_out), **parts)  # type: ignore[arg-type]
+
+
+def refuse_too_many_bad(left_out: Sequence[tuple[str, str]], count: int, max_bad: float) -> None:
+    """Raise DataError when more than the stated share of pictures cannot be read."""
+    if count and len(left_out) > max_bad * count:
+        first = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
+        raise DataError(
+            f"{len(left_out)} of {count} pictures cannot be read, more than --max-bad {max_bad:g} allows. First: {first}"
+        )
+
+
+def _check_samples(opened: Opened, samples: Samples, rows: Sequence[Sample]) -> None:
+    check = getattr(opened.task, "check_samples", None)
+    if check is not None:
+        present = {getattr(row.target, "name", None) for row in rows}
+        classes = tuple(name for name in samples.classes if name in present)
+        check(classes if samples.layout != "npz" else samples.classes, samples.layout == "npz", opened.card)
+
+
+def relabelled(evaluation: Evaluation, label: str) -> Evaluation:
+    """The same evaluation under another name for its split."""
+    return dataclasses.replace(evaluation, label=label)
+
+
+def rows_as_dicts(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """One row a picture for predictions.csv: path, truth and the answer."""
+    for each in evaluation.judged:
+        truth = getattr(each.sample.target, "name", "")
+        answer = {k: v for k, v in each.result.to_dict().items() if not isinstance(v, (dict, list))}
+        yield {"path": each.sample.path, "truth": truth, **answer}

@@ -1,0 +1,74 @@
+"""explain: where in the picture the evidence for an answer lies, and whether that map can be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sightline.core.errors import UsageError
+from sightline.core.results import Evidence, Result
+from sightline.core.shelf import Shelf
+from sightline.data.pictures import Picture, read_picture
+from sightline.probes._view import View
+from sightline.verbs.opened import Opened
+from sightline.verbs.predict import declared_bits
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A picture, the model's answer and the evidence for it."""
+
+    picture: Picture
+    result: Result
+    evidence: Evidence
+
+    def image(self) -> Any:
+        """Picture, map, colour bar and verdict side by side, as a PIL image."""
+        from sightline.draw.overlay import side_by_side
+        from sightline.draw.sheet import to_u8
+
+        return side_by_side(to_u8(self.picture.pixels, self.picture.high), self.evidence, self.result)
+
+    def _repr_png_(self) -> bytes:
+        from io import BytesIO
+
+        buffer = BytesIO()
+        self.image().save(buffer, "PNG")
+        return buffer.getvalue()
+
+
+def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -> Explanation:
+    """Hold an instrument against the model on one picture.
+
+    probe: a name of the shelf `probes`; by default `evidence` where the graph has a feature map, else `occlusion`.
+    target: the class to explain; by default the answer given.
+    Raises UsageError for an unknown class, or a probe or task that cannot do this.
+    """
+    if "explain" not in opened.task.SUPPORTS:
+        raise UsageError(f"the task {opened.card.task} has no explanations; it offers {', '.join(sorted(opened.task.SUPPORTS))}")
+    name = probe or ("evidence" if opened.card.evidence else "occlusion")
+    instrument = Shelf("probes").load(name)
+    if "evidence" in instrument.NEEDS and not opened.card.evidence:
+        raise UsageError(f"probe {name} needs a feature map, which this model's graph does not put out; use occlusion")
+    picture = read_picture(source, at_least_hw=opened.card.preparation.size_hw, bits=declared_bits(opened.card))
+    request = opened.encode(picture)
+    return Explanation(picture, opened.answer([request])[0], instrument.explain(request, _index(opened, target), view(opened)))
+
+
+def view(opened: Opened) -> View:
+    """The model as probes see it."""
+    return View(
+        run=opened.graphs["main"].run,
+        scores=lambda outputs: opened.task.scores(outputs, opened.card),
+        card=opened.card,
+        arrays=opened.bundle.arrays,
+        classes=opened.card.classes,
+    )
+
+
+def _index(opened: Opened, target: str) -> int | None:
+    if not target:
+        return None
+    if target not in opened.card.classes:
+        raise UsageError(f"no class {target!r}; the model knows {', '.join(opened.card.classes[:20])}")
+    return opened.card.classes.index(target)

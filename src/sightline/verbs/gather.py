@@ -1,0 +1,192 @@
+"""From a data set to what a method learns from: decoded once, split by group, checked for leaks, described."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.card import Card
+from sightline.core.errors import DataError, PictureError
+from sightline.core.events import Event, Note, Progress
+from sightline.core.protocols import Facts
+from sightline.core.recipe import Recipe
+from sightline.data.pictures import Picture, read_header
+from sightline.data.samples import Sample, Samples
+from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, refuse_leaks
+from sightline.data.survey import Keep, Survey, survey
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """A data set ready to learn from."""
+
+    samples: Samples
+    """Readable rows only, each in its split."""
+    card: Card
+    """The draft: classes, preparation with the training pictures' mean and deviation, what is known of the data."""
+    recipe: Any
+    reasons: dict[str, str]
+    facts: Facts
+    images: dict[str, Array] | None
+    """split → prepared pictures (N, H, W, C) of train and validation; None when they do not fit in memory."""
+    targets: dict[str, dict[str, Array]]
+    """split → encoded targets (N, ...) by name, rows as in `samples.split`."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is remembered of one picture of the survey."""
+
+    image: Array | None
+    targets: dict[str, Array]
+    moments: Array
+    """Per-channel mean and mean square on the 0-to-1 scale, shape (2, C)."""
+
+
+def gather(
+    task: Any, samples: Samples, recipe: Any, *, source: str, in_memory: bool = False
+) -> Generator[Event, None, Gathered]:
+    """Look at the headers, choose, decode everything once, split, refuse leaks, and describe the data.
+
+    source: where the data is, for the card. in_memory: keep the prepared pictures whatever their size; else only where they fit well.
+    Raises DataError (too many bad files, no training pictures, unknown classes) and LeakError.
+    """
+    facts = yield from _facts(samples)
+    recipe, reasons = task.plan(recipe, facts)
+    card = task.draft(recipe, facts)
+    keeps = in_memory or _fits(card, samples)
+    found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=_keeper(task, card, keeps))
+    carved, remarks = split(found, recipe)
+    for remark in remarks:
+        yield Note(text=remark, kind="warning")
+    notes = yield from _leaks(carved, found, recipe)
+    kept = dict(zip((row.path for row in carved.rows), found.kept))
+    card = _described(card, carved, found, kept, notes, source)
+    images, targets = _arrays(carved, kept, keeps)
+    facts = dataclasses.replace(facts, count=len(carved.split("train")))
+    return Gathered(
+        samples=carved, card=card, recipe=recipe, reasons=reasons, facts=facts, images=images, targets=targets
+    )
+
+
+def surveyed(
+    samples: Samples, card: Card, recipe: Any, *, max_bad: float = 1.0, keep: Keep | None = None
+) -> Generator[Event, None, Survey]:
+    """One pass of decoding at the net's size; yields progress and returns the survey."""
+    size_hw, bits = card.preparation.size_hw, getattr(recipe, "bits", None)
+    for item in survey(samples, at_least_hw=size_hw, bits=bits, max_bad=max_bad, keep=keep):
+        if isinstance(item, Survey):
+            return item
+        yield item
+    raise AssertionError("a survey ends with its Survey")
+
+
+def split(found: Survey, recipe: Any) -> tuple[Samples, tuple[str, ...]]:
+    """The surveyed rows, each in its split, and what should be known of it; the same for the same data and recipe."""
+    shares = {"validation": recipe.validation, "holdout": recipe.holdout}
+    carved = carve(found.samples, seed=recipe.seed, digests=found.digests, **shares)
+    return carved, carved.notes
+
+
+def _facts(samples: Samples) -> Generator[Event, None, Facts]:
+    """Sizes, depth and colours of the training pictures, from their headers alone."""
+    rows = [row for row in samples.rows if row.split in ("", "train")]
+    headers, targets = [], []
+    for index, row in enumerate(rows, start=1):
+        try:
+            headers.append(read_header(samples.open(row)))
+            targets.append(row.target)
+        except PictureError:
+            continue  # the survey lists it with its reason
+        if index % 500 == 0:
+            yield Progress(what="looking at headers", done=index, total=len(rows))
+    if not headers:
+        raise DataError(f"none of the {len(rows)} training pictures under {samples.root} can be read")
+    return Facts(
+        count=len(headers),
+        sizes_hw=np.array([header.size_hw for header in headers], np.int64),
+        grey=all(header.grey for header in headers),
+        dtype=max((header.dtype for header in headers), key=("uint8", "uint16", "float32").index),
+        targets=targets,
+        classes=samples.classes,
+    )
+
+
+def _keeper(task: Any, card: Card, keeps: bool) -> Keep:
+    """What the survey remembers of each picture."""
+
+    def keep(sample: Sample, picture: Picture) -> _Kept:
+        request = task.encode(picture, card)
+        targets = task.encode_target(sample.target, request, card)
+        image = request.arrays["image"]
+        unit = image.reshape(-1, image.shape[-1]).astype(np.float64) / card.preparation.high
+        moments = np.stack([unit.mean(axis=0), (unit**2).mean(axis=0)])
+        return _Kept(image if keeps and sample.split != "test" else None, targets, moments)
+
+    return keep
+
+
+def _fits(card: Card, samples: Samples) -> bool:
+    """Whether the prepared pictures take less than a quarter of the machine's memory."""
+    ready = card.preparation
+    each = ready.size_hw[0] * ready.size_hw[1] * ready.channels * np.dtype(ready.dtype).itemsize
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        memory = 4 << 30
+    return each * len(samples) < memory // 4
+
+
+def _leaks(samples: Samples, found: Survey, recipe: Recipe) -> Generator[Event, None, tuple[str, ...]]:
+    """Refuse what stands on two sides, or record that it was allowed."""
+    for conflict in find_conflicts(found.digests, samples):
+        yield Note(text=conflict, kind="warning")
+    leaks = find_leaks(found.digests, samples)
+    refuse_leaks(leaks, allow=recipe.allow_leak)
+    if not leaks:
+        return ()
+    note = f"{len(leaks)} pictures or groups stand in two splits, allowed by --allow-leak; the figures flatter"
+    yield Note(text=note, kind="warning")
+    return (note,)
+
+
+def _described(card: Card, samples: Samples, found: Survey, kept: dict[str, _Kept], notes: tuple[str, ...], source: str) -> Card:
+    mean, square = np.mean([kept[row.path].moments for row in samples.split("train").rows], axis=0)
+    std = np.sqrt(np.maximum(square - mean**2, 1e-6))
+    preparation = dataclasses.replace(
+        card.preparation, mean=tuple(round(float(v), 6) for v in mean), std=tuple(round(float(v), 6) for v in std)
+    )
+    data = {
+        "source": source,
+        "layout": samples.layout,
+        "fingerprint": fingerprint(samples, found.digests),
+        "counts": {name: len(samples.split(name)) for name in samples.splits()},
+        "left_out": [list(pair) for pair in samples.left_out],
+        "leak": bool(notes),
+    }
+    return dataclasses.replace(card, preparation=preparation, data=data, notes=(*card.notes, *notes))
+
+
+def _arrays(
+    samples: Samples, kept: dict[str, _Kept], keeps: bool
+) -> tuple[dict[str, Array] | None, dict[str, dict[str, Array]]]:
+    images: dict[str, Array] = {}
+    targets: dict[str, dict[str, Array]] = {}
+    for name in ("train", "validation"):
+        some = [kept[row.path] for row in samples.split(name).rows]
+        if some:
+            targets[name] = {key: np.stack([each.targets[key] for each in some]) for key in some[0].targets}
+            images[name] = np.stack(list(_images(some))) if keeps else np.empty(0)
+    return (images if keeps else None), targets
+
+
+def _images(some: list[_Kept]) -> Iterator[Array]:
+    return (each.image for each in some if each.image is not None)

@@ -1,0 +1,151 @@
+"""Learning by either kind of method, brought to one form: arrays to store, a reference, and something to export."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.card import Card
+from sightline.core.errors import UsageError
+from sightline.core.events import Event
+from sightline.core.protocols import Facts
+from sightline.core.recipe import Recipe, parse, split_net
+from sightline.core.shelf import Shelf
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A learner picked from one of the two shelves, with its options."""
+
+    shelf: str
+    name: str
+    variant: str
+    options: Any
+    module: Any
+
+    @property
+    def spelled(self) -> str:
+        """As typed: `resnet:8`, `probe`."""
+        return f"{self.name}:{self.variant}" if self.variant else self.name
+
+    @property
+    def gradients(self) -> bool:
+        """Whether it is a network trained by PyTorch."""
+        return self.shelf == "nets"
+
+    def to_card(self) -> dict[str, Any]:
+        """For `card.net`."""
+        options = dataclasses.asdict(self.options)
+        return {"shelf": self.shelf, "name": self.name, "variant": self.variant, "options": options}
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A trained model in memory."""
+
+    arrays: Mapping[str, Array]
+    """What is stored as weights.safetensors."""
+    forward: Callable[[Array], dict[str, Array]]
+    """Prepared pictures (N, H, W, C) → outputs; the reference that graphs are held against."""
+    exported: Callable[[], Any]
+    """What `graphs.onnx.write` takes."""
+
+
+def shelf_of(name: str) -> str:
+    """Which shelf a learner stands on; raises UsageError when on neither."""
+    for room in ("nets", "methods"):
+        if Shelf(room).has(name):
+            return room
+    known = ", ".join(Shelf("nets").names() + Shelf("methods").names())
+    raise UsageError(f"no net or method named {name!r}; there are: {known}")
+
+
+def pick(text: str, task: Any, task_name: str, values: Mapping[str, Any], chosen: Callable[[Any], str]) -> Method:
+    """The learner named by `--net`, its variant and its options (`net.*` without the prefix).
+
+    chosen: asked for the variant when none is named.
+    """
+    name, variant = split_net(text or task.DEFAULT_NET)
+    shelf = shelf_of(name)
+    module = Shelf(shelf).load(name)
+    if task_name not in module.TASKS:
+        raise UsageError(f"{name} does not learn {task_name}; it learns {', '.join(sorted(module.TASKS))}")
+    variant = variant or chosen(module)
+    if variant and variant not in module.VARIANTS:
+        raise UsageError(f"{name} has no variant {variant!r}; it has {', '.join(module.VARIANTS)}")
+    base = module.VARIANTS[variant] if variant else module.Options()
+    options = parse(module.Options, {**dataclasses.asdict(base), **values}, prefix="net.")
+    return Method(shelf, name, variant, options, module)
+
+
+def from_card(card: Card) -> Method:
+    """The learner a card names."""
+    net = card.net
+    module = Shelf(net["shelf"]).load(net["name"])
+    return Method(net["shelf"], net["name"], net["variant"], parse(module.Options, net["options"]), module)
+
+
+def variant_for(module: Any, facts: Facts, recipe: Recipe) -> tuple[str, str]:
+    """A module's own choice of variant and its reason, else its first."""
+    if hasattr(module, "choose"):
+        variant, reason = module.choose(facts, recipe)
+        return variant, reason
+    return next(iter(module.VARIANTS), ""), ""
+
+
+def fit_arrays(
+    method: Method, images: Array, targets: Mapping[str, Array], card: Card, recipe: Recipe
+) -> Generator[Event, None, Learned]:
+    """Learn without PyTorch."""
+    arrays = yield from method.module.fit(images, targets, card, method.options, recipe)
+    return rebuilt_arrays(method, arrays, card)
+
+
+def rebuilt_arrays(method: Method, arrays: Mapping[str, Array], card: Card) -> Learned:
+    """A torch-free model from its arrays."""
+    module, options = method.module, method.options
+    return Learned(
+        arrays,
+        lambda images: module.forward(images, arrays, card, options),
+        lambda: module.graph(arrays, card, options),
+    )
+
+
+def fit_net(job: Any) -> Generator[Event, None, Learned]:
+    """Learn by gradients; `job` is a `train.loop.Job`."""
+    from sightline.train.loop import fit
+
+    module = yield from fit(job)
+    return _from_module(module, job.card)
+
+
+def _from_module(module: Any, card: Card) -> Learned:
+    from sightline.train.loop import forward
+
+    arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in module.state_dict().items()}
+    return Learned(arrays, lambda images: forward(module, images, card), lambda: module)
+
+
+def rebuilt(card: Card, arrays: Mapping[str, Array]) -> Learned:
+    """A trained model from its bundle; raises MissingExtraError for a network where PyTorch is absent."""
+    method = from_card(card)
+    if not method.gradients:
+        return rebuilt_arrays(method, arrays, card)
+    import torch
+
+    module = method.module.build(method.options, task=card.task, card=card)
+    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    return _from_module(module.eval(), card)
+
+
+def checkpoint_folder(run: Path) -> Path:
+    """Where a run keeps its checkpoint."""
+    return run / "checkpoint"

@@ -1,0 +1,93 @@
+"""Opening a bundle for use: the card, its task and its graphs, checked against each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline.core.bundle import Bundle, open_bundle
+from sightline.core.card import Card
+from sightline.core.errors import BundleError, UsageError
+from sightline.core.protocols import Graphs, Request, stack, unstack
+from sightline.core.results import Result
+from sightline.core.shelf import Shelf
+
+DEFAULT_VARIANT = "onnx"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model ready to answer; torch-free."""
+
+    bundle: Bundle
+    task: Any
+    """The module of the shelf `tasks`."""
+    graphs: Graphs
+    variant: str
+
+    @property
+    def card(self) -> Card:
+        """The bundle's card."""
+        return self.bundle.card
+
+    def encode(self, picture: Any) -> Request:
+        """A decoded picture → what the graphs take."""
+        request: Request = self.task.encode(picture, self.card)
+        return request
+
+    def answer(self, requests: Sequence[Request]) -> list[Result]:
+        """Requests → results, in order, by the task's own way or one pass through the graph `main`."""
+        own = getattr(self.task, "predict", None)
+        if own is not None:
+            results: list[Result] = own(self.graphs, requests, self.card)
+            return results
+        return default_predict(self.task, self.graphs, requests, self.card)
+
+
+def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Result]:
+    """One graph, one pass: requests of equal shapes share a batch."""
+    by_shape: dict[Any, list[int]] = defaultdict(list)
+    for index, request in enumerate(requests):
+        by_shape[tuple((name, array.shape) for name, array in request.arrays.items())].append(index)
+    results: dict[int, Result] = {}
+    for indexes in by_shape.values():
+        outputs = graphs["main"].run(stack(requests[i] for i in indexes))
+        for row, index in enumerate(indexes):
+            results[index] = task.decode(unstack(outputs, row), requests[index], card)
+    return [results[index] for index in range(len(requests))]
+
+
+def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Opened:
+    """Open a bundle and its graphs.
+
+    variant: which execution of each role (`onnx`, `onnx-int8`); by default `onnx`.
+    threads: of each graph; 0 lets the runtime take all cores.
+    Raises BundleError when the bundle is damaged, unsafe or contradicts itself, UsageError for an absent variant.
+    """
+    bundle = open_bundle(path)
+    card = bundle.card
+    if not Shelf("tasks").has(card.task):
+        raise BundleError(f"{path}: the card's task {card.task!r} is unknown to this Sightline; upgrade it")
+    task = Shelf("tasks").load(card.task)
+    graphs = {role: _session(bundle, role, variant or DEFAULT_VARIANT, threads) for role in card.graphs}
+    if hasattr(task, "check"):
+        task.check(card, graphs)
+    return Opened(bundle, task, graphs, variant or DEFAULT_VARIANT)
+
+
+def _session(bundle: Bundle, role: str, variant: str, threads: int) -> Any:
+    entries = bundle.card.graphs[role]
+    if variant not in entries:
+        raise UsageError(f"{bundle.path} has no graph {variant!r} for {role}; it has {', '.join(entries)}")
+    if not Shelf("graphs").has(variant):
+        raise BundleError(f"graph format {variant!r} is unknown to this Sightline; upgrade it")
+    session = Shelf("graphs").load(variant).open(bundle.graph(role, variant), threads=threads)
+    for side in ("inputs", "outputs"):
+        stated = entries[variant].get(side, {})
+        for name, spec in getattr(session, side).items():
+            if name not in stated or list(stated[name].get("shape", ())) != list(spec.shape):
+                raise BundleError(f"the card's {side} of {role}/{variant} do not describe the graph ({name})")
+    return session

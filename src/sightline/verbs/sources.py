@@ -1,0 +1,62 @@
+"""From what a person types (paths, globs, folders, `-` for a list on standard input) to picture files, in order."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sightline.core.errors import UsageError
+
+_URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
+_NOT_PICTURES = frozenset(
+    ".txt .csv .tsv .json .jsonl .xml .md .yaml .yml .html .py .zip .npz .npy .onnx .safetensors .log .pdf .db .ini".split()
+)
+
+
+def expand(texts: Iterable[str]) -> Iterator[str]:
+    """Every picture meant, folders walked in sorted order; hidden files and other kinds of files are passed over.
+
+    Raises UsageError for a URL (nothing is fetched unasked), a path that is not there, or a glob that matches nothing.
+    """
+    for text in texts:
+        if text == "-":
+            yield from expand(line.strip() for line in sys.stdin if line.strip())
+        elif _URL.match(text):
+            raise UsageError(f"{text} is a URL; Sightline opens no network. Download the picture and give its path")
+        else:
+            yield from _expand_one(_local(text))
+
+
+def _local(text: str) -> str:
+    """A path typed with Windows separators means the same file elsewhere, if no file has that very name."""
+    if os.sep == "/" and "\\" in text and not os.path.lexists(text):
+        return text.replace("\\", "/")
+    return text
+
+
+def _expand_one(text: str) -> Iterator[str]:
+    path = Path(text)
+    if path.is_dir():
+        yield from _walk(path)
+    elif path.exists():
+        yield text
+    elif glob.has_magic(text):
+        found = sorted(glob.glob(text, recursive=True))
+        if not found:
+            raise UsageError(f"nothing matches {text}")
+        for each in found:
+            yield from _walk(Path(each)) if Path(each).is_dir() else (each,)
+    else:
+        raise UsageError(f"{text} is not there; give a picture, a folder, a glob in quotes, or - for a list on stdin")
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() not in _NOT_PICTURES and name != "Thumbs.db":
+                yield str(Path(root) / name)

@@ -1,0 +1,262 @@
+"""train: from a data set to a run folder with a measured, calibrated bundle, as an iterator of events."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sightline.core.bundle import write_bundle
+from sightline.core.errors import DataError, UsageError
+from sightline.core.events import Epoch, Event, Finished, Note, Saved
+from sightline.core.recipe import parse
+from sightline.core.runs import Run, environment, lock, new_run
+from sightline.core.shelf import Shelf
+from sightline.core.storage import append_line, read_lines, write_json
+from sightline.data.read import read
+from sightline.verbs.evaluate import Evaluation, judge
+from sightline.verbs.finish import write_report
+from sightline.verbs.gate import checked_graph
+from sightline.verbs.gather import Gathered, gather
+from sightline.verbs.learn import Learned, Method, fit_arrays, fit_net, pick, shelf_of, variant_for
+from sightline.verbs.opened import open_model
+from sightline.verbs.predict import read_request
+from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, write_settings
+
+
+def train(settings: Settings, *, out: Path | None = None, resume: Path | None = None) -> Generator[Event, None, Path]:
+    """Train as the settings say; yields events and returns the run folder.
+
+    out: the run folder; by default the next `runs/<task>-<n>`. resume: a run folder to continue; its recipe.yaml
+    takes the place of `settings`.
+    Raises any SightlineError with what to do next; KeyboardInterrupt after a checkpoint when stopped.
+    """
+    began = time.perf_counter()
+    settings = read_settings(Run(resume).recipe) if resume else replace(settings, data=absolute(settings.data))
+    task = Shelf("tasks").load(settings.task)
+    if "train" not in task.SUPPORTS:
+        raise UsageError(f"the task {settings.task} cannot be trained")
+    recipe = parse(task.Recipe, settings.recipe_values())
+    samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
+    gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=_torch_free(settings, task))
+    run = Run(resume if resume is not None else new_run(settings.task, out=out))
+    with lock(run.folder):
+        yield Note(text=f"run folder {run.folder}")
+        if resume is None:
+            write_settings(run.recipe, asked(settings), {})
+        _check_resumed(run, gathered)
+        method, gathered = _chosen(settings, task, gathered)
+        learned, gathered = yield from _learn(settings, task, method, gathered, run, began)
+        bundle = yield from _ship(task, method, gathered, learned, run)
+        evaluation = yield from _measure(gathered, run, bundle)
+        yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
+        yield Finished(run=run.folder, bundle=bundle)
+    return run.folder
+
+
+def _torch_free(settings: Settings, task: Any) -> bool:
+    return shelf_of((settings.net or task.DEFAULT_NET).partition(":")[0]) == "methods"
+
+
+def _check_resumed(run: Run, gathered: Gathered) -> None:
+    """Write what the run was begun with, or refuse to go on with other data."""
+    path, now = run.folder / "data.json", dict(gathered.card.data)
+    if not path.exists():
+        write_json(path, now)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    if before["fingerprint"] != now["fingerprint"]:
+        raise DataError(f"the data changed since {run.folder} was begun; train anew, or bring the pictures back")
+
+
+def _chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, Gathered]:
+    """The method with its variant, and the recipe with the loop's settings filled in where there is a loop."""
+    reasons = dict(gathered.reasons)
+
+    def variant(module: Any) -> str:
+        name, reason = variant_for(module, gathered.facts, gathered.recipe)
+        if reason:
+            reasons["net"] = reason
+        return name
+
+    method = pick(settings.net, task, settings.task, settings.net_values(), variant)
+    recipe = gathered.recipe
+    if method.gradients:
+        from sightline.train.choose import choose
+
+        recipe, why = choose(recipe, gathered.facts)
+        reasons |= why
+    card = replace(gathered.card, net=method.to_card())
+    return method, replace(gathered, recipe=recipe, reasons=reasons, card=card)
+
+
+def _learn(
+    settings: Settings, task: Any, method: Method, gathered: Gathered, run: Run, began: float
+) -> Generator[Event, None, tuple[Learned, Gathered]]:
+    write_json(run.env, environment())
+    if not method.gradients:
+        yield from _announce(settings, method, gathered, run)
+        images = gathered.images
+        assert images is not None  # gathered in memory for torch-free methods
+        card, recipe = gathered.card, gathered.recipe
+        learned = yield from fit_arrays(method, images["train"], gathered.targets["train"], card, recipe)
+        return learned, gathered
+    from sightline.train.loop import resolve_steps
+
+    with stoppable() as stop:
+        job = _job(task, method, gathered, run, stop)
+        resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
+        gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
+        yield from _announce(settings, method, gathered, run)
+        learned = yield from _recorded(fit_net(replace(job, recipe=resolved)), run)
+    return learned, gathered
+
+
+def _announce(settings: Settings, method: Method, gathered: Gathered, run: Run) -> Iterator[Event]:
+    """Write the whole recipe and say what was chosen and why."""
+    values = flat(settings, method.spelled, gathered.recipe, method.options)
+    if asked(read_settings(run.recipe)) != values:  # a resumed run keeps its file, with the reasons in it
+        write_settings(run.recipe, values, gathered.reasons)
+    for name, reason in gathered.reasons.items():
+        yield Note(text=f"{name} = {values.get(name)}: {reason}", kind="choice")
+
+
+def _job(task: Any, method: Method, gathered: Gathered, run: Run, stop: Callable[[], bool]) -> Any:
+    from sightline.train.loop import Job
+
+    has_validation = "validation" in gathered.targets
+    return Job(
+        net=method.module,
+        options=method.options,
+        task=task,
+        card=gathered.card,
+        recipe=gathered.recipe,
+        train=_source(task, gathered, "train"),
+        validation=_source(task, gathered, "validation") if has_validation else None,
+        folder=run.checkpoint,
+        stop=stop,
+    )
+
+
+def _source(task: Any, gathered: Gathered, split: str) -> Any:
+    from sightline.train.source import Cached, Streamed
+
+    if gathered.images is not None:
+        return Cached(gathered.images[split], gathered.targets[split])
+    rows, samples = gathered.samples.split(split).rows, gathered.samples
+
+    def load(row: int) -> Any:
+        return read_request(task, gathered.card, samples.open(rows[row])).arrays["image"]
+
+    return Streamed(load, gathered.targets[split], len(rows), gathered.recipe.threads or 1)
+
+
+def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Event, None, Learned]:
+    """Pass events on, with each epoch a line of history.csv; an epoch run again after a kill is not written twice."""
+    written = len(read_lines(run.history)) - 1
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            learned: Learned = end.value
+            return learned
+        if isinstance(event, Epoch) and event.epoch > written:
+            row = {"epoch": event.epoch, "step": event.step, "loss": event.loss, "lr": event.lr, **event.metrics}
+            row["seconds"] = event.seconds
+            if written < 0:
+                append_line(run.history, ",".join(row))
+            append_line(run.history, ",".join(f"{value:.6g}" for value in row.values()))
+            written = event.epoch
+        yield event
+
+
+def _ship(
+    task: Any, method: Method, gathered: Gathered, learned: Learned, run: Run
+) -> Generator[Event, None, Path]:
+    """Calibrate on validation pictures, pass the gate, write the bundle."""
+    held = "validation" if "validation" in gathered.targets else "train"
+    samples, rows = gathered.samples, gathered.samples.split(held).rows
+    card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now())
+    if hasattr(method.module, "EVIDENCE"):
+        card = replace(card, evidence=dict(method.module.EVIDENCE))
+    if hasattr(task, "calibrate") and held == "validation":
+        outputs = learned.forward(_images(task, gathered, held))
+        before = len(card.notes)
+        card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
+        for note in card.notes[before:]:
+            yield Note(text=note, kind="warning")
+    blob, entry = checked_graph(task, card, learned, [samples.open(row) for row in rows])
+    yield Note(text=f"the exported graph agrees on {entry['gate']['pictures']} pictures: {entry['gate']['detail']}")
+    card = replace(card, graphs={"main": {"onnx": entry}})
+    files = {"weights.safetensors": packed(learned.arrays), entry["file"]: blob}
+    bundle = write_bundle(run.model, card, files=files, overwrite=True)
+    yield Saved(path=bundle, what="bundle")
+    return bundle
+
+
+def packed(arrays: Mapping[str, Any]) -> bytes:
+    """Arrays as safetensors, in a stable order, so that equal weights are equal files."""
+    from safetensors.numpy import save
+
+    return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
+
+
+def _images(task: Any, gathered: Gathered, split: str) -> Any:
+    if gathered.images is not None:
+        return gathered.images[split]
+    samples = gathered.samples
+    rows = samples.split(split).rows
+    return np.stack([read_request(task, gathered.card, samples.open(row)).arrays["image"] for row in rows])
+
+
+def _measure(gathered: Gathered, run: Run, bundle: Path) -> Generator[Event, None, Evaluation]:
+    """Judge the bundle itself, on the test split where there is one."""
+    splits = gathered.samples.splits()
+    split = next(name for name in ("test", "validation", "train") if name in splits)
+    label = split if split == "test" else f"{split} (optimistic)"
+    opened = open_model(bundle)
+    return (yield from judge(opened, gathered.samples, gathered.samples.split(split).rows, split=split, label=label))
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the bundle."""
+    return dict(environment()["packages"])
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """While it lasts, the first SIGINT or SIGTERM only asks to stop at the next step boundary; the second ends at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    for number in before:
+        signal.signal(number, ask)
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
