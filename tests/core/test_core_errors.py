@@ -31,7 +31,6 @@ def test_a_picture_error_says_which_and_why() -> None:
     assert not errors.PictureError("x", "y").refused
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="PictureError has no __reduce__ yet")
 def test_errors_cross_process_borders() -> None:
     """Decoding may run in worker processes, which pickle what they raise."""
     again = pickle.loads(pickle.dumps(errors.PictureError("a.jpg", "is cut off", refused=True)))

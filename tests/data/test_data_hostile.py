@@ -77,12 +77,13 @@ def test_every_prefix_of_a_file_is_safe(name):
             assert error.reason
 
 
-def test_random_bytes_behind_every_signature():
+@pytest.mark.parametrize("name", [name for name in FILES if name not in ("PPM", "PBM", "BMP", "TIFF")])
+def test_random_bytes_behind_a_signature(name):
+    """Formats without compression or checksums are not here: any bytes are pixels to them."""
     rng = random.Random(3)
-    for blob in FILES.values():
-        for keep in (4, 12, 26):
-            with pytest.raises(PictureError):
-                read_picture(blob[:keep] + rng.randbytes(300))
+    for keep in (4, 12, 26):
+        with pytest.raises(PictureError):
+            read_picture(FILES[name][:keep] + rng.randbytes(300))
 
 
 @pytest.mark.parametrize(

@@ -102,8 +102,9 @@ def test_the_seed_decides_and_the_order_of_the_pictures_does_not():
 def test_bounds_hold_the_estimate_even_of_a_biased_statistic(pairs, seed):
     values, groups = np.array([v for v, _ in pairs]), [g for _, g in pairs]
 
-    def statistic(weights):  # the largest value: no replicate goes above it
-        return np.array([values[weights > 0].max(), weights @ values])
+    def statistic(weights):  # how many were not drawn: none in the data themselves, some in most replicates
+        missed = (weights == 0).sum()
+        return np.array([missed, -missed, weights @ values])
 
     low, high = bootstrap(statistic, groups, replicates=30, seed=seed)
     estimate = statistic(np.ones(len(values)))

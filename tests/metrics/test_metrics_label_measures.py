@@ -101,9 +101,16 @@ def test_all_right_claims_no_more_than_its_groups_allow(groups, n):
     accuracy = measures["accuracy"]
     assert (accuracy.value, accuracy.high, accuracy.interval, accuracy.n) == (1.0, 1.0, "wilson", n)
     assert accuracy.low == pytest.approx(n / (n + 1.959964**2))
+    assert measures["recall/a"].n == measures["precision/b"].n == min(n, 4)
     for name in ("mcc", "f1_macro", "auroc"):
         assert measures[name].value == pytest.approx(1.0)
         assert measures[name].interval == "none" and math.isnan(measures[name].low)
+
+
+def test_the_noise_of_a_sum_is_no_interval():
+    measures = measure_labels(make([[0.1, 0.2, 0.7]] * 7, [0] * 7), names(3))
+    assert measures["log_loss"].value == pytest.approx(-np.log(0.1), rel=1e-6)
+    assert {measures[name].interval for name in ("log_loss", "brier", "ece", "mcc")} == {"none"}
 
 
 def test_two_classes_have_no_top5_and_one_area():

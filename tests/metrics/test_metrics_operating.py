@@ -116,9 +116,18 @@ def test_a_threshold_lies_between_confidences_so_that_rounding_tips_nothing():
     confidence = np.repeat([0.9, 0.6], 100).astype(np.float32)
     point = threshold_for_precision(confidence, confidence > 0.8, 0.9)
     assert point.threshold == pytest.approx(0.75)
-    neighbours = np.repeat([np.nextafter(0.9, 1), 0.9], 100)
-    point = threshold_for_precision(neighbours, neighbours > 0.9, 0.9)
-    assert ((neighbours >= point.threshold) == (neighbours > 0.9)).all()
+    for lower in (0.9, np.nextafter(0.9, 1)):  # there is nothing between neighbours; half-way rounds to either
+        neighbours = np.repeat([np.nextafter(lower, 1), lower], 100)
+        point = threshold_for_precision(neighbours, neighbours > lower, 0.9)
+        assert ((neighbours >= point.threshold) == (neighbours > lower)).all()
+
+
+def test_the_search_ends_at_the_first_threshold_that_fails():
+    """Looser ones may look good again, but taking the best of all looks would break the promise."""
+    confidence, correct = np.linspace(1, 0.2, 1000), np.ones(1000, bool)
+    correct[100:140] = False
+    assert correct.mean() > 0.95
+    assert threshold_for_precision(confidence, correct, 0.9).coverage < 0.14
 
 
 def test_without_need_of_a_threshold_everything_is_answered():

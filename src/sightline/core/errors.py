@@ -1,5 +1,8 @@
 """Everything Sightline raises on purpose: one small tree, each kind with the exit code the CLI ends with."""
 
+from functools import partial
+from typing import Any
+
 
 class SightlineError(Exception):
     """The root of the tree. The message says what was given, what is allowed and what to do next."""
@@ -28,6 +31,9 @@ class PictureError(DataError):
     def __init__(self, source: str, reason: str, *, refused: bool = False) -> None:
         super().__init__(f"{source}: {reason}")
         self.source, self.reason, self.refused = source, reason, refused
+
+    def __reduce__(self) -> tuple[Any, ...]:  # the plain one would call __init__ with the message alone
+        return partial(PictureError, refused=self.refused), (self.source, self.reason)
 
 
 class LeakError(DataError):

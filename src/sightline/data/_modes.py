@@ -19,9 +19,9 @@ ALPHA_NOTE = "alpha composited on white"
 DEPTH_NOTE = "16 bits a channel read as 8"
 _DEEP_COLOUR = re.compile(r"(RGB|RGBA|RGBX);16([BLN])")
 _NATIVE = {
-    **{mode: "F;32NF" for mode in ("F;32F", "F;32BF")},
-    **{mode: "I;32NS" for mode in ("I;32S", "I;32BS")},
-    **{mode: "I;16NS" for mode in ("I;16S", "I;16BS")},
+    **dict.fromkeys(("F;32F", "F;32BF"), "F;32NF"),
+    **dict.fromkeys(("I;32S", "I;32BS"), "I;32NS"),
+    **dict.fromkeys(("I;16S", "I;16BS"), "I;16NS"),
 }
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
@@ -81,8 +81,8 @@ def _unpack(im: ImageFile.ImageFile, mode_of: Callable[[str, str], str]) -> None
     """
     for i, tile in enumerate(im.tile):
         codec, _, _, args = tile
-        if isinstance(args, tuple) and args:
-            im.tile[i] = tile._replace(args=(mode_of(codec, str(args[0])), *args[1:]))
+        if isinstance(args, tuple) and args and isinstance(args[0], str):
+            im.tile[i] = tile._replace(args=(mode_of(codec, args[0]), *args[1:]))
         elif isinstance(args, str):
             im.tile[i] = tile._replace(args=mode_of(codec, args))
 

@@ -127,7 +127,7 @@ def picture(title: str, caption: str, data: bytes, *, alt: str = "") -> str:
         raise DataError(f"the report's picture {title!r} is not a PNG, JPEG, WebP or GIF") from None
     kind = ' class="broad"' if width > 1.6 * height else ""
     source = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
-    named = f"<strong>{text(title)}</strong>" + (f" {prose(caption)}" if caption else "")
+    named = f"<strong>{text(title.removesuffix('.'))}.</strong> {prose(caption)}".rstrip()
     image_tag = f'<img src="{source}" width="{width}" height="{height}" alt="{text(alt or title)}">'
     return f"<figure{kind}>{image_tag}<figcaption>{named}</figcaption></figure>"
 

@@ -36,6 +36,9 @@ GATE_PROBABILITY = 1e-4
 GATE_MARGIN = 1e-3
 """Top-1 may differ only where the two best probabilities are nearer than this."""
 
+TABLED = 30
+"""Up to so many classes the report has the confusion matrix as a table, so its figure is a file only."""
+
 _SIDES = (32, 48, 64, 96, 128)
 _SIDED = re.compile(r"(?i)(^|[^a-z])(left|right)([^a-z]|$)")
 
@@ -48,9 +51,9 @@ class Recipe(base.Recipe):
     fit: str = setting("auto", "how a picture is brought to size", choices=("auto", "stretch", "pad", "crop"))
     color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
     mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"))
-    shift: float = setting(0.08, "largest random translation, as a share of the side")
-    rotate: float = setting(10.0, "largest random turn in degrees")
-    scale: float = setting(0.1, "largest random change of size; 0.1 is from 1/1.1 to 1.1 times")
+    shift: float = setting(0.1, "largest random translation, as a share of the side")
+    rotate: float = setting(15.0, "largest random turn in degrees")
+    scale: float = setting(0.15, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times")
     smoothing: float = setting(0.1, "label smoothing")
     answer_precision: float = setting(0.0, "abstain below the confidence that reaches this precision (0: never)")
 
@@ -240,8 +243,8 @@ def figures(results: Sequence[Labels], targets: Sequence[Label], card: Card) -> 
     gap = f"ECE {calibration_error(table, truth):.3f}"
     chosen = float(card.operating.get("threshold", 0.0)) or None
     drawn = {
-        "confusion_matrix.png": ("Confusion", "Rows are the truth.", "wrong", confusion(confusion_table(results, targets, card)["matrix"], card.classes)),
-        "reliability.png": ("Calibration", "On the diagonal, it is right as often as it says.", "sure", reliability(bins.confidence, bins.accuracy, bins.count, note=gap)),
+        "confusion_matrix.png": ("Confusion", "Rows are the truth.", "" if len(card.classes) <= TABLED else "wrong", confusion(confusion_table(results, targets, card)["matrix"], card.classes)),
+        "reliability.png": ("Calibration", "On the diagonal, it is right as often as it says.", "sure", reliability(bins.confidence, bins.accuracy, bins.pictures, note=gap)),
         "threshold.png": ("Answering only when sure", "Precision of the answers given, and the share answered.", "sure", threshold_curve(curve.threshold, curve.precision, curve.coverage, chosen=chosen)),
     }
     return {name: Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in drawn.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Generator
@@ -116,7 +117,7 @@ class _Training:
         self.job, self.steps, self.step, self.loss_sum = job, steps, 0, 0.0
         self.best, self.stale, self.stopped = -math.inf, 0, False
         precision = "bf16-mixed" if job.recipe.precision == "bf16" else "32-true"
-        self.fabric = Fabric(accelerator=job.recipe.device, devices=1, precision=precision)  # type: ignore[arg-type]
+        self.fabric = _fabric(job.recipe.device, precision)
         torch.manual_seed(job.recipe.seed)
         raw = job.net.build(job.options, task=job.card.task, card=job.card).to(memory_format=torch.channels_last)
         raw = self.fabric.to_device(raw)
@@ -271,6 +272,17 @@ class _Training:
             self._advance(augment(self.tensor(images), uniform, jitter_of(self.job.recipe)), targets)
             seconds.append(time.perf_counter() - began)
         return float(np.median(seconds[2:]))
+
+
+def _fabric(device: str, precision: Any) -> Fabric:
+    """One device; Fabric's own announcements are kept off the screen."""
+    logger = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return Fabric(accelerator=device, devices=1, precision=precision)
+    finally:
+        logger.setLevel(level)
 
 
 def normalised(images: np.ndarray[Any, Any], card: Card) -> Tensor:

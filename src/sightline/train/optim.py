@@ -22,7 +22,7 @@ def optimizer(module: nn.Module, *, name: str, lr: float, weight_decay: float) -
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98), fused=True)
+        return torch.optim.AdamW(groups, lr=lr, fused=True)
     raise UsageError(f"optimizer is {name!r}; it must be sgd or adamw")
 
 

@@ -91,7 +91,7 @@ def export(
     graphs = {role: dict(entries) for role, entries in opened.card.graphs.items()}
     graphs["main"][to] = described
     card = dataclasses.replace(opened.card, graphs=graphs)
-    update_bundle(opened.bundle.path, card, added={described["file"]: blob})
+    update_bundle(opened.bundle.path, card, add={described["file"]: blob})
     yield Saved(path=opened.bundle.path, what=f"graph {to}, {len(blob) / 1e6:.2f} MB")
     return opened.bundle.path
 

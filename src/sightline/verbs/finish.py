@@ -43,7 +43,7 @@ def write_report(
     """Record the measures in the bundle's card and write everything into the run folder."""
     measures = {name: measure.to_dict() for name, measure in evaluation.measures.items()}
     card = dataclasses.replace(opened.card, metrics={**opened.card.metrics, evaluation.label: measures})
-    update_bundle(run.model, card)
+    update_bundle(run.model, card, add={})
     story = Story(reasons, read_history(run.history))
     yield from write_evaluation(run.folder, open_model(run.model), evaluation, story=story)
 
@@ -61,7 +61,7 @@ def write_evaluation(
     pictures = [*figures.items(), *_sheets(evaluation).items(), *_evidence(opened, evaluation).items()]
     for name, picture in pictures:
         write_bytes(folder / name, picture.data)
-    page = _page(opened, evaluation, story, tuple(picture for _, picture in pictures), folder)
+    page = _page(opened, evaluation, story, tuple(picture for _, picture in pictures if picture.section), folder)
     write_text(folder / "report.html", report(page))
     yield Saved(path=folder / "report.html", what="report")
 

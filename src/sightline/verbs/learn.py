@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core.card import Card
-from sightline.core.errors import UsageError
+from sightline.core.errors import BundleError, UsageError
 from sightline.core.events import Event
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe, parse, split_net
@@ -89,8 +89,11 @@ def pick(text: str, task: Any, task_name: str, values: Mapping[str, Any], chosen
 def from_card(card: Card) -> Method:
     """The learner a card names."""
     net = card.net
-    module = Shelf(net["shelf"]).load(net["name"])
-    return Method(net["shelf"], net["name"], net["variant"], parse(module.Options, net["options"]), module)
+    shelf, name, variant, options = (net.get(key) for key in ("shelf", "name", "variant", "options"))
+    if shelf not in ("nets", "methods") or not isinstance(name, str) or not isinstance(options, dict):
+        raise BundleError(f"the card does not say what learned this model: {dict(net)}")
+    module = Shelf(shelf).load(name)
+    return Method(shelf, name, str(variant or ""), parse(module.Options, options), module)
 
 
 def variant_for(module: Any, facts: Facts, recipe: Recipe) -> tuple[str, str]:

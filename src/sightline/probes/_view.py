@@ -1,0 +1,62 @@
+"""A model as probes see it, whatever its task: arrays in, scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.card import Card
+from sightline.core.errors import UsageError
+from sightline.core.protocols import Array, Arrays, Request
+
+Watch = Callable[[Array], NDArray[np.float64]]
+"""Versions of one prepared picture (N, H, W, C) → the target's score for each, (N,), in [0, 1]."""
+CHUNK = 64
+"""Pictures in one run of the graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A torch-free model for probes."""
+
+    run: Callable[[Arrays], dict[str, Array]]
+    """The graph `main`: batched arrays in, batched outputs by name."""
+    scores: Callable[[Arrays], Array]
+    """Outputs of the graph → what is explained: (B, K) in [0, 1], one column a target."""
+    card: Card
+    arrays: Callable[[], Arrays]
+    """The stored arrays, read when asked for."""
+    classes: tuple[str, ...]
+    """Names of the targets."""
+
+
+def run_one(view: View, request: Request) -> dict[str, Array]:
+    """Outputs for one request, with a batch axis of one."""
+    return view.run({name: array[None] for name, array in request.arrays.items()})
+
+
+def chosen(view: View, scores: Array, target: int | None) -> int:
+    """The target asked for, or the one with the best score of (1, K); raises UsageError for one that is not there."""
+    if target is None:
+        return int(np.argmax(scores[0]))
+    if not 0 <= target < scores.shape[1]:
+        raise UsageError(f"there is no target {target}; this model's go from 0 to {scores.shape[1] - 1}")
+    return target
+
+
+def watch(view: View, request: Request, target: int) -> Watch:
+    """How the target's score answers to changes of the picture; other inputs of the request stay as they are."""
+    rest = {name: array for name, array in request.arrays.items() if name != "image"}
+
+    def watched(images: Array) -> NDArray[np.float64]:
+        found = []
+        for start in range(0, len(images), CHUNK):
+            part = np.ascontiguousarray(images[start : start + CHUNK])
+            repeated = {name: np.repeat(array[None], len(part), axis=0) for name, array in rest.items()}
+            found.append(view.scores(view.run({"image": part, **repeated}))[:, target])
+        return np.concatenate(found).astype(np.float64)
+
+    return watched
