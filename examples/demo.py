@@ -1,4 +1,4 @@
-"""The whole way with handwritten digits: train, measure, predict, explain, export and bench, as a stranger would type it.
+"""The whole way with handwritten digits, as a stranger would type it: train, measure, predict, explain, export, bench.
 
 Writes everything below `demo/`. The digits are scikit-learn's: 1,797 pictures of 8 x 8 pixels by 43 writers.
 """
@@ -64,13 +64,16 @@ def main() -> None:
     run("export", model, "--to", "onnx-int8", "--accept", may_refuse=True)
     run("bench", model)
     print("\nThe same training on a shuffled cut, for comparison:")
-    run("train", "classify", str(HERE / "shuffled"), "--out", str(HERE / "shuffled-run"), "--seed", str(SEED), "--quiet")
+    run(
+        "train", "classify", str(HERE / "shuffled"), "--out", str(HERE / "shuffled-run"), "--seed", str(SEED), "--quiet"
+    )
     print(
         f"\naccuracy on the last fifth, in the digits' order   {accuracy(HERE / 'run')}"
         f"\naccuracy on a shuffled fifth                       {accuracy(HERE / 'shuffled-run')}"
         "\nThe first is the honest one: the digits come writer after writer, so the last fifth is by people the model"
         "\nnever saw (one at most straddles the cut). A shuffle puts every writer on both sides, which flatters."
-        f"\n\nAll done in {time.perf_counter() - began:.0f} s. Look at {HERE / 'run' / 'report.html'} and {HERE / 'why.png'}."
+        f"\n\nAll done in {time.perf_counter() - began:.0f} s."
+        f" Look at {HERE / 'run' / 'report.html'} and {HERE / 'why.png'}."
     )
 
 

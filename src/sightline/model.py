@@ -49,7 +49,7 @@ class Model:
         return answer.result
 
     def predict_many(self, sources: str | Path | Iterable[Any], *, threads: int | None = None) -> Iterator[Answer]:
-        """Answers for a folder, a glob or any iterable of pictures, streamed in order; a bad file is an answer with `error`."""
+        """Answers for a folder, a glob or any iterable of pictures, in order; a bad file is an answer with `error`."""
         many = expand([str(sources)]) if isinstance(sources, (str, Path)) else sources
         return predict(self.opened, many, threads=threads)
 

@@ -58,7 +58,7 @@ def test_planted_arrow_is_seen(tmp_path: Path, room: str, line: str) -> None:
         ("verbs", "from torch import nn", False),
         ("probes", "import lightning_fabric", False),
         ("nets", "import torch", True),
-        ("train", "import torch", True),
+        ("learn", "import torch", True),
         ("verbs", "def late() -> None:\n    import torch", True),
     ],
 )

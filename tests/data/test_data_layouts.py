@@ -253,10 +253,10 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min
 @given(data=st.data())
 def test_csv_round_trip(tmp_path_factory, data):
     root = tmp_path_factory.mktemp("csv")
-    (root / "in").mkdir()
+    (root / "in/pictures").mkdir(parents=True)
     rows = []
     for i in range(data.draw(st.integers(1, 4))):
-        name = f"{i} 'ü,;\".png"
+        name = f"pictures/{i} 'ü,;\".png"
         (root / "in" / name).write_bytes(PNG)
         split = data.draw(st.sampled_from(["", "train", "validation", "test"]))
         meta = {"age": data.draw(words), "über-col": data.draw(words)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Generator
@@ -48,7 +49,7 @@ class Display:
     def _line(self, text: str) -> None:
         if self.live and time.monotonic() - self.last > 0.1:
             self.last = time.monotonic()
-            text = text[: click.get_terminal_size()[0] - 1] if hasattr(click, "get_terminal_size") else text[:100]
+            text = text[: shutil.get_terminal_size().columns - 1]
             click.echo("\r" + text.ljust(self.width), nl=False, err=True)
             self.width = len(text)
 
@@ -107,10 +108,15 @@ def _finish(event: Finished) -> None:
     found = json.loads((event.run / "metrics.json").read_text(encoding="utf-8"))
     for name, measure in found["measures"].items():
         if "/" not in name and measure["value"] is not None:
-            interval = "" if measure["interval"] == "none" else f" [{measure['low']:.4f}, {measure['high']:.4f}]"
-            click.echo(f"{found['split']} {name} {measure['value']:.4f}{interval}")
+            click.echo(f"{found['split']} {name} {with_interval(measure)}")
     click.echo(f"report {event.run / 'report.html'}")
     click.echo(f"model {event.bundle}")
+
+
+def with_interval(measure: dict[str, Any]) -> str:
+    """A measure of a card or metrics.json as text; one without an interval stands alone."""
+    interval = "" if measure["low"] is None else f" [{measure['low']:.4f}, {measure['high']:.4f}]"
+    return f"{measure['value']:.4f}{interval}"
 
 
 def table(rows: list[list[Any]], headers: list[str]) -> str:

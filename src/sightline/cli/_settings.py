@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from sightline.core.recipe import plain_type, split_net
+
+_META = "sightline.settings"
 
 
 def options_of(kind: type[Any], *, prefix: str = "") -> list[click.Option]:
@@ -23,20 +26,31 @@ def _option(field: Any, kind: type, prefix: str) -> click.Option:
     default = "chosen from the data" if field.default in (None, "auto") else field.default
     text = f"{field.metadata.get('help', '')} [{default}]" if default != "" else field.metadata.get("help", "")
     target = f"set_{prefix.replace('.', '_dot_')}{field.name}"
+    keep = _kept_as(prefix + field.name)
     if kind is bool:
-        return click.Option([f"--{name}/--no-{name}", target], default=None, help=text)
+        return click.Option(
+            [f"--{name}/--no-{name}", target], default=None, help=text, callback=keep, expose_value=False
+        )
     of = click.Choice(choices) if choices else kind
     metavar = None if choices else {int: "N", float: "X", str: "TEXT"}.get(kind)
-    return click.Option([f"--{name}", target], type=of, default=None, help=text, metavar=metavar)
+    return click.Option(
+        [f"--{name}", target], type=of, default=None, help=text, metavar=metavar, callback=keep, expose_value=False
+    )
 
 
-def typed_settings(params: dict[str, Any]) -> dict[str, Any]:
+def _kept_as(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that remembers what was typed for a setting."""
+
+    def keep(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            ctx.meta.setdefault(_META, {})[name] = value
+
+    return keep
+
+
+def typed_settings(ctx: click.Context) -> dict[str, Any]:
     """The settings a person typed, by their recipe names."""
-    return {
-        name.removeprefix("set_").replace("_dot_", "."): value
-        for name, value in params.items()
-        if name.startswith("set_") and value is not None
-    }
+    return dict(ctx.meta.get(_META, {}))
 
 
 def peek(args: list[str], option: str) -> str:
@@ -66,7 +80,7 @@ class SettingsCommand(click.Command):
 def _grown(task_name: str, net: str, named: bool) -> list[click.Option]:
     """The task's settings, and those of the net when one is named (which imports it)."""
     from sightline.core.shelf import Shelf
-    from sightline.verbs.learn import shelf_of
+    from sightline.verbs.learner import shelf_of
 
     task = Shelf("tasks").load(task_name)
     grown = options_of(task.Recipe)

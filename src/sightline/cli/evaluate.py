@@ -18,7 +18,9 @@ Examples:
 @click.option("--split", default="", help="which part: test, validation, train, all [test where there is one]")
 @click.option("--layout", default=None, help="how DATA is laid out [detected]")
 @click.option("--graph", default="", help="which graph of the bundle [onnx]")
-@click.option("--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report"
+)
 @click.option("--max-bad", default=0.05, show_default=True, help="largest share of unreadable pictures allowed")
 @click.option("--json", "as_json", is_flag=True, help="print the measures as JSON")
 def command(

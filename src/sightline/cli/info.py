@@ -21,6 +21,7 @@ def command(path: Path, as_json: bool) -> None:
 
     import yaml
 
+    from sightline.cli._display import with_interval
     from sightline.verbs.info import info
 
     found = info(path)
@@ -28,7 +29,6 @@ def command(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     for split, measures in found.get("metrics", {}).items():
-        found["metrics"][split] = {
-            name: f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" for name, m in measures.items() if m["value"] is not None
-        }
+        told = {name: with_interval(m) for name, m in measures.items() if m["value"] is not None}
+        found["metrics"][split] = told
     click.echo(yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=110).rstrip())

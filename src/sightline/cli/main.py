@@ -56,7 +56,8 @@ def sightline() -> None:
 def main(args: list[str] | None = None) -> None:
     """Run the command line and leave with a documented exit code."""
     try:
-        sightline.main(args=args, prog_name="sightline", standalone_mode=False)
+        code = sightline.main(args=args, prog_name="sightline", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -30,16 +29,26 @@ DATA is an image folder, a CSV file or an .npz; `csv:parts/` says which when two
 @click.option("--out", type=click.Path(path_type=Path), help="run folder [the next runs/TASK-n]")
 @click.option("--resume", type=click.Path(path_type=Path), help="go on with this run folder, to the same result")
 @click.option("--quiet", is_flag=True, help="print only the result")
-def command(task: str | None, data: str | None, net: str, layout: str | None, out: Path | None, **rest: Any) -> None:
+@click.pass_context
+def command(
+    ctx: click.Context,
+    task: str | None,
+    data: str | None,
+    net: str,
+    layout: str | None,
+    out: Path | None,
+    resume: Path | None,
+    quiet: bool,
+) -> None:
     """Learn TASK from DATA."""
     from sightline.cli._display import show_training
     from sightline.verbs.settings import Settings
     from sightline.verbs.train import train
 
-    resume, quiet = rest.pop("resume"), rest.pop("quiet")
+    values = typed_settings(ctx)
     if resume is None and not (task and data):
         raise click.UsageError("give a task and data, as in: sightline train classify flowers/")
-    if resume is not None and (task or data or out):
+    if resume is not None and (task or data or out or net or values):
         raise click.UsageError("--resume takes the task, the data and every setting from the run folder; give it alone")
-    settings = Settings(task or "", data or "", layout, net, typed_settings(rest))
+    settings = Settings(task or "", data or "", layout, net, values)
     show_training(train(settings, out=out, resume=resume), quiet=quiet, resume=resume or out)

@@ -119,14 +119,12 @@ def _shallow(im: Image.Image) -> tuple[Pixels, str]:
         return _fitted(np.asarray(im)), ""
     if im.mode == "F":
         return np.asarray(im).astype(np.float32), ""
-    if im.mode in ("1", "L", "LA", "La"):
-        return np.asarray(im.convert("LA" if im.has_transparency_data else "L")), ""
     if im.mode in ("P", "PA"):
         return _palette(im), ""
-    if im.has_transparency_data:
-        return np.asarray(im.convert("RGBA")), ""
-    note = "" if im.mode in ("RGB", "RGBX") else f"{im.mode} converted to RGB"
-    return np.asarray(im.convert("RGB")), note
+    grey = im.mode in ("1", "L", "LA", "La")
+    mode = ("L" if grey else "RGB") + ("A" if im.has_transparency_data else "")
+    note = "" if grey or im.mode.startswith("RGB") else f"{im.mode} converted to RGB"
+    return np.asarray(im if im.mode == mode else im.convert(mode)), note
 
 
 def _palette(im: Image.Image) -> Pixels:

@@ -99,7 +99,8 @@ def read_picture(
 
     Orientation is applied; of several frames or pages the first is taken; alpha is composited on white; CMYK, YCbCr,
     Lab and palettes become RGB (a palette of greys becomes grey); embedded colour profiles are not applied. Pixels keep
-    their depth: 16-bit grey and RGB stay 16-bit, and are never stretched to a picture's own minimum and maximum.
+    their depth: 16-bit grey and RGB stay 16-bit, and are never stretched to a picture's own minimum and maximum (only
+    PPM, JPEG 2000 and AVIF give 8 bits of deeper colour, and TIFF of deeper CMYK).
 
     `at_least_hw` is the upright size that will be wanted: a JPEG is then decoded at the smallest DCT scale that keeps
     at least twice that size (55 dB against a full decoding). `bits`, 9 to 16, declares that pictures deeper than 8 bits
@@ -261,14 +262,19 @@ def _draft(im: ImageFile.ImageFile, at_least_hw: tuple[int, int], orientation: i
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:
     """Bring stored pixels (H, W, C) upright, after EXIF 2.32, 4.6.4."""
-    turn = _TURNS.get(orientation, "")
+    pixels = np.ascontiguousarray(pixels)
+    turn = _TURNS.get(orientation)
+    if turn is None:
+        return pixels
+    channels, dtype = pixels.shape[2], pixels.dtype
+    whole = pixels.view(f"V{channels * dtype.itemsize}")[..., 0]  # moved as units, which is twice as fast
     if turn in ("transpose", "transverse", "turn-right", "turn-left"):
-        pixels = pixels.swapaxes(0, 1)
+        whole = whole.swapaxes(0, 1)
     if turn in ("flip-x", "turn-180", "turn-right", "transverse"):
-        pixels = pixels[:, ::-1]
+        whole = whole[:, ::-1]
     if turn in ("flip-y", "turn-180", "turn-left", "transverse"):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
+        whole = whole[::-1]
+    return np.ascontiguousarray(whole).view(dtype).reshape(*whole.shape, channels)
 
 
 def _from_image(im: Image.Image, name: str, bits: int | None, limits: Limits) -> Picture:

@@ -60,7 +60,8 @@ def carve(
     for stream, (name, share) in enumerate((("test", holdout), ("validation", validation))):
         if share == 0 or any(row.split == name for row in rows):
             continue
-        chosen = _choose(rows, units, share, np.random.Philox(key=[seed & 0xFFFFFFFFFFFFFFFF, stream]))
+        key = np.array([seed % 2**64, stream], np.uint64)
+        chosen = _choose(rows, units, share, np.random.Philox(key=key))
         if not chosen:
             raise DataError(
                 f"no pictures can be spared for a {name} split: every class has a single picture or group; "
@@ -168,7 +169,8 @@ def _units(rows: Sequence[Sample], digests: Sequence[str] | None) -> list[list[i
 def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: np.random.Philox) -> set[int]:
     """Row numbers to move out of training, whole units at a time.
 
-    Greedy, after iterative stratification (Sechidis et al., 2011): the class that lacks most takes its next unit.
+    Greedy, after iterative stratification (Sechidis et al., 2011): the class that lacks most takes its next unit,
+    unless that overshoots the wanted number by more than leaving it falls short. When all do, the smallest is taken.
     """
     pool = [unit for unit in units if all(rows[i].split == "train" for i in unit)]
     pool = [pool[i] for i in np.random.Generator(bits).permutation(len(pool))]
@@ -185,7 +187,7 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
             continue
         unit = queues[name].pop()
         size = len(pool[unit])
-        overshoots = moved > 0 and moved + size - wanted > wanted - moved
+        overshoots = moved + size - wanted > wanted - moved
         if pool[unit][0] in chosen or overshoots or any(remaining[other] < 2 for other in held[unit]):
             continue
         moved += size
@@ -193,6 +195,10 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
         for other, count in held[unit].items():
             remaining[other] -= 1
             lacking[other] -= count
+    if not chosen:
+        spare = [unit for unit, counts in zip(pool, held) if all(remaining[name] > 1 for name in counts)]
+        smallest: list[int] = min(spare, key=len, default=[])
+        chosen.update(smallest)
     return chosen
 
 

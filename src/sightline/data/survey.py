@@ -86,7 +86,7 @@ def survey(
         grey = picture.pixels.shape[2] == 1
         return _Found(pixel_digest(picture), picture.size_hw, grey, picture.pixels.dtype.name, picture.notes, kept)
 
-    with closing(_in_order(samples, look, threads or os.cpu_count() or 1)) as results:
+    with closing(_in_order(samples, look, threads or _cpus())) as results:
         for sample, result in results:
             try:
                 found.append(result.result())
@@ -97,6 +97,11 @@ def survey(
                 yield Progress(what="pictures read", done=len(found), total=count)
     _refuse_bad(bad, count, max_bad)
     yield _survey(samples, found, bad, keep is not None)
+
+
+def _cpus() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.errors import MissingExtraError, UsageError
+from sightline.core.errors import GateError, MissingExtraError, UsageError
 from sightline.core.protocols import Array, Arrays
 from sightline.graphs._session import OnnxSession, describe, open_session
 
@@ -25,6 +25,8 @@ LAYOUT = "NHWC"
 SUFFIX = ".onnx"
 ACTIVATIONS = ("uint8", "int8")
 """Types an activation can take; weights are always int8, per channel. On x86 uint8 is usually the faster by far."""
+CPUINFO = Path("/proc/cpuinfo")
+"""Where Linux tells what the processor can do."""
 _OPS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "AveragePool", "MaxPool", "Concat")
 _HEAVY = ("Conv", "Gemm", "MatMul")
 
@@ -50,11 +52,11 @@ def write(
     """The 8-bit form of an ONNX file that `graphs.onnx` wrote.
 
     calibration: batches for the graph, {"image": B H W C}, of training pictures; a few hundred pictures suffice.
-    exclude: nodes to leave in full precision, by name. The normalisation at the input and the layer that puts out
+    exclude: layers to leave in full precision, by name. The normalisation at the input and the layer that puts out
     the answer always stay so: they cost next to nothing, and thresholds hang on the last digits of the answer.
     Outputs stay float32. On an x86 processor without VNNI weights get 7 bits, since their products would saturate;
     such a file is right on every machine, one written with VNNI loses accuracy on a machine without.
-    Raises UsageError for unknown names, no calibration pictures or nothing to quantise.
+    Raises UsageError for unknown names or no calibration pictures, GateError where there is nothing to quantise.
     """
     return _quantised(_calibrated(fp32_blob, calibration), exclude=exclude, activations=activations)
 
@@ -72,7 +74,9 @@ def sensitive_nodes(fp32_blob: bytes, calibration: Sequence[Arrays], *, activati
     """Layers by how much quantising that layer alone moves the graph's first output, the worst first.
 
     calibration: batches, on which the change is measured as well. The figure is the RMS of the change over the RMS
-    of the output, 0 for none. One small graph is written and run for each layer: seconds below a hundred layers.
+    of the output, 0 for none. An activation that is hard to round shows in the layer it leaves and in the layer it
+    enters; both have to be excluded to spare it. One small graph is written and run for each layer: seconds below a
+    hundred layers.
     """
     ready = _calibrated(fp32_blob, calibration)
     truth = _first_output(fp32_blob, calibration)
@@ -132,6 +136,17 @@ def _kept(graph: Any) -> tuple[str, ...]:
     return (*(node.name for node in graph.node if node.name.startswith("input.")), *answers)
 
 
+def _with_followers(graph: Any, names: Sequence[str]) -> list[str]:
+    """Nodes with the light ones behind them, which would else round what the node put out."""
+    taken = set(names)
+    exact = {output for node in graph.node if node.name in taken for output in node.output}
+    for node in graph.node:  # in topological order
+        if node.op_type not in _HEAVY and exact & set(node.input):
+            taken.add(node.name)
+            exact.update(node.output)
+    return sorted(taken)
+
+
 def _heavy_nodes(ready: _Calibrated) -> list[str]:
     """Layers that are worth quantising, in order."""
     return [n.name for n in ready.model.graph.node if n.op_type in _HEAVY and n.name not in ready.kept]
@@ -148,7 +163,7 @@ def _quantised(ready: _Calibrated, *, activations: str, exclude: Sequence[str] =
     if unknown:
         raise UsageError(f"no node named {', '.join(unknown)} to exclude; there are: {', '.join(_heavy_nodes(ready))}")
     if not set(_heavy_nodes(ready)) - set(exclude):
-        raise UsageError("the graph has no layer left to quantise; ship it in full precision")
+        raise GateError("the graph has no layer that 8 bits would make faster; ship it in full precision")
     quantizer = QDQQuantizer(
         copy.deepcopy(ready.model),
         True,  # a scale for each output channel of a weight
@@ -157,7 +172,7 @@ def _quantised(ready: _Calibrated, *, activations: str, exclude: Sequence[str] =
         QuantType.QUInt8 if activations == "uint8" else QuantType.QInt8,
         ready.ranges,
         list(only),
-        [*ready.kept, *exclude],
+        [*ready.kept, *_with_followers(ready.model.graph, exclude)],
         list(_OPS),
         {},
     )
@@ -182,7 +197,7 @@ def _saturates() -> bool:
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
         return False
     try:
-        flags = Path("/proc/cpuinfo").read_text("utf-8", "replace")
+        flags = CPUINFO.read_text("utf-8", "replace")
     except OSError:
         return True
     return not any(name in flags for name in ("avx512_vnni", "avx_vnni", "amx_int8"))

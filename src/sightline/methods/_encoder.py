@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sightline.core.card import Preparation
 from sightline.core.errors import MissingExtraError
+from sightline.core.protocols import Arrays
 from sightline.methods._cells import (
     CONTRAST,
     LIFT,
@@ -62,10 +62,11 @@ class _Sheet:
         return self.add("AveragePool", source, output, {**attributes, "count_include_pad": 0})
 
 
-def classifier(grid: Grid, preparation: Preparation, weight: NDArray[Any], bias: NDArray[Any]) -> Any:
+def classifier(grid: Grid, preparation: Preparation, arrays: Arrays) -> Any:
     """An `onnx.ModelProto`: `image` B H W C in the preparation's dtype → `logits` B K and `features` B C h w.
 
-    weight: (K, C * h * w); bias: (K,); both float32. Raises MissingExtraError without the onnx package.
+    arrays, all float32: `features.mean` (C, h, w), which is taken off the features, `head.weight` (K, C * h * w) and
+    `head.bias` (K,). Raises MissingExtraError without the onnx package.
     """
     try:
         from onnx import TensorProto, helper
@@ -74,17 +75,17 @@ def classifier(grid: Grid, preparation: Preparation, weight: NDArray[Any], bias:
     sheet = _Sheet()
     tones, luma = _pixels(sheet, grid, preparation.high)
     if grid.bins:
-        _edges_and_tones(sheet, grid, tones, luma)
+        measured = _edges_and_tones(sheet, grid, tones, luma)
     else:
-        pooled = sheet.mean(tones, "tones", tiles(grid.shrunk_hw, grid.cell))
-        sheet.add("Identity", pooled, "features")
+        measured = sheet.mean(tones, "measured", tiles(grid.shrunk_hw, grid.cell))
+    for name in ("features.mean", "head.weight", "head.bias"):
+        sheet.constant(name, arrays[name])
+    sheet.add("Sub", f"{measured} features.mean", "features")
     sheet.add("Flatten", "features", "flat", {"axis": 1})
-    sheet.constant("head.weight", weight)
-    sheet.constant("head.bias", bias)
     sheet.add("Gemm", "flat head.weight head.bias", "logits", {"transB": 1})
     sheet.nodes[-1].name = "head"
     image = [("image", getattr(TensorProto, _TYPES[preparation.dtype]), (*preparation.size_hw, grid.channels))]
-    outputs = [("logits", TensorProto.FLOAT, (len(bias),)), ("features", TensorProto.FLOAT, grid.shape)]
+    outputs = [("logits", TensorProto.FLOAT, (len(arrays["head.bias"]),)), ("features", TensorProto.FLOAT, grid.shape)]
     graph = helper.make_graph(sheet.nodes, "main", _declared(image), _declared(outputs), sheet.constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
 
@@ -110,8 +111,8 @@ def _pixels(sheet: _Sheet, grid: Grid, high: float) -> tuple[str, str]:
     return (pixels if grid.colour else luma), luma
 
 
-def _edges_and_tones(sheet: _Sheet, grid: Grid, tones: str, luma: str) -> None:
-    """From luma and tones to `features`: oriented gradients, pooled, normalised by their surroundings."""
+def _edges_and_tones(sheet: _Sheet, grid: Grid, tones: str, luma: str) -> str:
+    """From luma and tones to what is measured in each cell: oriented gradients, pooled, relative to those around."""
     kernels = np.zeros((2, 1, 3, 3))
     kernels[0, 0, 1] = kernels[1, 0, :, 1] = (-1, 0, 1)
     sheet.constant("border", np.array([0, 0, 1, 1, 0, 0, 1, 1]))
@@ -137,7 +138,7 @@ def _edges_and_tones(sheet: _Sheet, grid: Grid, tones: str, luma: str) -> None:
     sheet.add("Add", "relative lift", "lifted")
     sheet.add("Sqrt", "lifted", "rooted")
     sheet.add("Sub", "rooted lift.root", "final_edges")
-    sheet.add("Concat", "final_edges cell_tones", "features", {"axis": 1})
+    return sheet.add("Concat", "final_edges cell_tones", "measured", {"axis": 1})
 
 
 def _root_of_sum(sheet: _Sheet, source: str, output: str, *, plus: str, window: Window | None = None) -> None:

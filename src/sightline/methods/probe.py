@@ -26,6 +26,8 @@ EVIDENCE = {"features": "features", "weight": "head.weight"}
 Floats = NDArray[np.float32]
 STRENGTHS = tuple(float(c) for c in np.logspace(-3, 1, 7))
 FOLDS = 5
+FLAT = np.float32(0.02)
+"""Added to a feature's deviation, so that one that hardly varies is not blown up."""
 CHUNK = 128
 """Pictures encoded at a time."""
 NEVER = -30.0
@@ -53,38 +55,46 @@ def fit(
 ) -> Generator[Event, None, dict[str, Array]]:
     """Learn from prepared pictures (N, H, W, C) and {"label": (N,) int64}; the same seed gives the same weights.
 
-    Features come from the graph that will be shipped. The penalty is the one of seven with the least log-loss in
-    5-fold stratified cross-validation, unless `options.c` names it. The figures of the one `Epoch` that is told are
-    those of the cross-validation. Returns `head.weight` (K, C * h * w) and `head.bias` (K,), float32.
+    Features come from the graph that will be shipped. The penalty is the strongest of seven whose log-loss in 5-fold
+    stratified cross-validation is within one standard error of the least (Breiman et al., 1984), unless `options.c`
+    names it. The figures of the one `Epoch` that is told are those of the cross-validation. Returns `features.mean`
+    (C, h, w), `head.weight` (K, C * h * w) and `head.bias` (K,), float32.
     Raises DataError for fewer than two classes, MissingExtraError without onnx or scikit-learn.
     """
     began = time.perf_counter()
     labels = np.asarray(targets["label"], np.int64)
     _check_labels(labels, card)
     encoded = yield from _encoded(images, card, options)
-    scaled, centre, spread = _standardised(encoded.reshape(len(encoded), -1))
+    mean = encoded.mean(axis=0)
+    centred = (encoded - mean).reshape(len(encoded), -1)
+    spread = centred.std(axis=0) + FLAT
+    scaled = centred / spread
     strength, figures = options.c, dict[str, float]()
     if not strength:
         strength, figures = yield from _chosen_strength(scaled, labels, recipe.seed)
     weight, bias, steps, loss = _solved(scaled, labels, strength)
-    weight, bias = _for_all_classes(weight / spread, bias - (weight / spread) @ centre, labels, len(card.classes))
+    weight, bias = _for_all_classes(weight / spread, bias, labels, len(card.classes))
     seconds = time.perf_counter() - began
     yield Epoch(epoch=1, epochs=1, step=steps, loss=loss, lr=0.0, seconds=seconds, metrics=figures)
-    return {"head.weight": weight.astype(np.float32), "head.bias": bias.astype(np.float32)}
+    return {"features.mean": mean, "head.weight": weight.astype(np.float32), "head.bias": bias.astype(np.float32)}
 
 
 def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict[str, Array]:
-    """Prepared pictures (N, H, W, C) → `logits` (N, K) and `features` (N, C, h, w), float32, in plain numpy."""
+    """Prepared pictures (N, H, W, C) → `logits` (N, K) and `features` (N, C, h, w), float32, in plain numpy.
+
+    `features` are what sets the picture apart from the mean training picture, so that they are evidence by themselves.
+    """
     grid, high = _grid(card, options), card.preparation.high
     parts = [features(images[i : i + CHUNK], high, grid) for i in range(0, len(images), CHUNK)]
-    found = np.concatenate(parts) if parts else np.zeros((0, *grid.shape), np.float32)
-    logits = found.reshape(len(found), -1).astype(np.float64) @ arrays["head.weight"].T + arrays["head.bias"]
+    found = np.concatenate([np.zeros((0, *grid.shape), np.float32), *parts]) - arrays["features.mean"]
+    flat = found.reshape(len(found), int(np.prod(grid.shape)))
+    logits = flat.astype(np.float64) @ arrays["head.weight"].T + arrays["head.bias"]
     return {"logits": logits.astype(np.float32), "features": found}
 
 
 def graph(arrays: Arrays, card: Card, options: Options) -> Any:
     """The same function as an `onnx.ModelProto`, from `image` B H W C in the card's dtype."""
-    return classifier(_grid(card, options), card.preparation, arrays["head.weight"], arrays["head.bias"])
+    return classifier(_grid(card, options), card.preparation, arrays)
 
 
 def _grid(card: Card, options: Options) -> Grid:
@@ -108,8 +118,9 @@ def _encoded(images: Array, card: Card, options: Options) -> Generator[Event, No
     import onnxruntime
 
     grid = _grid(card, options)
-    width = int(np.prod(grid.shape))
-    blank = classifier(grid, card.preparation, np.zeros((1, width), np.float32), np.zeros(1, np.float32))
+    shapes = {"features.mean": grid.shape, "head.weight": (1, int(np.prod(grid.shape))), "head.bias": (1,)}
+    zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    blank = classifier(grid, card.preparation, zeros)
     session = onnxruntime.InferenceSession(blank.SerializeToString(), providers=["CPUExecutionProvider"])
     yield Note(text=f"features: {grid.shape[1]} x {grid.shape[2]} cells of {grid.shape[0]} numbers each")
     parts = []
@@ -120,32 +131,26 @@ def _encoded(images: Array, card: Card, options: Options) -> Generator[Event, No
     return np.concatenate(parts)
 
 
-def _standardised(flat: Floats) -> tuple[Floats, Floats, Floats]:
-    """Features of mean 0 and deviation about 1, with the mean and deviation that lead back; flat ones stay small."""
-    centre, spread = flat.mean(axis=0), flat.std(axis=0) + np.float32(0.02)
-    return (flat - centre) / spread, centre, spread
-
-
 def _chosen_strength(
     scaled: Floats, labels: NDArray[np.int64], seed: int
 ) -> Generator[Event, None, tuple[float, dict[str, float]]]:
-    """The penalty with the least cross-validated log-loss, and its figures."""
+    """The strongest penalty within one standard error of the least cross-validated log-loss, and its figures."""
     smallest = int(np.bincount(labels)[np.unique(labels)].min())
     if smallest < 2:
         yield Note(text="a class has one picture, so the penalty cannot be cross-validated: c = 0.01", kind="choice")
         return 0.01, {}
     folds = list(_folds(labels, min(FOLDS, smallest), seed))
-    losses, hits = np.zeros(len(STRENGTHS)), np.zeros(len(STRENGTHS))
-    for done, (inside, outside) in enumerate(folds, 1):
-        loss, hit = _path(scaled[inside], labels[inside], scaled[outside], labels[outside])
-        losses += loss / len(labels)
-        hits += hit / len(labels)
-        yield Progress(what="folds of the cross-validation", done=done, total=len(folds))
-    best = int(np.argmin(losses))
-    figures = {"accuracy": float(hits[best]), "log_loss": float(losses[best])}
-    text = f"c = {STRENGTHS[best]:.2g}: log-loss {losses[best]:.3f} and accuracy {hits[best]:.3f} in cross-validation"
+    losses, hits = np.zeros((2, len(folds), len(STRENGTHS)))
+    for index, (inside, outside) in enumerate(folds):
+        losses[index], hits[index] = _path(scaled[inside], labels[inside], scaled[outside], labels[outside])
+        yield Progress(what="folds of the cross-validation", done=index + 1, total=len(folds))
+    mean, error = losses.mean(axis=0), losses.std(axis=0, ddof=1) / np.sqrt(len(folds))
+    best = int(np.argmin(mean))
+    taken = int(np.argmax(mean <= mean[best] + error[best]))
+    figures = {"accuracy": float(hits[:, taken].mean()), "log_loss": float(mean[taken])}
+    text = f"c = {STRENGTHS[taken]:.2g}: cross-validated log-loss {mean[taken]:.3f}, accuracy {figures['accuracy']:.3f}"
     yield Note(text=text, kind="choice")
-    return STRENGTHS[best], figures
+    return STRENGTHS[taken], figures
 
 
 def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Any:
@@ -157,7 +162,7 @@ def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Any:
 
 
 def _path(x: Floats, y: NDArray[np.int64], x_out: Floats, y_out: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Summed log-loss and hits on the pictures left out, for each strength; each solution starts from the last."""
+    """Log-loss and accuracy on the pictures left out, for each strength; each solution starts from the last."""
     losses, hits = [], []
     model = _regression(tolerance=1e-3)
     for strength in STRENGTHS:
@@ -165,8 +170,8 @@ def _path(x: Floats, y: NDArray[np.int64], x_out: Floats, y_out: NDArray[np.int6
         _quietly_fitted(model, x, y)
         chances = model.predict_proba(x_out)
         truth = chances[np.arange(len(y_out)), np.searchsorted(model.classes_, y_out)]
-        losses.append(-np.log(np.maximum(truth, 1e-12)).sum())
-        hits.append((model.classes_[chances.argmax(axis=1)] == y_out).sum())
+        losses.append(-np.log(np.maximum(truth, 1e-12)).mean())
+        hits.append((model.classes_[chances.argmax(axis=1)] == y_out).mean())
     return np.array(losses), np.array(hits)
 
 

@@ -97,6 +97,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """(B, C, H, W) normalised → logits (B, K) and the last feature map."""
         features = self.stages(self.stem(x))
         return {"logits": self.head(features.mean((2, 3))), "features": features}
 

@@ -56,4 +56,6 @@ def activation(features: NDArray[Any], weight: NDArray[Any], target: int) -> NDA
         raise UsageError(
             f"a head of {row.size} weights a class does not fit features of {channels} x {height} x {width}"
         )
-    return np.asarray((row.reshape(channels, *((-1, 1) if row.size == channels else (height, width))) * features).sum(0))
+    return np.asarray(
+        (row.reshape(channels, *((-1, 1) if row.size == channels else (height, width))) * features).sum(0)
+    )

@@ -127,7 +127,7 @@ def encode_target(target: Any, request: Request | None, card: Card) -> dict[str,
     if target.name not in card.classes:
         known = ", ".join(card.classes[:10])
         raise DataError(f"class {target.name!r} is unknown to the model, which knows {known}; was it trained on this?")
-    return {"label": np.int64(card.classes.index(target.name)).reshape(())}
+    return {"label": np.asarray(card.classes.index(target.name), np.int64)}
 
 
 def probabilities(logits: NDArray[Any], card: Card) -> NDArray[np.float32]:
@@ -159,7 +159,9 @@ class _ClassMeter(LabelMeter):
 
     def update(self, result: Any, target: Any, group: str) -> None:
         if target.name not in self.classes:
-            raise DataError(f"class {target.name!r} is unknown to the model, which knows {', '.join(self.classes[:10])}")
+            raise DataError(
+                f"class {target.name!r} is unknown to the model, which knows {', '.join(self.classes[:10])}"
+            )
         super().update(result, self.classes.index(target.name), group)
 
 
@@ -196,8 +198,11 @@ def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
     ranked = np.sort(p, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] >= GATE_MARGIN
     flips = int(((p.argmax(axis=1) != q.argmax(axis=1)) & clear).sum())
-    detail = f"largest difference of a probability {gap:.1e} (allowed {GATE_PROBABILITY:.0e}), {flips} of {len(p)} answers differ"
-    return Agreement(ok=gap <= GATE_PROBABILITY and flips == 0, detail=detail, figures={"gap": gap, "flips": float(flips)})
+    allowed = f"(allowed {GATE_PROBABILITY:.0e})"
+    detail = f"largest difference of a probability {gap:.1e} {allowed}, {flips} of {len(p)} answers differ"
+    return Agreement(
+        ok=gap <= GATE_PROBABILITY and flips == 0, detail=detail, figures={"gap": gap, "flips": float(flips)}
+    )
 
 
 def check(card: Card, graphs: Graphs) -> None:
@@ -212,7 +217,8 @@ def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:
     unseen = [name for name in classes if name not in card.classes]
     if unseen:
         raise DataError(
-            f"the data has classes the model never saw: {', '.join(unseen[:10])}; it knows {', '.join(card.classes[:10])}"
+            f"the data has classes the model never saw: {', '.join(unseen[:10])}; "
+            f"it knows {', '.join(card.classes[:10])}"
         )
     if indexed and classes != card.classes[: len(classes)] and set(classes) <= set(card.classes):
         raise DataError(
@@ -241,11 +247,27 @@ def figures(results: Sequence[Labels], targets: Sequence[Label], card: Card) -> 
     confidence, right = table.max(axis=1), table.argmax(axis=1) == truth
     bins, curve = reliability_bins(table, truth), risk_coverage(confidence, right)
     gap = f"ECE {calibration_error(table, truth):.3f}"
-    chosen = float(card.operating.get("threshold", 0.0)) or None
+    threshold = float(card.operating.get("threshold", 0.0))
+    chosen = threshold if 0 < threshold <= 1 else None
     drawn = {
-        "confusion_matrix.png": ("Confusion", "Rows are the truth.", "" if len(card.classes) <= TABLED else "wrong", confusion(confusion_table(results, targets, card)["matrix"], card.classes)),
-        "reliability.png": ("Calibration", "On the diagonal, it is right as often as it says.", "sure", reliability(bins.confidence, bins.accuracy, bins.pictures, note=gap)),
-        "threshold.png": ("Answering only when sure", "Precision of the answers given, and the share answered.", "sure", threshold_curve(curve.threshold, curve.precision, curve.coverage, chosen=chosen)),
+        "confusion_matrix.png": (
+            "Confusion",
+            "Rows are the truth.",
+            "" if len(card.classes) <= TABLED else "wrong",
+            confusion(confusion_table(results, targets, card)["matrix"], card.classes),
+        ),
+        "reliability.png": (
+            "Calibration",
+            "On the diagonal, it is right as often as it says.",
+            "sure",
+            reliability(bins.confidence, bins.accuracy, bins.pictures, note=gap),
+        ),
+        "threshold.png": (
+            "Answering only when sure",
+            "Precision of the answers given, and the share answered.",
+            "sure",
+            threshold_curve(curve.threshold, curve.precision, curve.coverage, chosen=chosen),
+        ),
     }
     return {name: Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in drawn.items()}
 

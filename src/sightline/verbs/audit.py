@@ -9,7 +9,7 @@ from typing import Any
 
 from sightline.core.events import Event
 from sightline.data.read import read
-from sightline.data.splits import find_conflicts, find_leaks, fingerprint
+from sightline.data.splits import find_conflicts, find_leaks
 from sightline.data.survey import Survey, survey
 
 FEW = 20
@@ -27,7 +27,6 @@ class Audit:
     leaks: tuple[str, ...]
     conflicts: tuple[str, ...]
     rare: tuple[str, ...]
-    fingerprint: str
 
     @property
     def clean(self) -> bool:
@@ -43,12 +42,13 @@ class Audit:
             "leaks": list(self.leaks),
             "conflicts": list(self.conflicts),
             "rare": list(self.rare),
-            "fingerprint": self.fingerprint,
         }
 
     def __str__(self) -> str:
-        lines = [f"layout {self.layout}, fingerprint {self.fingerprint[:16]}"]
-        lines += [f"{split or 'unsplit'}: {sum(c.values())} pictures, {len(c)} classes" for split, c in self.counts.items()]
+        lines = [f"layout {self.layout}"]
+        lines += [
+            f"{split or 'unsplit'}: {sum(c.values())} pictures, {len(c)} classes" for split, c in self.counts.items()
+        ]
         for title, found in (("leak", self.leaks), ("contradiction", self.conflicts), ("rare class", self.rare)):
             lines += [f"{title}: {text}" for text in found[:20]]
             lines += [f"... and {len(found) - 20} more" for _ in range(len(found) > 20)]
@@ -78,5 +78,4 @@ def _judged(found: Survey) -> Audit:
         leaks=tuple(str(leak) for leak in find_leaks(found.digests, usable)),
         conflicts=tuple(find_conflicts(found.digests, usable)),
         rare=tuple(rare),
-        fingerprint=fingerprint(usable, found.digests),
     )

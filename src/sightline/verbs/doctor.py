@@ -33,7 +33,7 @@ class Checked:
 
 
 def check() -> list[Checked]:
-    """Look at the installation without importing anything heavy: packages by extra, shelves, the runtime, the machine."""
+    """Look at the installation without importing anything heavy: packages by extra, shelves, runtime, machine."""
     found = environment()
     flags = ", ".join(found["cpu_flags"]) or "none known"
     machine = f"{found['cpu']}, {found['cores_usable']} cores, {found['machine']}; fast instructions: {flags}"
@@ -48,7 +48,11 @@ def _packages(name: str, modules: tuple[str, ...], *, needed: bool) -> Checked:
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if not missing:
         return Checked(name, True, "installed", needed)
-    hint = f"pip install 'sightline[{name.removeprefix('extra ')}]'" if not needed else "pip install --force-reinstall sightline"
+    hint = (
+        f"pip install 'sightline[{name.removeprefix('extra ')}]'"
+        if not needed
+        else "pip install --force-reinstall sightline"
+    )
     return Checked(name, False, f"missing {', '.join(missing)}: {hint}", needed)
 
 
@@ -60,4 +64,8 @@ def _graph_runs() -> Checked:
         providers: list[Any] = onnxruntime.get_available_providers()
     except ImportError as error:
         return Checked("graph runtime", False, f"onnxruntime does not load: {error}")
-    return Checked("graph runtime", "CPUExecutionProvider" in providers, f"onnxruntime {onnxruntime.__version__}: {', '.join(providers)}")
+    return Checked(
+        "graph runtime",
+        "CPUExecutionProvider" in providers,
+        f"onnxruntime {onnxruntime.__version__}: {', '.join(providers)}",
+    )

@@ -113,7 +113,8 @@ def refuse_too_many_bad(left_out: Sequence[tuple[str, str]], count: int, max_bad
     if count and len(left_out) > max_bad * count:
         first = "; ".join(f"{path}: {reason}" for path, reason in left_out[:3])
         raise DataError(
-            f"{len(left_out)} of {count} pictures cannot be read, more than --max-bad {max_bad:g} allows. First: {first}"
+            f"{len(left_out)} of {count} pictures cannot be read, more than --max-bad {max_bad:g} allows. "
+            f"First: {first}"
         )
 
 

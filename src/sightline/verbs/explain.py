@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from sightline.core.errors import UsageError
 from sightline.core.results import Evidence, Result
@@ -27,7 +30,9 @@ class Explanation:
         from sightline.draw.overlay import side_by_side
         from sightline.draw.sheet import to_u8
 
-        return side_by_side(to_u8(self.picture.pixels, self.picture.high), self.evidence, self.result)
+        shown = to_u8(self.picture.pixels, self.picture.high)  # smaller than the picture after a scaled decoding
+        heat = Image.fromarray(self.evidence.heat).resize((shown.shape[1], shown.shape[0]), Image.Resampling.BOX)
+        return side_by_side(shown, replace(self.evidence, heat=np.asarray(heat)), self.result)
 
     def _repr_png_(self) -> bytes:
         from io import BytesIO
@@ -45,14 +50,18 @@ def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -
     Raises UsageError for an unknown class, or a probe or task that cannot do this.
     """
     if "explain" not in opened.task.SUPPORTS:
-        raise UsageError(f"the task {opened.card.task} has no explanations; it offers {', '.join(sorted(opened.task.SUPPORTS))}")
+        raise UsageError(
+            f"the task {opened.card.task} has no explanations; it offers {', '.join(sorted(opened.task.SUPPORTS))}"
+        )
     name = probe or ("evidence" if opened.card.evidence else "occlusion")
     instrument = Shelf("probes").load(name)
     if "evidence" in instrument.NEEDS and not opened.card.evidence:
         raise UsageError(f"probe {name} needs a feature map, which this model's graph does not put out; use occlusion")
     picture = read_picture(source, at_least_hw=opened.card.preparation.size_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)
-    return Explanation(picture, opened.answer([request])[0], instrument.explain(request, _index(opened, target), view(opened)))
+    return Explanation(
+        picture, opened.answer([request])[0], instrument.explain(request, _index(opened, target), view(opened))
+    )
 
 
 def view(opened: Opened) -> View:
@@ -62,7 +71,7 @@ def view(opened: Opened) -> View:
         scores=lambda outputs: opened.task.scores(outputs, opened.card),
         card=opened.card,
         arrays=opened.bundle.arrays,
-        classes=opened.card.classes,
+        classes=opened.card.classes or (opened.card.task,),
     )
 
 

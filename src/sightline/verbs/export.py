@@ -22,7 +22,7 @@ from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
 from sightline.verbs.gate import checked_graph, entry, spread
 from sightline.verbs.gather import split, surveyed
-from sightline.verbs.learn import rebuilt
+from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import Opened, default_predict
 from sightline.verbs.predict import read_request
 
@@ -112,7 +112,7 @@ def _samples(opened: Opened, data: str | None) -> Generator[Event, None, Samples
 
 
 def _quantised(opened: Opened, samples: Samples, to: str, max_drop: float) -> Generator[Event, None, Verdict]:
-    """The fastest int8 candidate; where it loses too much, the layers that hurt most stay in fp32, one after another."""
+    """The fastest int8 candidate; where it loses too much, the layers that hurt most stay in fp32, one by one."""
     form = Shelf("graphs").load(to)
     fp32 = opened.bundle.graph("main", "onnx")
     calibration = (_request(opened, samples, row) for row in spread(samples.split("train").rows, CALIBRATION))
@@ -152,7 +152,9 @@ def _decide(verdict: Verdict, max_drop: float, accept: bool) -> None:
     if verdict.speedup <= 1.0:
         raise GateError(f"int8 is not faster here, so it is not kept: {verdict.sentence()}")
     if verdict.drop > max_drop:
-        raise GateError(f"int8 costs more than --max-drop {max_drop:g} points allows, so it is not kept: {verdict.sentence()}")
+        raise GateError(
+            f"int8 costs more than --max-drop {max_drop:g} points allows, so it is not kept: {verdict.sentence()}"
+        )
     if verdict.count < DECIDABLE and not accept:
         raise GateError(
             f"not decidable: {verdict.count} validation pictures cannot show a drop of {max_drop:g} points "

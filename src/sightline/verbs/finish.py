@@ -109,7 +109,12 @@ def _sheets(evaluation: Evaluation) -> dict[str, Picture]:
     count = len(evaluation.judged)
     even = [evaluation.judged[i] for i in np.linspace(0, count - 1, min(count, SHOWN)).astype(int)]
     shown = {
-        "samples.jpg": ("Samples", f"Evenly over the {evaluation.label} pictures, with the answer for each.", "result", even),
+        "samples.jpg": (
+            "Samples",
+            f"Evenly over the {evaluation.label} pictures, with the answer for each.",
+            "result",
+            even,
+        ),
         "mistakes.jpg": ("Worst mistakes", "Furthest from the truth first.", "wrong", evaluation.worst(SHOWN)),
     }
     sheets = {}
@@ -233,6 +238,9 @@ def _commands(model: Path, folder: Path) -> tuple[Command, ...]:
     return (
         Command("Answer for a folder of pictures", f"sightline predict {model} photos/ --out answers.csv"),
         Command("See the evidence for one answer", f"sightline explain {model} photo.jpg --out evidence.png"),
-        Command("In Python", f'import sightline\n\nmodel = sightline.load("{model}")\nprint(model.predict("photo.jpg").line())'),
+        Command(
+            "In Python",
+            f'import sightline\n\nmodel = sightline.load("{model}")\nprint(model.predict("photo.jpg").line())',
+        ),
         Command("Make it smaller and faster", f"sightline export {model} --to onnx-int8"),
     )

@@ -13,14 +13,16 @@ from sightline.core.card import Card
 from sightline.core.errors import GateError, PictureError
 from sightline.core.protocols import Agreement, Arrays, Request, Session, stack
 from sightline.core.shelf import Shelf
-from sightline.verbs.learn import Learned
+from sightline.verbs.learner import Learned
 from sightline.verbs.predict import read_request
 
 GATE_PICTURES = 1000
 """How many held-out pictures a graph is held against at most."""
 
 
-def raw_outputs(task: Any, session: Session, requests: Sequence[Request], *, batch: int = 64) -> dict[str, NDArray[Any]]:
+def raw_outputs(
+    task: Any, session: Session, requests: Sequence[Request], *, batch: int = 64
+) -> dict[str, NDArray[Any]]:
     """The decoded-form outputs (N, ...) of a graph for requests of one shape."""
     parts = [session.run(stack(requests[i : i + batch])) for i in range(0, len(requests), batch)]
     return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
@@ -39,7 +41,9 @@ def agree(task: Any, reference: Arrays, candidate: Arrays, card: Card) -> Agreem
     return Agreement(ok=worst <= 1e-4, detail=f"largest relative difference {worst:.1e} (allowed 1e-04)", figures=gaps)
 
 
-def checked_graph(task: Any, card: Card, learned: Learned, sources: Sequence[Any], *, threads: int = 0) -> tuple[bytes, dict[str, Any]]:
+def checked_graph(
+    task: Any, card: Card, learned: Learned, sources: Sequence[Any], *, threads: int = 0
+) -> tuple[bytes, dict[str, Any]]:
     """Export the fp32 graph and hold it against the trained model on held-out pictures read from their files.
 
     Returns the artefact and its entry for `card.graphs`; raises GateError, and nothing is shipped, when they differ.
@@ -58,7 +62,9 @@ def checked_graph(task: Any, card: Card, learned: Learned, sources: Sequence[Any
     images = stack(requests)["image"]
     agreement = agree(task, learned.forward(images), raw_outputs(task, session, requests), card)
     if not agreement.ok:
-        raise GateError(f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written")
+        raise GateError(
+            f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written"
+        )
     gate = {"pictures": len(requests), "detail": agreement.detail, **agreement.figures}
     return blob, entry(form, "onnx", blob, session, gate)
 

@@ -57,7 +57,8 @@ def gather(
 ) -> Generator[Event, None, Gathered]:
     """Look at the headers, choose, decode everything once, split, refuse leaks, and describe the data.
 
-    source: where the data is, for the card. in_memory: keep the prepared pictures whatever their size; else only where they fit well.
+    source: where the data is, for the card. in_memory: keep the prepared pictures whatever their size; else only
+    where they fit well.
     Raises DataError (too many bad files, no training pictures, unknown classes) and LeakError.
     """
     facts = yield from _facts(samples)
@@ -159,7 +160,9 @@ def _leaks(samples: Samples, found: Survey, recipe: Recipe) -> Generator[Event, 
     return (note,)
 
 
-def _described(card: Card, samples: Samples, found: Survey, kept: dict[str, _Kept], notes: tuple[str, ...], source: str) -> Card:
+def _described(
+    card: Card, samples: Samples, found: Survey, kept: dict[str, _Kept], notes: tuple[str, ...], source: str
+) -> Card:
     mean, square = np.mean([kept[row.path].moments for row in samples.split("train").rows], axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 1e-6))
     preparation = dataclasses.replace(

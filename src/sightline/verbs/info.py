@@ -23,7 +23,11 @@ def _bundle(path: Path) -> dict[str, Any]:
     bundle = open_bundle(path)
     card = bundle.card
     graphs = {
-        f"{role}/{variant}": {"file": entry["file"], "MB": round(bundle.files[entry["file"]].size / 1e6, 2), "gate": entry.get("gate", {}).get("detail", "")}
+        f"{role}/{variant}": {
+            "file": entry["file"],
+            "MB": round(bundle.files[entry["file"]].size / 1e6, 2),
+            "gate": entry.get("gate", {}).get("detail", ""),
+        }
         for role, entries in card.graphs.items()
         for variant, entry in entries.items()
     }
@@ -36,7 +40,12 @@ def _bundle(path: Path) -> dict[str, Any]:
         "task": card.task,
         "net": dict(card.net),
         "classes": list(card.classes),
-        "input": {"size_hw": list(card.preparation.size_hw), "mode": card.preparation.mode, "fit": card.preparation.fit, "dtype": card.preparation.dtype},
+        "input": {
+            "size_hw": list(card.preparation.size_hw),
+            "mode": card.preparation.mode,
+            "fit": card.preparation.fit,
+            "dtype": card.preparation.dtype,
+        },
         "operating": dict(card.operating),
         "graphs": graphs,
         "metrics": metrics,

@@ -13,7 +13,28 @@ from sightline.core.errors import UsageError
 
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
 _NOT_PICTURES = frozenset(
-    ".txt .csv .tsv .json .jsonl .xml .md .yaml .yml .html .py .zip .npz .npy .onnx .safetensors .log .pdf .db .ini".split()
+    [
+        ".txt",
+        ".csv",
+        ".tsv",
+        ".json",
+        ".jsonl",
+        ".xml",
+        ".md",
+        ".yaml",
+        ".yml",
+        ".html",
+        ".py",
+        ".zip",
+        ".npz",
+        ".npy",
+        ".onnx",
+        ".safetensors",
+        ".log",
+        ".pdf",
+        ".db",
+        ".ini",
+    ]
 )
 
 
@@ -45,7 +66,7 @@ def _expand_one(text: str) -> Iterator[str]:
     elif path.exists():
         yield text
     elif glob.has_magic(text):
-        found = sorted(glob.glob(text, recursive=True))
+        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
         if not found:
             raise UsageError(f"nothing matches {text}")
         for each in found:

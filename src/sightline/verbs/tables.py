@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 @contextmanager
 def table_writer(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[Row], None]]:
-    """A function that writes one row; rows are flushed whole, so an interrupted table is a shorter one, not a broken one.
+    """A function that writes one row; rows are flushed whole, so an interrupted table is shorter, not broken.
 
     Nested values are JSON in a CSV cell. Raises UsageError for another ending or a file that is there already.
     """

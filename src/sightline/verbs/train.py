@@ -27,7 +27,7 @@ from sightline.verbs.evaluate import Evaluation, judge
 from sightline.verbs.finish import write_report
 from sightline.verbs.gate import checked_graph
 from sightline.verbs.gather import Gathered, gather
-from sightline.verbs.learn import Learned, Method, fit_arrays, fit_net, pick, shelf_of, variant_for
+from sightline.verbs.learner import Learned, Method, fit_arrays, fit_net, pick, shelf_of, variant_for
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, write_settings
@@ -91,7 +91,7 @@ def _chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, 
     method = pick(settings.net, task, settings.task, settings.net_values(), variant)
     recipe = gathered.recipe
     if method.gradients:
-        from sightline.train.choose import choose
+        from sightline.learn.choose import choose
 
         recipe, why = choose(recipe, gathered.facts)
         reasons |= why
@@ -110,7 +110,7 @@ def _learn(
         card, recipe = gathered.card, gathered.recipe
         learned = yield from fit_arrays(method, images["train"], gathered.targets["train"], card, recipe)
         return learned, gathered
-    from sightline.train.loop import resolve_steps
+    from sightline.learn.loop import resolve_steps
 
     with stoppable() as stop:
         job = _job(task, method, gathered, run, stop)
@@ -131,7 +131,7 @@ def _announce(settings: Settings, method: Method, gathered: Gathered, run: Run) 
 
 
 def _job(task: Any, method: Method, gathered: Gathered, run: Run, stop: Callable[[], bool]) -> Any:
-    from sightline.train.loop import Job
+    from sightline.learn.loop import Job
 
     has_validation = "validation" in gathered.targets
     return Job(
@@ -148,7 +148,7 @@ def _job(task: Any, method: Method, gathered: Gathered, run: Run, stop: Callable
 
 
 def _source(task: Any, gathered: Gathered, split: str) -> Any:
-    from sightline.train.source import Cached, Streamed
+    from sightline.learn.source import Cached, Streamed
 
     if gathered.images is not None:
         return Cached(gathered.images[split], gathered.targets[split])
@@ -179,9 +179,7 @@ def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Ev
         yield event
 
 
-def _ship(
-    task: Any, method: Method, gathered: Gathered, learned: Learned, run: Run
-) -> Generator[Event, None, Path]:
+def _ship(task: Any, method: Method, gathered: Gathered, learned: Learned, run: Run) -> Generator[Event, None, Path]:
     """Calibrate on validation pictures, pass the gate, write the bundle."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
@@ -239,7 +237,7 @@ def versions() -> dict[str, str]:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """While it lasts, the first SIGINT or SIGTERM only asks to stop at the next step boundary; the second ends at once."""
+    """While it lasts, the first SIGINT or SIGTERM asks to stop at the next step boundary; the second ends at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
@@ -258,5 +256,3 @@ def stoppable() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

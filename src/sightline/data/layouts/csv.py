@@ -15,6 +15,7 @@ from sightline.data.pictures import is_url
 from sightline.data.samples import Label, NoTarget, Sample, Samples, Target, class_order, split_word
 
 TABLE = "samples.csv"
+PICTURES = "pictures"
 _TABLES = (TABLE, "labels.csv", "metadata.csv", "data.csv")
 _COLUMNS = {
     "path": ("path", "image", "file", "filename", "filepath", "imagepath", "imagefile", "img"),
@@ -61,18 +62,19 @@ def read(path: Path) -> Samples:
 
 
 def write(samples: Samples, path: Path) -> None:
-    """Make a folder with `samples.csv` and the pictures it lists: files copied, arrays written as PNG.
+    """Make a folder with `samples.csv` and a folder of the pictures it lists: files copied, arrays written as PNG.
 
     Raises UsageError when `path` exists, DataError for a picture that is not there, StorageError.
     """
     extra = list(dict.fromkeys(key for row in samples.rows for key in row.meta))
-    used = {TABLE}
+    used: set[str] = set()
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "label", "split", "group", *extra])
     with replace_folder(path) as root:
         for row in samples.rows:
-            name = free_name(file_name(samples, row), used)
+            inner = file_name(samples, row)
+            name = free_name(inner if inner.parts[0] == PICTURES else PurePosixPath(PICTURES, inner), used)
             with storing(root / name):
                 store(samples, row, root / name)
             label = row.target.name if isinstance(row.target, Label) else ""

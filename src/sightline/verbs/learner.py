@@ -123,15 +123,15 @@ def rebuilt_arrays(method: Method, arrays: Mapping[str, Array], card: Card) -> L
 
 
 def fit_net(job: Any) -> Generator[Event, None, Learned]:
-    """Learn by gradients; `job` is a `train.loop.Job`."""
-    from sightline.train.loop import fit
+    """Learn by gradients; `job` is a `learn.loop.Job`."""
+    from sightline.learn.loop import fit
 
     module = yield from fit(job)
     return _from_module(module, job.card)
 
 
 def _from_module(module: Any, card: Card) -> Learned:
-    from sightline.train.loop import forward
+    from sightline.learn.loop import forward
 
     arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in module.state_dict().items()}
     return Learned(arrays, lambda images: forward(module, images, card), lambda: module)

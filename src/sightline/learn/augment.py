@@ -64,7 +64,8 @@ def _signed(column: NDArray[np.float64]) -> NDArray[np.float64]:
 def _pixels(images: Tensor, uniform: NDArray[np.float64], shift: float) -> NDArray[np.int64]:
     """Whole-pixel offsets, shape (B, 2)."""
     reach = np.array([round(shift * side) for side in images.shape[2:]])
-    return np.floor(uniform[:, 1:3] * (2 * reach + 1)).astype(np.int64) - reach
+    offsets: NDArray[np.int64] = np.floor(uniform[:, 1:3] * (2 * reach + 1)).astype(np.int64) - reach
+    return offsets
 
 
 def _shifted(images: Tensor, mirrored: NDArray[np.float64], offsets: NDArray[np.int64]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Choosing what a recipe leaves open about learning: threads, arithmetic, batch, length, rates; each with its reason."""
+"""Choosing what a recipe leaves open about learning (arithmetic, batch, length, rates), each with its reason."""
 
 from __future__ import annotations
 
@@ -31,14 +31,26 @@ def choose(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         raise UsageError("--device cuda, but PyTorch sees no CUDA device here; use --device cpu or auto")
     settle("device", "cuda" if cuda else "cpu", "the fastest device here")
     device = changes.get("device", recipe.device)
-    settle("threads", len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, "all cores")
+    settle(
+        "threads",
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "all cores",
+    )
     fast = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_bf16()
-    settle("precision", "bf16" if fast else "fp32", "this processor multiplies bfloat16 about twice as fast" if fast else "no fast bfloat16 here")
+    settle(
+        "precision",
+        "bf16" if fast else "fp32",
+        "this processor multiplies bfloat16 about twice as fast" if fast else "no fast bfloat16 here",
+    )
     settle("batch", 64 if facts.count < 20_000 else 128, f"{facts.count:,} training pictures")
     settle("optimizer", "adamw", "learns reliably from a few thousand steps")
     adam = changes.get("optimizer", recipe.optimizer) == "adamw"
-    batch = changes.get("batch", recipe.batch)
-    settle("lr", (2e-3 if adam else 0.1) * (batch / 64) ** 0.5, f"the usual peak for {'adamw' if adam else 'sgd'} at {batch} pictures a step")
+    batch: int = changes.get("batch") or recipe.batch or 64
+    settle(
+        "lr",
+        (2e-3 if adam else 0.1) * (batch / 64) ** 0.5,
+        f"the usual peak for {'adamw' if adam else 'sgd'} at {batch} pictures a step",
+    )
     settle("weight_decay", 0.05 if adam else 5e-4, "the usual decay for this optimiser")
     settle("ema", 0.998, "the average over the last steps is steadier than the last step")
     if recipe.epochs is None and recipe.steps is None and not recipe.budget:

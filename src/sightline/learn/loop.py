@@ -22,11 +22,11 @@ from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.protocols import Arrays, Batch
 from sightline.core.recipe import Recipe
-from sightline.train.augment import Jitter, augment, draws, order
-from sightline.train.checkpoint import load_checkpoint, save_checkpoint
-from sightline.train.choose import budget_seconds
-from sightline.train.optim import averaged, optimizer, rate, set_rate, update_average
-from sightline.train.source import Source
+from sightline.learn.augment import Jitter, augment, draws, order
+from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
+from sightline.learn.choose import budget_seconds
+from sightline.learn.optim import averaged, optimizer, rate, set_rate, update_average
+from sightline.learn.source import Source
 
 _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
@@ -261,7 +261,7 @@ class _Training:
     def outcome(self) -> nn.Module:
         """The network to keep: the best with early stopping, else the average at the end of the schedule."""
         chosen = self.kept if self.kept is not None else self.average if self.job.recipe.ema else self.module
-        return copy.deepcopy(chosen).to("cpu", memory_format=torch.contiguous_format).float().eval()
+        return copy.deepcopy(chosen).to(memory_format=torch.contiguous_format).to("cpu").float().eval()
 
     def time_steps(self, count: int) -> float:
         """Median seconds of a step after a warm-up; the state is thrown away afterwards."""

@@ -1,0 +1,145 @@
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sightline.core.card import Card, Preparation
+from sightline.core.errors import DataError, UsageError
+from sightline.core.events import Epoch, Event, Note, Progress
+from sightline.core.recipe import Recipe, parse
+from sightline.methods import probe
+
+pytest.importorskip("onnx")
+sklearn = pytest.importorskip("sklearn")
+
+
+def drained(events: Generator[Event, None, dict[str, np.ndarray]]) -> tuple[list[Event], dict[str, np.ndarray]]:
+    told: list[Event] = []
+    while True:
+        try:
+            told.append(next(events))
+        except StopIteration as end:
+            return told, end.value
+
+
+def a_card(images: np.ndarray, classes: int) -> Card:
+    preparation = Preparation(mode="grey" if images.shape[-1] == 1 else "rgb", size_hw=images.shape[1:3])
+    return Card(task="classify", net={}, classes=tuple(map(str, range(classes))), preparation=preparation)
+
+
+def learned(images: np.ndarray, labels: np.ndarray, options: probe.Options, *, classes: int = 10, seed: int = 0) -> Any:
+    card = a_card(images, classes)
+    events = probe.fit(images, {"label": labels.astype(np.int64)}, card, options, Recipe(seed=seed))
+    return card, *drained(events)
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    grown = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return grown / grown.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    loaded = load_digits()
+    return np.round(loaded.images * 255 / 16).astype(np.uint8)[..., None], loaded.target
+
+
+@pytest.mark.parametrize(("variant", "least"), [("hog", 0.95), ("pixels", 0.89)])
+def test_digits_in_their_order(digits: tuple[np.ndarray, np.ndarray], variant: str, least: float) -> None:
+    """The last fifth is by other writers; and the graph that ships says the same as the reference."""
+    from sightline.graphs import onnx as form
+
+    (images, labels), cut = digits, int(0.8 * len(digits[0]))
+    options = probe.VARIANTS[variant]
+    card, events, arrays = learned(images[:cut], labels[:cut], options)
+    out = probe.forward(images[cut:], arrays, card, options)
+    assert (out["logits"].argmax(axis=1) == labels[cut:]).mean() >= least
+    graph = form.open(form.write(probe.graph(arrays, card, options), card), threads=1)
+    shipped = graph.run({"image": images[cut:]})
+    gap = np.abs(probabilities(shipped["logits"]) - probabilities(out["logits"])).max()
+    assert gap <= 1e-4
+    np.testing.assert_allclose(shipped["features"], out["features"], atol=1e-5)
+    assert arrays["head.weight"].shape == (10, out["features"][0].size)
+    assert {type(event) for event in events} == {Note, Progress, Epoch}
+    assert events[-1].metrics["accuracy"] > 0.95
+
+
+def test_mnist(data_root: Path) -> None:
+    with np.load(data_root / "mnist" / "mnist5k.npz") as data:
+        images, labels = data["x_train"][..., None], data["y_train"]
+        card, _, arrays = learned(images, labels, probe.Options())
+        out = probe.forward(data["x_test"][..., None], arrays, card, probe.Options())
+        assert (out["logits"].argmax(axis=1) == data["y_test"]).mean() >= 0.96
+
+
+def test_the_solution_is_scikit_learns(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    """Centring, scaling and the way back change nothing: a pipeline of the same steps gives the same probabilities."""
+    from sklearn.linear_model import LogisticRegression
+
+    images, labels = digits[0][:600], digits[1][:600]
+    options = probe.Options(c=0.1)
+    card, _, arrays = learned(images, labels, options)
+    out = probe.forward(images, arrays, card, options)
+    flat = out["features"].reshape(600, -1).astype(np.float64)
+    np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-6)
+    scaled = flat / (flat.std(axis=0) + probe.FLAT)
+    reference = LogisticRegression(C=0.1, tol=1e-6, max_iter=2000).fit(scaled, labels)
+    np.testing.assert_allclose(probabilities(out["logits"]), reference.predict_proba(scaled), atol=5e-3)
+
+
+def test_the_seed_decides_everything(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = digits[0][:300], digits[1][:300]
+    first, again = (learned(images, labels, probe.Options(), seed=5)[2] for _ in range(2))
+    assert first.keys() == again.keys()
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+
+
+def test_two_classes(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    wanted = digits[1] < 2
+    images, labels = digits[0][wanted], digits[1][wanted]
+    card, _, arrays = learned(images[:200], labels[:200], probe.Options(), classes=2)
+    out = probe.forward(images[200:], arrays, card, probe.Options())
+    assert out["logits"].shape == (len(images) - 200, 2)
+    assert (out["logits"].argmax(axis=1) == labels[200:]).mean() > 0.97
+
+
+def test_a_class_without_pictures_is_never_the_answer(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    wanted = np.isin(digits[1], (1, 3, 4))
+    images, labels = digits[0][wanted][:200], digits[1][wanted][:200]
+    card, _, arrays = learned(images, labels, probe.Options(), classes=6)
+    chances = probabilities(probe.forward(digits[0][:300], arrays, card, probe.Options())["logits"])
+    assert set(chances.argmax(axis=1)) == {1, 3, 4}
+    assert chances[:, [0, 2, 5]].max() < 0.01
+
+
+def test_one_picture_a_class_is_enough_to_go_on(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, labels = digits[0][:10], digits[1][:10]
+    card, events, arrays = learned(images, labels, probe.Options())
+    out = probe.forward(images, arrays, card, probe.Options())
+    np.testing.assert_array_equal(out["logits"].argmax(axis=1), labels)
+    assert any(isinstance(event, Note) and "cannot be cross-validated" in event.text for event in events)
+
+
+def test_nothing_in_nothing_out(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    card, _, arrays = learned(digits[0][:50], digits[1][:50], probe.Options(c=1.0))
+    out = probe.forward(digits[0][:0], arrays, card, probe.Options())
+    assert (out["logits"].shape, out["features"].shape) == ((0, 10), (0, 9, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "error", "message"),
+    [
+        ([3, 3, 3, 3], {}, DataError, "show 1 of the 10 classes"),
+        ([0, 1, 10, 1], {}, DataError, "from 0 to 10"),
+        ([0, 1, 0, 1], {"bins": 3}, UsageError, "bins 4 to 36"),
+        ([0, 1, 0, 1], {"cells": 0}, UsageError, "cells must be at least 1"),
+        ([0, 1, 0, 1], {"descriptor": "sift"}, UsageError, "must be one of hog, pixels"),
+    ],
+)
+def test_says_what_was_wrong(labels: list[int], settings: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        learned(np.zeros((4, 8, 8, 1), np.uint8), np.array(labels), parse(probe.Options, settings))
