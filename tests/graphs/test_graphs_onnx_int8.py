@@ -163,7 +163,7 @@ def nothing() -> Iterator[dict[str, np.ndarray]]:
         ({"calibration": nothing()}, UsageError, "at least one batch"),
         ({"calibration": [{"image": pictures(0).astype(np.float32)}]}, UsageError, "image must be uint8"),
         ({"exclude": ["four"]}, UsageError, "no node named four to exclude; there are: one, two, three"),
-        ({"exclude": ["one", "two", "three"]}, GateError, "no layer that 8 bits would make faster"),
+        ({"exclude": ["one", "two", "three"]}, GateError, "int8 would make no layer"),
         ({"activations": "int4"}, UsageError, "must be one of uint8, int8"),
     ],
     ids=["no pictures", "wrong pictures", "unknown node", "nothing left", "unknown type"],

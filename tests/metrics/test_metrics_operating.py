@@ -46,16 +46,20 @@ def test_the_temperature_is_where_the_log_loss_is_least():
     optimize = pytest.importorskip("scipy.optimize")
     logits, target = drawn_logits(300, 5, 2)
     logits = (4 * logits).astype(np.float32)
-    best = optimize.minimize_scalar(
-        lambda u: log_loss(softmax(logits.astype(np.float64) / math.exp(u)), target), bounds=(-3, 3), method="bounded"
-    )
+
+    def loss(logarithm):
+        """300 pictures and one that is a fifth of each class."""
+        chances = softmax(logits.astype(np.float64) / math.exp(logarithm))
+        return 300 * log_loss(chances, target) - np.log(chances).mean()
+
+    best = optimize.minimize_scalar(loss, bounds=(-3, 3), method="bounded")
     assert fit_temperature(logits, target) == pytest.approx(math.exp(best.x), rel=1e-3)
 
 
 @pytest.mark.parametrize(
     ("logits", "target", "expected"),
     [
-        ([[5.0, 0.0], [0.0, 5.0]], [0, 1], 1.0),  # every picture right
+        ([[5.0, 0.0], [0.0, 5.0]], [0, 1], 5 / math.log(5)),  # every picture right: 5 of 6, with half of an unknown one
         ([[3.0, 3.0], [1.0, 1.0]], [0, 1], 1.0),  # no opinion
         (np.empty((0, 3)), [], 1.0),
         ([[4.0], [2.0]], [0, 0], 1.0),

@@ -60,6 +60,14 @@ def to_array(
     return pixels, tuple(text for text in (note, DEPTH_NOTE if deep else "") if text)
 
 
+def header_of(im: Image.Image) -> tuple[bool, str]:
+    """Whether an image is grey and the dtype it will have, from its header alone."""
+    raw = _raw_modes(im)
+    deep = im.mode.startswith("I") or any(_DEEP_COLOUR.fullmatch(mode) or mode == "LA;16B" for mode in raw)
+    grey = im.mode in ("1", "L", "LA", "La", "F") or im.mode.startswith("I")
+    return grey, "float32" if im.mode == "F" else "uint16" if deep else "uint8"
+
+
 def _raw_modes(im: Image.Image) -> list[str]:
     """How the file's bytes are unpacked, one entry a tile."""
     arguments = (tile.args for tile in getattr(im, "tile", ()))

@@ -9,6 +9,8 @@ import re
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +31,7 @@ from sightline.data._headers import (
     strip_jpeg,
     strip_tiff,
 )
-from sightline.data._modes import ALPHA_NOTE, full_scale, on_white, to_array
+from sightline.data._modes import ALPHA_NOTE, full_scale, header_of, on_white, to_array
 
 Pixels = NDArray[Any]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels | Image.Image
@@ -112,19 +114,53 @@ def read_picture(
     if bits is not None and not 9 <= bits <= 16:
         raise UsageError(f"bits is {bits}; it must be 9 to 16: the significant bits of pictures deeper than 8 bits")
     name = _name(source)
-    try:
+    with _as_picture_error(name):
         if isinstance(source, np.ndarray):
             pixels, notes = _from_array(source)
             return _finish(pixels, pixels.shape[:2], name, "array", 1, notes, bits)
         if isinstance(source, Image.Image):
             return _from_image(source, name, bits, limits)
         return _from_blob(_blob(source, name, limits), name, at_least_hw, bits, limits)
+
+
+@contextmanager
+def _as_picture_error(name: str) -> Iterator[None]:
+    try:
+        yield
     except _Unusable as error:
         raise PictureError(name, error.reason, refused=error.refused) from None
     except Image.DecompressionBombError as error:
         raise PictureError(name, str(error), refused=True) from None
     except HOSTILE as error:
         raise PictureError(name, _reason(error)) from error
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its picture before anything is decoded."""
+
+    size_hw: tuple[int, int]
+    """Height and width in pixels, upright."""
+    grey: bool
+    """Whether it has one channel; a palette counts as colour."""
+    dtype: str
+    """`uint8`, `uint16` or `float32`, as `read_picture` will give it."""
+
+
+def read_header(source: Source, *, limits: Limits = LIMITS) -> Header:
+    """The header of a file or an array, far cheaper than decoding it.
+
+    Raises PictureError as `read_picture` does, for what the header alone shows.
+    """
+    if isinstance(source, (np.ndarray, Image.Image)):
+        picture = read_picture(source, limits=limits)
+        return Header(picture.size_hw, picture.pixels.shape[2] == 1, picture.pixels.dtype.name)
+    name = _name(source)
+    with _as_picture_error(name), _opened(_blob(source, name, limits), limits) as file:
+        orientation, (width, height) = file.orientation, file.im.size
+        if file.kind not in ("JPEG", "TIFF"):
+            orientation = exif_orientation(file.im.info.get("exif") or b"")
+        return Header(_upright(height, width, orientation), *header_of(file.im))
 
 
 def pixel_digest(picture: Picture) -> str:
@@ -211,9 +247,19 @@ def _check(size: tuple[int, int], frames: int, limits: Limits) -> None:
         raise _Unusable(f"more than {limits.max_frames:,} frames", refused=True)
 
 
-def _from_blob(
-    blob: bytes, name: str, at_least_hw: tuple[int, int] | None, bits: int | None, limits: Limits
-) -> Picture:
+@dataclass(frozen=True)
+class _File:
+    """A file whose header was read and kept within the limits; nothing is decoded yet."""
+
+    kind: str
+    blob: bytes
+    im: ImageFile.ImageFile
+    orientation: int
+    frames: int
+
+
+@contextmanager
+def _opened(blob: bytes, limits: Limits) -> Iterator[_File]:
     kind = sniff(blob)
     if not kind:
         reason, refused = stranger(blob)
@@ -235,16 +281,29 @@ def _from_blob(
         if kind in ("WEBP", "AVIF"):
             frames = int(getattr(im, "n_frames", 1))
         _check(im.size, frames, limits)
+        yield _File(kind, blob, im, orientation, frames)
+
+
+def _from_blob(
+    blob: bytes, name: str, at_least_hw: tuple[int, int] | None, bits: int | None, limits: Limits
+) -> Picture:
+    with _opened(blob, limits) as file:
+        im, kind, orientation = file.im, file.kind, file.orientation
         width, height = im.size
         if kind == "JPEG" and at_least_hw is not None:
             _draft(im, at_least_hw, orientation)
-        pixels, notes = to_array(im, lambda: _open(kind, blob), blob)
+        pixels, notes = to_array(im, lambda: _open(kind, file.blob), file.blob)
         if kind not in ("JPEG", "TIFF"):
             orientation = exif_orientation(im.info.get("exif") or b"")  # PNG may keep it behind the pixels
-    if frames > 1:
-        notes = (f"first of {frames} frames", *notes)
-    upright = (width, height) if orientation >= 5 else (height, width)
-    return _finish(_turn(pixels, orientation), upright, name, kind, orientation, notes, bits)
+    if file.frames > 1:
+        notes = (f"first of {file.frames} frames", *notes)
+    return _finish(
+        _turn(pixels, orientation), _upright(height, width, orientation), name, kind, orientation, notes, bits
+    )
+
+
+def _upright(height: int, width: int, orientation: int) -> tuple[int, int]:
+    return (width, height) if orientation >= 5 else (height, width)
 
 
 def _open(kind: str, blob: bytes) -> ImageFile.ImageFile:

@@ -163,7 +163,7 @@ def _quantised(ready: _Calibrated, *, activations: str, exclude: Sequence[str] =
     if unknown:
         raise UsageError(f"no node named {', '.join(unknown)} to exclude; there are: {', '.join(_heavy_nodes(ready))}")
     if not set(_heavy_nodes(ready)) - set(exclude):
-        raise GateError("the graph has no layer that 8 bits would make faster; ship it in full precision")
+        raise GateError("int8 would make no layer of this graph faster; ship it in full precision")
     quantizer = QDQQuantizer(
         copy.deepcopy(ready.model),
         True,  # a scale for each output channel of a weight

@@ -62,8 +62,9 @@ def fit_temperature(logits: NDArray[Any], target: Ints) -> float:
     """The T that minimises the log-loss of softmax(logits / T) on validation pictures (Guo et al., 2017).
 
     `logits` (N, K), `target` (N,). The loss is convex in 1 / T, so bisecting its slope finds the one minimum, sought in
-    [0.05, 20]. Where there is none to find, because every picture is right (the loss falls for ever as T does), or
-    all logits of each picture are equal, or there are no pictures, it is 1.0: leave the model as it is.
+    [0.05, 20]. To the N pictures one of unknown class is added, as Platt (1999) smooths his targets: otherwise, with
+    every picture right, the loss would fall for ever as T does, and N pictures would claim certainty. Where all logits
+    of each picture are equal, or there are no pictures, it is 1.0: leave the model as it is.
 
     Raises DataError for logits that are not finite or do not fit the target.
     """
@@ -71,9 +72,10 @@ def fit_temperature(logits: NDArray[Any], target: Ints) -> float:
     if table.ndim != 2 or len(table) != len(target) or not np.isfinite(table).all():
         raise DataError(f"logits must be (N, K), finite, with N targets; got {table.shape} and {len(target)} targets")
     check_labels(target, table.shape[1], what="the target")
-    if not len(table) or (table.argmax(axis=1) == target).all() or not np.ptp(table, axis=1).any():
+    if not len(table) or not np.ptp(table, axis=1).any():
         return 1.0
-    own = np.take_along_axis(table, target[:, None], axis=1)[:, 0]
+    unknown = 1 / (len(table) + 1)
+    own = (1 - unknown) * np.take_along_axis(table, target[:, None], axis=1)[:, 0] + unknown * table.mean(axis=1)
 
     def slope(sharpness: float) -> float:
         """Of the mean log-loss over 1 / T: mean logit the model expects minus mean logit of the truth."""

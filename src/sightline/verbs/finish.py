@@ -168,6 +168,7 @@ def _page(
         summary=_summary(opened, evaluation),
         headline=_headline(opened, evaluation),
         warnings=tuple(card.notes) + _caution(evaluation),
+        remarks={"sure": str(card.operating["why"])} if "why" in card.operating else {},
         facts=_facts(opened, evaluation),
         measures={evaluation.label: {n: m for n, m in evaluation.measures.items() if "/" not in n}},
         classes=_by_class(evaluation.measures),
@@ -187,7 +188,7 @@ def _net(card: Any) -> str:
 
 def _summary(opened: Opened, evaluation: Evaluation) -> str:
     card = opened.card
-    learned = f"`{_net(card)}` learned from {card.data.get('counts', {}).get('train', 0):,} pictures"
+    learned = f"{_net(card)} learned from {card.data.get('counts', {}).get('train', 0):,} pictures"
     classes = f" in {len(card.classes)} classes" if card.classes else ""
     return f"{learned}{classes}; it was judged on {len(evaluation.judged):,} pictures ({evaluation.label})."
 
@@ -219,8 +220,8 @@ def _facts(opened: Opened, evaluation: Evaluation) -> tuple[Fact, ...]:
         Fact("Preparation", size, "the same in training, measuring and use"),
         Fact("Exported graph", "agrees", str(gate.get("detail", "")), "small"),
     ]
-    for name, value in card.operating.items():
-        facts.append(Fact(name.replace("_", " "), value, section="sure"))
+    numbers = {name: value for name, value in card.operating.items() if not isinstance(value, str)}
+    facts += [Fact(name.replace("_", " "), value, section="sure") for name, value in numbers.items()]
     return tuple(facts)
 
 

@@ -16,8 +16,7 @@ from sightline.core.errors import DataError, PictureError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe
-from sightline.data.headers import read_header
-from sightline.data.pictures import Picture
+from sightline.data.pictures import Picture, read_header
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, refuse_leaks
 from sightline.data.survey import Keep, Survey, survey
