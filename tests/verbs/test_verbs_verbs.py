@@ -82,19 +82,16 @@ def test_all_but_training_a_net_works_without_torch(
     assert "onnx" in cli("bench", bundle, before=NO_TORCH).stdout
     assert "task: classify" in cli("info", bundle, before=NO_TORCH).stdout
     cli("check", before=NO_TORCH)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            NO_TORCH + "from sightline.cli.main import main; main()",
-            "export",
-            str(bundle),
-            "--accept",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["export", str(bundle), "--data", str(digits), "--accept", "--pack", str(tmp_path / "packed.zip")]
+    run_it = [
+        sys.executable,
+        "-c",
+        NO_TORCH + "from sightline.cli.main import main; main()",
+        *command,
+        "--to",
+        "onnx-int8",
+    ]
+    done = subprocess.run(run_it, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 5), done.stderr  # the gate may find it no faster here, or too costly
     assert "int8" in done.stderr
 
@@ -216,8 +213,20 @@ def test_export_refuses_other_data_and_undecided_int8(net_run: Path, digits: Pat
     with pytest.raises(DataError, match="not the data this model was trained on"):
         sightline.load(bundle).export(data=str(digits / "train"))
     with pytest.raises(GateError):
-        sightline.load(bundle).export(max_drop=0.5)  # 84 pictures decide nothing
+        sightline.load(bundle).export(data=str(digits))  # 84 pictures decide nothing
+    with pytest.raises(UsageError, match="--data"):
+        sightline.load(bundle).export()
     assert sightline.load(bundle).opened.bundle.digest == before
+
+
+def test_a_packed_bundle_answers_the_same(net_run: Path, digits: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "model.zip"
+    assert "model.zip" in cli("export", net_run / "model", "--pack", packed).stdout
+    folder, zipped = sightline.load(net_run / "model"), sightline.load(packed)
+    assert folder.opened.bundle.digest == zipped.opened.bundle.digest
+    picture = sorted((digits / "test" / "8").iterdir())[0]
+    assert folder.predict(picture).to_dict() == zipped.predict(picture).to_dict()
+    cli("export", net_run / "model", "--pack", packed, code=2)  # not over what is there
 
 
 @pytest.mark.parametrize(

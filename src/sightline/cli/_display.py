@@ -1,96 +1,97 @@
-"""Showing events: a live line on a terminal, plain lines in a log."""
+"""Showing events: a live bar on a terminal, plain lines in a log; tables for both."""
 
 from __future__ import annotations
 
-import shutil
 import sys
-import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
-from sightline.core.events import Epoch, Event, Finished, Note, Progress, Saved, Step
+from sightline.core import events
+from sightline.core.events import Event
 
 T = TypeVar("T")
 _MARKS = {"warning": "! ", "choice": "· ", "info": ""}
+_WIDE = 120
+"""Columns of a table where no terminal says how many there are."""
 
 
 class Display:
-    """Prints what lasts and keeps one live line for what moves; on a log the live line is left out."""
+    """Prints what lasts, and keeps one bar for what moves; a log gets no bar."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet, self.live = quiet, sys.stderr.isatty() and not quiet
-        self.width, self.last, self.headline = 0, 0.0, ""
-        self.began = time.monotonic()
+        self.quiet, self.headline = quiet, ""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        console = Console(stderr=True, highlight=False, markup=False)
+        shown = sys.stderr.isatty() and not quiet
+        self.bars = Progress(*columns, console=console, transient=True, disable=not shown)
+        self.bar: tuple[str, TaskID] | None = None
+
+    def __enter__(self) -> Display:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bars.stop()
 
     def show(self, event: Event) -> None:
-        """Print one event."""
-        if isinstance(event, Step):
-            left = (time.monotonic() - self.began) / max(1, event.step) * (event.steps - event.step)
-            self._line(f"step {event.step}/{event.steps}  loss {event.loss:.3f}  {_clock(left)} left  {self.headline}")
-        elif isinstance(event, Progress):
-            self._line(f"{event.what} {event.done}/{event.total}")
-        elif isinstance(event, Epoch):
+        """Show one event."""
+        if isinstance(event, events.Step):
+            self._move("training", f"loss {event.loss:.3f}  {self.headline}", event.step, event.steps)
+        elif isinstance(event, events.Progress):
+            self._move(event.what, "", event.done, event.total)
+        elif isinstance(event, events.Epoch):
             self.headline = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
             self._print(f"{count}  loss {event.loss:.4f}  {self.headline}  {event.seconds:.1f} s")
-        elif isinstance(event, Note):
+        elif isinstance(event, events.Note):
             self._print(_MARKS.get(event.kind, "") + event.text)
-        elif isinstance(event, Saved) and event.what == "bundle":
+        elif isinstance(event, events.Saved) and event.what == "bundle":
             self._print(f"bundle written to {event.path}")
 
     def _print(self, text: str) -> None:
         if not self.quiet:
-            self._clear()
-            click.echo(text, err=True)
+            self.bars.console.print(text, soft_wrap=True)
 
-    def _line(self, text: str) -> None:
-        if self.live and time.monotonic() - self.last > 0.1:
-            self.last = time.monotonic()
-            text = text[: shutil.get_terminal_size().columns - 1]
-            click.echo("\r" + text.ljust(self.width), nl=False, err=True)
-            self.width = len(text)
-
-    def _clear(self) -> None:
-        if self.width:
-            click.echo("\r" + " " * self.width + "\r", nl=False, err=True)
-            self.width = 0
-
-    def close(self) -> None:
-        """Leave the terminal clean."""
-        self._clear()
+    def _move(self, what: str, detail: str, done: int, total: int) -> None:
+        """Move the bar of this work, which takes the place of the one before."""
+        if self.bar is None or self.bar[0] != what:
+            if self.bar is not None:
+                self.bars.remove_task(self.bar[1])
+            self.bar = (what, self.bars.add_task(what, total=total or None))
+        self.bars.update(self.bar[1], completed=done, description=f"{what}  {detail}".rstrip())
 
 
-def watch(events: Generator[Event, None, T], *, quiet: bool = False) -> T:
+def watch(source: Generator[Event, None, T], *, quiet: bool = False) -> T:
     """Show every event and return what the generator returns."""
-    display = Display(quiet=quiet)
-    try:
+    with Display(quiet=quiet) as display:
         while True:
             try:
-                display.show(next(events))
+                display.show(next(source))
             except StopIteration as end:
                 value: T = end.value
                 return value
-    finally:
-        display.close()
 
 
-def show_training(events: Generator[Event, None, Path], *, quiet: bool, resume: Path | None) -> None:
+def show_training(source: Generator[Event, None, Path], *, quiet: bool, resume: Path | None) -> None:
     """Show a training to its end; an interrupted one says how to go on."""
     folder: list[Path] = [resume] if resume else []
 
     def noticed() -> Generator[Event, None, Path]:
         while True:
             try:
-                event = next(events)
+                event = next(source)
             except StopIteration as end:
                 run: Path = end.value
                 return run
-            if isinstance(event, Note) and event.text.startswith("run folder "):
+            if isinstance(event, events.Note) and event.text.startswith("run folder "):
                 folder[:] = [Path(event.text.removeprefix("run folder "))]
-            if isinstance(event, Finished):
+            if isinstance(event, events.Finished):
                 _finish(event)
             yield event
 
@@ -102,7 +103,7 @@ def show_training(events: Generator[Event, None, Path], *, quiet: bool, resume: 
         raise
 
 
-def _finish(event: Finished) -> None:
+def _finish(event: events.Finished) -> None:
     import json
 
     found = json.loads((event.run / "metrics.json").read_text(encoding="utf-8"))
@@ -119,14 +120,13 @@ def with_interval(measure: dict[str, Any]) -> str:
     return f"{measure['value']:.4f}{interval}"
 
 
-def table(rows: list[list[Any]], headers: list[str]) -> str:
-    """Rows as aligned text; numbers to the right."""
-    texts = [[str(cell) for cell in row] for row in [headers, *rows]]
-    widths = [max(len(row[i]) for row in texts) for i in range(len(headers))]
-    right = [all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(headers))]
-    cells = [[c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right)] for row in texts]
-    return "\n".join("  ".join(row).rstrip() for row in cells)
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
+    """Print rows under headers; columns of numbers stand to the right."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for place, header in enumerate(headers):
+        numbers = all(isinstance(row[place], (int, float)) for row in rows)
+        drawn.add_column(header, justify="right" if numbers else "left")
+    for row in rows:
+        drawn.add_row(*map(str, row))
+    width = None if sys.stdout.isatty() else _WIDE
+    Console(highlight=False, markup=False, width=width).print(drawn)

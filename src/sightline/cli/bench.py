@@ -35,4 +35,4 @@ def command(model: Path, threads: int, as_json: bool) -> None:
         + [round(f.per_second), round(f.load_ms), round(f.peak_mb), round(f.size_mb, 2), round(base / f.latency_ms, 2)]
         for f in found
     ]
-    click.echo(table(rows, headers))
+    table(rows, headers)

@@ -14,6 +14,6 @@ def command(ctx: click.Context) -> None:
 
     found = check()
     rows = [["ok" if row.ok else "missing" if row.needed else "-", row.name, row.detail] for row in found]
-    click.echo(table(rows, ["", "what", "detail"]))
+    table(rows, ["", "what", "detail"])
     if any(row.needed and not row.ok for row in found):
         ctx.exit(1)

@@ -44,10 +44,11 @@ def command(
 
     opened = open_model(model, variant=graph, threads=threads or 0)
     bad = total = 0
-    with _writer(out, as_json, overwrite) as write:
+    with _writer(out, as_json, overwrite) as write, _counter(out) as count:
         for answer in predict(opened, expand(paths), threads=threads):
             write(answer)
             total, bad = total + 1, bad + (answer.error is not None)
+            count(total)
             if answer.error is not None:
                 click.echo(f"left out {answer.source}: {answer.error}", err=True)
     if total == 0:
@@ -56,6 +57,19 @@ def command(
         click.echo(f"{total - bad} answers in {out}" + (f", {bad} files left out" if bad else ""), err=True)
     if bad:
         ctx.exit(PARTIAL_EXIT_CODE)
+
+
+@contextmanager
+def _counter(out: Path | None) -> Iterator[Callable[[int], None]]:
+    """Shows how many are done while answers go to a file; on the terminal the answers themselves show it."""
+    if out is None:
+        yield lambda done: None
+        return
+    from sightline.cli._display import Display
+    from sightline.core.events import Progress
+
+    with Display() as display:
+        yield lambda done: display.show(Progress(what="pictures answered", done=done, total=0))
 
 
 @contextmanager

@@ -60,7 +60,7 @@ class Card:
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """split → metric → a `Measure` as a dictionary."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """`source`, `layout`, `fingerprint`, `counts` by split, `leak` when one was allowed, `left_out`."""
+    """`name`, `layout`, `fingerprint`, `counts` by split, `leak` when one was allowed, `left_out`."""
     licences: Mapping[str, str] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import predict
-from sightline.verbs.settings import absolute
+from sightline.verbs.settings import absolute, training_of
 
 PROGRESS_EVERY = 50
 
@@ -76,8 +76,8 @@ def evaluate(
     if not rows:
         raise UsageError(f"{data} has no split {chosen!r}; it has {', '.join(samples.splits()) or 'no split folders'}")
     _check_samples(opened, samples, rows)
-    seen = opened.card.data.get("source") == absolute(str(data))
-    optimistic = seen and chosen != "test"
+    training = training_of(opened.bundle.path)
+    optimistic = training is not None and training.data == absolute(str(data)) and chosen != "test"
     label = f"{chosen} (optimistic)" if optimistic else chosen
     evaluation = yield from judge(opened, samples, rows, split=chosen, label=label)
     refuse_too_many_bad(evaluation.left_out, len(rows), max_bad)

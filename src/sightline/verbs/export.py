@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.core.bundle import update_bundle
+from sightline.core.bundle import CARD, update_bundle, write_bundle
 from sightline.core.errors import DataError, GateError, PictureError, UsageError
 from sightline.core.events import Event, Note, Progress, Saved
 from sightline.core.protocols import Request, Session, stack
@@ -25,6 +25,7 @@ from sightline.verbs.gather import split, surveyed
 from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import Opened, default_predict
 from sightline.verbs.predict import read_request
+from sightline.verbs.settings import training_of
 
 DECIDABLE = 1000
 """Under so many validation pictures a drop of half a point cannot be told from chance."""
@@ -57,7 +58,7 @@ class Verdict:
         kept = f", {len(self.excluded)} layers kept in fp32 ({', '.join(self.excluded)})" if self.excluded else ""
         return (
             f"int8 ({self.activations} activations{kept}): {self.speedup:.2f}x the speed of fp32, accuracy "
-            f"{-self.drop:+.2f} points on {self.count} validation pictures ({self.lost} lost, {self.won} won)"
+            f"{0.0 - self.drop:+.2f} points on {self.count} validation pictures ({self.lost} lost, {self.won} won)"
         )
 
 
@@ -67,7 +68,7 @@ def export(
     """Write another graph into the bundle; yields what was measured and returns the bundle's path.
 
     to: `onnx` (rebuilt from the weights; a net needs PyTorch) or `onnx-int8`.
-    data: the training data; by default where the card says it was.
+    data: the training data; by default what the run that the bundle lies in was trained on.
     max_drop: points of accuracy that int8 may cost. accept: take the figures as shown where there are too few
     pictures to decide. Raises GateError when the graph is refused; the bundle is then as before.
     """
@@ -96,17 +97,24 @@ def export(
     return opened.bundle.path
 
 
+def pack(opened: Opened, out: Path) -> Path:
+    """The bundle once more, as a folder or, with a name that ends in .zip, as one file; never over something else."""
+    bundle = opened.bundle
+    files = {name: bundle.read(name) for name in bundle.files if name != CARD}
+    return write_bundle(out, bundle.card, files=files)
+
+
 def _samples(opened: Opened, data: str | None) -> Generator[Event, None, Samples]:
     """The training data, split as the training split it; raises DataError where it is gone or has changed."""
-    known = opened.card.data
-    source = data or str(known.get("source", ""))
-    if not data and not Path(source).exists():
-        raise DataError(f"the training data is not at {source} any more; say where it is with --data")
+    training = training_of(opened.bundle.path)
+    if data is None and training is None:
+        raise UsageError(f"{opened.bundle.path} lies in no run folder; say where the training data is with --data")
+    source = data or (training.data if training else "")
     recipe = parse(opened.task.Recipe, opened.card.recipe)
-    samples = read(source, layout=None if data else known.get("layout"), group_by=recipe.group_by)
+    samples = read(source, layout=training.layout if training and not data else None, group_by=recipe.group_by)
     found = yield from surveyed(samples, opened.card, recipe)
     carved, _ = split(found, recipe)
-    if fingerprint(carved, found.digests) != known.get("fingerprint"):
+    if fingerprint(carved, found.digests) != opened.card.data.get("fingerprint"):
         raise DataError(f"{source} is not the data this model was trained on; a gate on other pictures proves nothing")
     return carved
 

@@ -162,7 +162,7 @@ def _page(
     table = opened.task.confusion_table(results, targets, card) if hasattr(opened.task, "confusion_table") else None
     model = opened.bundle.path
     return ReportPage(
-        title=f"{card.task.capitalize()}: {Path(str(card.data.get('source', ''))).name or 'a model'}",
+        title=f"{card.task.capitalize()}: {card.data.get('name') or 'a model'}",
         kind=f"{card.task} · {_net(card)}",
         created=card.created,
         summary=_summary(opened, evaluation),

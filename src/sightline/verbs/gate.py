@@ -71,8 +71,9 @@ def checked_graph(
 
 def entry(form: Any, variant: str, blob: bytes, session: Session, gate: Mapping[str, Any]) -> dict[str, Any]:
     """The card's description of one artefact."""
+    stem = f"main.{variant.removeprefix('onnx').strip('-')}".rstrip(".")
     return {
-        "file": f"graphs/main.{variant}{form.SUFFIX}",
+        "file": f"graphs/{stem}{form.SUFFIX}",
         "sha256": hashlib.sha256(blob).hexdigest(),
         "dtype": "int8" if "int8" in variant else "float32",
         "layout": form.LAYOUT,

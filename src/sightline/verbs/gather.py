@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def gather(
 ) -> Generator[Event, None, Gathered]:
     """Look at the headers, choose, decode everything once, split, refuse leaks, and describe the data.
 
-    source: where the data is, for the card. in_memory: keep the prepared pictures whatever their size; else only
-    where they fit well.
+    source: where the data is; the card keeps only its name, since bundles travel.
+    in_memory: keep the prepared pictures whatever their size; else only where they fit well.
     Raises DataError (too many bad files, no training pictures, unknown classes) and LeakError.
     """
     facts = yield from _facts(samples)
@@ -168,7 +169,7 @@ def _described(
         card.preparation, mean=tuple(round(float(v), 6) for v in mean), std=tuple(round(float(v), 6) for v in std)
     )
     data = {
-        "source": source,
+        "name": Path(source.rpartition(":")[2]).stem,
         "layout": samples.layout,
         "fingerprint": fingerprint(samples, found.digests),
         "counts": {name: len(samples.split(name)) for name in samples.splits()},

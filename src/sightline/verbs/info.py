@@ -49,7 +49,7 @@ def _bundle(path: Path) -> dict[str, Any]:
         "operating": dict(card.operating),
         "graphs": graphs,
         "metrics": metrics,
-        "data": {name: card.data.get(name) for name in ("source", "layout", "fingerprint", "counts", "leak")},
+        "data": {name: card.data.get(name) for name in ("name", "layout", "fingerprint", "counts", "leak")},
         "notes": list(card.notes),
         "created": card.created,
         "digest": bundle.digest,

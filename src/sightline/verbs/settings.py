@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from sightline.core.errors import UsageError
+from sightline.core.runs import Run
 from sightline.core.storage import write_text
 
 
@@ -50,6 +51,12 @@ def asked(settings: Settings) -> dict[str, Any]:
     """What was typed, before anything is chosen."""
     head = {"task": settings.task, "data": settings.data, "layout": settings.layout, "net": settings.net}
     return head | dict(settings.values)
+
+
+def training_of(bundle: Path) -> Settings | None:
+    """The settings of the run that a bundle still lies in; None for one that was moved out of its run folder."""
+    path = Run(bundle.parent).recipe
+    return read_settings(path) if path.is_file() else None
 
 
 def flat(settings: Settings, net: str, recipe: Any, options: Any) -> dict[str, Any]:

@@ -32,6 +32,8 @@ from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, write_settings
 
+LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
+
 
 def train(settings: Settings, *, out: Path | None = None, resume: Path | None = None) -> Generator[Event, None, Path]:
     """Train as the settings say; yields events and returns the run folder.
@@ -183,7 +185,7 @@ def _ship(task: Any, method: Method, gathered: Gathered, learned: Learned, run: 
     """Calibrate on validation pictures, pass the gate, write the bundle."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
-    card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now())
+    card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now(), licences=LICENCES)
     if hasattr(method.module, "EVIDENCE"):
         card = replace(card, evidence=dict(method.module.EVIDENCE))
     if hasattr(task, "calibrate") and held == "validation":
