@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sightline.core.card import Card
 from sightline.core.errors import PictureError
-from sightline.core.events import Event
+from sightline.core.events import Event, drain
 from sightline.core.results import Result
 from sightline.verbs import audit as auditing
 from sightline.verbs import evaluate as evaluating
@@ -18,7 +18,6 @@ from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.predict import Answer, predict
 from sightline.verbs.sources import expand
 
-T = TypeVar("T")
 Listener = Callable[[Event], None]
 
 
@@ -132,15 +131,3 @@ def audit(
 ) -> auditing.Audit:
     """Bad files, leaks between splits, contradictions and rare classes of a data set."""
     return drain(auditing.audit(str(data), layout=layout, group_by=group_by), listen)
-
-
-def drain(events: Generator[Event, None, T], listen: Listener | None) -> T:
-    """Run to the end and return the outcome, telling the listener every event."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            outcome: T = end.value
-            return outcome
-        if listen is not None:
-            listen(event)

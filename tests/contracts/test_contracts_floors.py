@@ -41,6 +41,7 @@ def test_layers_hold() -> None:
         ("metrics/planted.py", "import sightline.draw.sheet"),
         ("tasks/planted.py", "def late():\n    import sightline.verbs.train"),
         ("verbs/planted.py", "import sightline.cli.main"),
+        ("planted.py", "import sightline.verbs.predict"),  # a room of no floor
     ],
 )
 def test_planted_arrow_is_seen(tmp_path: Path, room: str, line: str) -> None:

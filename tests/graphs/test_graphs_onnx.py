@@ -10,7 +10,7 @@ from sightline.core.errors import BundleError
 from sightline.graphs import onnx as form
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper  # noqa: E402
+from onnx import TensorProto, helper
 
 
 def card(preparation: Preparation) -> Card:

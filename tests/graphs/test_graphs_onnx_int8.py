@@ -9,7 +9,7 @@ from sightline.core.errors import GateError, UsageError
 from sightline.graphs import onnx_int8 as form
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 CHANNELS = 16
 

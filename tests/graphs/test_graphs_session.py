@@ -8,7 +8,7 @@ from sightline.core.protocols import Spec
 from sightline.graphs._session import describe, open_session
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper
 
 
 def model(*, external: bool = False, operator: str = "Add") -> bytes:

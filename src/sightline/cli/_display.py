@@ -49,6 +49,8 @@ class Display:
             self.headline = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
             self._print(f"{count}  loss {event.loss:.4f}  {self.headline}  {event.seconds:.1f} s")
+        elif isinstance(event, events.Began):
+            self._print(f"run folder {event.run}")
         elif isinstance(event, events.Note):
             self._print(_MARKS.get(event.kind, "") + event.text)
         elif isinstance(event, events.Saved) and event.what == "bundle":
@@ -68,50 +70,37 @@ class Display:
 
 
 def watch(source: Generator[Event, None, T], *, quiet: bool = False) -> T:
-    """Show every event and return what the generator returns."""
+    """Show every event and return what the verb returns."""
     with Display(quiet=quiet) as display:
-        while True:
-            try:
-                display.show(next(source))
-            except StopIteration as end:
-                value: T = end.value
-                return value
+        return events.drain(source, display.show)
 
 
 def show_training(source: Generator[Event, None, Path], *, quiet: bool, resume: Path | None) -> None:
     """Show a training to its end; an interrupted one says how to go on."""
-    folder: list[Path] = [resume] if resume else []
-
-    def noticed() -> Generator[Event, None, Path]:
-        while True:
-            try:
-                event = next(source)
-            except StopIteration as end:
-                run: Path = end.value
-                return run
-            if isinstance(event, events.Note) and event.text.startswith("run folder "):
-                folder[:] = [Path(event.text.removeprefix("run folder "))]
-            if isinstance(event, events.Finished):
-                _finish(event)
-            yield event
-
+    folder = resume
     try:
-        watch(noticed(), quiet=quiet)
+        with Display(quiet=quiet) as display:
+            for event in source:
+                folder = event.run if isinstance(event, events.Began) else folder
+                display.show(event)
     except KeyboardInterrupt:
-        if folder:
-            click.echo(f"stopped; go on with: sightline train --resume {folder[0]}", err=True)
+        if folder is not None:
+            click.echo(f"stopped; go on with: sightline train --resume {folder}", err=True)
         raise
+    if folder is not None:
+        _finish(folder)
 
 
-def _finish(event: events.Finished) -> None:
+def _finish(run: Path) -> None:
+    """The measures and where to look, on standard output."""
     import json
 
-    found = json.loads((event.run / "metrics.json").read_text(encoding="utf-8"))
+    found = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     for name, measure in found["measures"].items():
         if "/" not in name and measure["value"] is not None:
             click.echo(f"{found['split']} {name} {with_interval(measure)}")
-    click.echo(f"report {event.run / 'report.html'}")
-    click.echo(f"model {event.bundle}")
+    click.echo(f"report {run / 'report.html'}")
+    click.echo(f"model {run / 'model'}")
 
 
 def with_interval(measure: dict[str, Any]) -> str:

@@ -70,8 +70,8 @@ class SettingsCommand(click.Command):
         """Grow the options, then parse as usual."""
         from sightline.core.shelf import Shelf
 
-        task_name = next((arg for arg in args if not arg.startswith("-")), "")
-        if Shelf("tasks").has(task_name):
+        task_name = next((arg for arg in args if Shelf("tasks").has(arg)), "")
+        if task_name:
             named = peek(args, "--net") or any(arg.startswith("--net.") for arg in args)
             self.params = [*self.params, *_grown(task_name, peek(args, "--net"), bool(named))]
         return super().parse_args(ctx, args)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
+T = TypeVar("T")
 EVENT_VERSION = 1
 
 
@@ -24,6 +25,13 @@ class Note(Event):
     text: str
     kind: str = "info"
     """`info`, `choice` or `warning`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Began(Event):
+    """A run folder was made or taken up again; from now on the run can be resumed."""
+
+    run: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +81,15 @@ class Finished(Event):
 
     run: Path
     bundle: Path
+
+
+def drain(events: Generator[Event, None, T], listen: Callable[[Event], None] | None = None) -> T:
+    """Run a verb to its end, telling a listener every event, and return what the verb returns."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            outcome: T = end.value
+            return outcome
+        if listen is not None:
+            listen(event)

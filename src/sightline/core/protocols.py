@@ -153,7 +153,7 @@ class Task(Protocol):
 #   check(card, graphs) -> None                            else the card is believed
 #   check_samples(classes, indexed, card) -> None          else any data may be judged
 #   scores(outputs, card) -> array (B, K)                  needed for `explain`
-#   correct(result, target) -> bool                        else graphs are compared by HEADLINE alone
+#   correct(result, target) -> bool                        needed for further graphs, which are judged by it
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn
 #   confusion_table(results, targets, card)                else the report has none
@@ -211,6 +211,14 @@ class Format(Protocol):
     def open(self, blob: bytes, *, threads: int) -> Session:
         """Open a verified artefact; torch-free. Raises BundleError for one that cannot be run safely."""
         ...
+
+    def describe(self, session: Session) -> dict[str, Any]:
+        """Inputs and outputs of an opened graph for its entry in the card, JSON-ready."""
+        ...
+
+
+# `onnx` also holds write(source, card) -> bytes, from a module or a ModelProto. A further format that can be exported
+# to holds write(fp32_blob, calibration, *, exclude, activations) -> bytes and sensitive_nodes(fp32_blob, calibration).
 
 
 class Layout(Protocol):

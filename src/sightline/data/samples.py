@@ -122,7 +122,9 @@ def class_order(targets: Iterable[Target]) -> tuple[str, ...]:
 
 def target_key(target: Target) -> str:
     """A target as text: equal for equal targets and for no others."""
-    return f"label:{target.name}" if isinstance(target, Label) else "none"
+    if isinstance(target, Label):
+        return f"label:{target.name}"
+    return "none" if isinstance(target, NoTarget) else repr(target)
 
 
 def check_digests(digests: Iterable[str], samples: Samples) -> tuple[str, ...]:

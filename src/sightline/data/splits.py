@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sightline.core.errors import DataError, LeakError, UsageError
-from sightline.data.samples import SPLITS, Sample, Samples, check_digests, target_key
+from sightline.data.samples import SPLITS, Label, Sample, Samples, check_digests, target_key
 
 _SHOWN = 10
 
@@ -172,10 +172,11 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
     Greedy, after iterative stratification (Sechidis et al., 2011): the class that lacks most takes its next unit,
     unless that overshoots the wanted number by more than leaving it falls short. When all do, the smallest is taken.
     """
+    strata = _strata(rows)
     pool = [unit for unit in units if all(rows[i].split == "train" for i in unit)]
     pool = [pool[i] for i in np.random.Generator(bits).permutation(len(pool))]
-    held = [Counter(target_key(rows[i].target) for i in unit) for unit in pool]
-    total = Counter(target_key(row.target) for row in rows if row.split == "train")
+    held = [Counter(strata[i] for i in unit) for unit in pool]
+    total = Counter(stratum for stratum, row in zip(strata, rows) if row.split == "train")
     remaining = Counter(name for counts in held for name in counts)  # units of each class still in training
     queues = {name: [u for u in range(len(pool) - 1, -1, -1) if name in held[u]] for name in sorted(remaining)}
     lacking = {name: share * total[name] for name in queues}
@@ -202,10 +203,16 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
     return chosen
 
 
+def _strata(rows: Sequence[Sample]) -> list[str]:
+    """What is kept in proportion: classes. Other targets (measurements, texts, boxes) seldom occur twice."""
+    return [target_key(row.target) if isinstance(row.target, Label) else "" for row in rows]
+
+
 def _missing(rows: Sequence[Sample], split: str) -> list[str]:
     """A note on classes that a carved split does not hold."""
-    there = {row.target for row in rows if row.split == split}
-    absent = sorted({target_key(row.target).partition(":")[2] for row in rows if row.target not in there})
+    strata = _strata(rows)
+    there = {stratum for stratum, row in zip(strata, rows) if row.split == split}
+    absent = sorted({stratum.partition(":")[2] for stratum in strata if stratum not in there})
     if not absent:
         return []
     shown = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")

@@ -49,10 +49,10 @@ def load_checkpoint(
             state = json.loads(file.metadata()["state"])
         for name, module in modules.items():
             module.load_state_dict(_below(tensors, f"{name}/"))
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        for number, each in enumerate(optimizers):
+            _restore(each, _below(tensors, f"optimizer{number}/"))
+    except (SafetensorError, LookupError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise DataError(f"{path} cannot be resumed from ({error}); remove it to begin anew") from None
-    for number, each in enumerate(optimizers):
-        _restore(each, _below(tensors, f"optimizer{number}/"))
     return dict(state)
 
 

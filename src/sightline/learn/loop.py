@@ -7,7 +7,8 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,8 +83,8 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
     if not recipe.budget:
         epochs = recipe.epochs or 1
         return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
-    timed = _Training(job, steps=_TIMED_STEPS + 2)
-    seconds = timed.time_steps(_TIMED_STEPS)
+    with _threads(recipe.threads):
+        seconds = _Training(job, steps=_TIMED_STEPS + 2).time_steps(_TIMED_STEPS)
     left = budget_seconds(recipe.budget) * (1 - _RESERVE) - spent
     steps = max(per_epoch, int(left / seconds))
     epochs = max(1, round(steps / per_epoch))
@@ -98,16 +99,23 @@ def fit(job: Job) -> Generator[Event, None, nn.Module]:
     Raises KeyboardInterrupt after a checkpoint when the job is asked to stop, and SightlineError when the loss
     is no longer a number.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(job.recipe.threads or threads)
-    try:
+    with _threads(job.recipe.threads):
         training = _Training(job, steps=job.recipe.steps or 1)
         if training.resume():
             yield Note(text=f"resumed at step {training.step} of {training.steps}")
         yield from training.run()
         return training.outcome()
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """PyTorch's CPU threads while it lasts."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
 
 
 class _Training:
@@ -132,7 +140,8 @@ class _Training:
         self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
         self.players = players
         self.average = averaged(raw)
-        self.kept = averaged(raw) if recipe.patience else None
+        # without validation pictures nothing is ever better, and what is kept would stay untrained
+        self.kept = averaged(raw) if recipe.patience and job.validation is not None else None
 
     def _plain_loss(self, module: nn.Module, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
         loss: Tensor = self.job.net.loss(module(images), targets, batch)
@@ -167,7 +176,7 @@ class _Training:
             yield from self._epoch(epoch)
             metrics = self.measure()
             self._judge(metrics)
-            loss, lr = self.loss_sum / per_epoch, self._rate(self.step - 1)
+            loss, lr = self.loss_sum / (self.step - epoch * per_epoch), self._rate(self.step - 1)
             self.loss_sum, seconds = 0.0, time.perf_counter() - began
             yield Epoch(
                 epoch=epoch + 1, epochs=epochs, step=self.step, loss=loss, lr=lr, seconds=seconds, metrics=metrics
@@ -235,9 +244,16 @@ class _Training:
         where = Batch(self.job.recipe, self.step, self.steps)
         with self.fabric.autocast():
             for images, wanted in self.job.validation.batches(_in_order(self.job.validation.count)):
-                put_out = self.average(self.tensor(images))
+                seen = self.tensor(images)
+                put_out = self.average(seen)
                 on_device = {name: self.fabric.to_device(torch.from_numpy(array)) for name, array in wanted.items()}
-                losses.append(float(self.job.net.loss(put_out, on_device, where)) * len(images))
+                plain = hasattr(self.job.net, "loss")
+                loss = (
+                    self.job.net.loss(put_out, on_device, where)
+                    if plain
+                    else self.objectives[0].loss(self.average, seen, on_device, where)
+                )
+                losses.append(float(loss) * len(images))
                 outputs.append({name: put_out[name].float().cpu().numpy() for name in self.job.task.DECODED})
                 targets.append(wanted)
         together = {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -66,12 +65,3 @@ class Streamed:
                     ahead.append([pool.submit(self.load, int(row)) for row in picks[index + 2]])
                 images = np.stack([future.result() for future in ahead.pop(0)])
                 yield images, {name: array[rows] for name, array in self.targets.items()}
-
-
-def fits_in_memory(count: int, bytes_each: int) -> bool:
-    """Whether a cache would take less than a quarter of the machine's memory."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        memory = 4 << 30
-    return count * bytes_each < memory // 4

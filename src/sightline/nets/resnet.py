@@ -110,6 +110,8 @@ def build(options: Options, *, task: str, card: Card) -> ResNet:
         blocks = ()
     if not blocks or min(blocks) < 1:
         raise UsageError(f"net.blocks is {options.blocks!r}; it must be counts such as 2,2,2,2")
+    if options.width < 1:
+        raise UsageError(f"net.width is {options.width}; it must be at least 1 channel")
     side = max(card.preparation.size_hw)
     auto = 1 if side <= 48 else 2 if side <= 96 else 4
     stride = auto if options.stem == "auto" else int(options.stem)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, DataError
-from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request
+from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request, Spec
 from sightline.core.recipe import setting
 from sightline.core.results import Labels
 from sightline.data import pictures
@@ -24,7 +24,7 @@ from sightline.draw.report import Picture
 from sightline.metrics.calibration import calibration_error, reliability_bins
 from sightline.metrics.classification import confusion_matrix
 from sightline.metrics.labels import LabelMeter, quick_measures
-from sightline.metrics.operating import fit_temperature, risk_coverage, softmax, threshold_for_precision
+from sightline.metrics.operating import NEVER, fit_temperature, risk_coverage, softmax, threshold_for_precision
 
 SUPPORTS = frozenset({"train", "evaluate", "predict", "explain", "export", "bench"})
 DECODED = {"logits": "B K"}
@@ -35,6 +35,9 @@ GATE_PROBABILITY = 1e-4
 """Largest difference of a probability between the trained model and its graph."""
 GATE_MARGIN = 1e-3
 """Top-1 may differ only where the two best probabilities are nearer than this."""
+
+_RANGES = {"temperature": (1e-3, 1e3), "threshold": (0.0, NEVER), "answer_precision": (0.0, 1.0)}
+"""What `card.operating` may hold."""
 
 TABLED = 30
 """Up to so many classes the report has the confusion matrix as a table, so its figure is a file only."""
@@ -93,6 +96,8 @@ def _mirror(names: Sequence[str]) -> tuple[str, str]:
 
 
 def _names(facts: Facts) -> tuple[str, ...]:
+    if any(not isinstance(target, Label) for target in facts.targets):
+        raise DataError("some pictures have no label; give each a class folder, or a label in the table")
     return tuple(dict.fromkeys(sorted(target.name for target in facts.targets)))
 
 
@@ -137,7 +142,12 @@ def probabilities(logits: NDArray[Any], card: Card) -> NDArray[np.float32]:
 
 
 def decode(outputs: Arrays, request: Request, card: Card) -> Labels:
-    """Logits (K,) of one picture → calibrated labels; abstains below the card's threshold."""
+    """Logits (K,) of one picture → calibrated labels; abstains below the card's threshold, and where none is finite."""
+    if not np.isfinite(outputs["logits"]).all():
+        even = np.full(len(card.classes), 1 / len(card.classes), np.float32)
+        return Labels(
+            classes=card.classes, scores=even, abstained="the graph's outputs for this picture are not finite"
+        )
     scores = probabilities(outputs["logits"], card)
     threshold = float(card.operating.get("threshold", 0.0))
     best = float(scores.max())
@@ -158,6 +168,8 @@ class _ClassMeter(LabelMeter):
     """A LabelMeter that takes the samples' own targets."""
 
     def update(self, result: Any, target: Any, group: str) -> None:
+        if not isinstance(target, Label):
+            raise DataError(f"{group} has no label to be measured by; give it a class folder, or a label in the table")
         if target.name not in self.classes:
             raise DataError(
                 f"class {target.name!r} is unknown to the model, which knows {', '.join(self.classes[:10])}"
@@ -191,10 +203,10 @@ def calibrate(outputs: Arrays, targets: Arrays, card: Card, recipe: Recipe) -> C
 
 def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
     """Hold a graph's logits (N, K) against the trained model's, as calibrated probabilities."""
+    if not np.isfinite(candidate["logits"]).all():
+        return Agreement(ok=False, detail="the graph puts out numbers that are not finite")
     p, q = (probabilities(outputs["logits"], card) for outputs in (reference, candidate))
     gap = float(np.abs(p - q).max(initial=0.0))
-    if not np.isfinite(q).all():
-        return Agreement(ok=False, detail="the graph puts out numbers that are not finite")
     ranked = np.sort(p, axis=1)
     clear = ranked[:, -1] - ranked[:, -2] >= GATE_MARGIN
     flips = int(((p.argmax(axis=1) != q.argmax(axis=1)) & clear).sum())
@@ -206,10 +218,24 @@ def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
 
 
 def check(card: Card, graphs: Graphs) -> None:
-    """Raise BundleError when the graph does not put out one logit for each of the card's classes."""
-    axes = graphs["main"].outputs["logits"].shape if "logits" in graphs["main"].outputs else ()
-    if len(axes) != 2 or axes[1] != len(card.classes):
+    """Raise BundleError when the graph does not take the card's pictures, or does not put out a logit for each class.
+
+    Neither is an operating point believed that no calibration gives.
+    """
+    if "main" not in graphs:
+        raise BundleError("the card names no graph 'main', the one that classification runs")
+    main, ready = graphs["main"], card.preparation
+    axes = main.outputs["logits"].shape if "logits" in main.outputs else ()
+    if len(axes) != 2 or axes[1] != len(card.classes) or not card.classes:
         raise BundleError(f"the card names {len(card.classes)} classes, the graph's logits have shape {list(axes)}")
+    shape = ("B", *ready.size_hw, ready.channels)
+    if dict(main.inputs) != {"image": Spec(ready.dtype, shape)}:
+        takes = ", ".join(f"{name} {spec.dtype} {list(spec.shape)}" for name, spec in main.inputs.items())
+        raise BundleError(f"the card prepares image {ready.dtype} {list(shape)}, the graph takes {takes or 'nothing'}")
+    for name, (low, high) in _RANGES.items():
+        value = card.operating.get(name, high)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise BundleError(f"card.json: operating.{name} is {value!r:.40}; it must be from {low:g} to {high:g}")
 
 
 def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:

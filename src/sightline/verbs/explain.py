@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sightline.core.errors import UsageError
+from sightline.core.errors import BundleError, UsageError
 from sightline.core.results import Evidence, Result
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import Picture, read_picture
@@ -57,6 +57,8 @@ def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -
     instrument = Shelf("probes").load(name)
     if "evidence" in instrument.NEEDS and not opened.card.evidence:
         raise UsageError(f"probe {name} needs a feature map, which this model's graph does not put out; use occlusion")
+    if "evidence" in instrument.NEEDS:
+        _check_weight(opened)
     picture = read_picture(source, at_least_hw=opened.card.preparation.size_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)
     return Explanation(
@@ -73,6 +75,15 @@ def view(opened: Opened) -> View:
         arrays=opened.bundle.arrays,
         classes=opened.card.classes or (opened.card.task,),
     )
+
+
+def _check_weight(opened: Opened) -> None:
+    """Raise BundleError unless the array that the card names has a row of finite numbers for each class."""
+    arrays, name = opened.bundle.arrays(), opened.card.evidence["weight"]
+    if name not in arrays or arrays[name].ndim != 2 or len(arrays[name]) != len(opened.card.classes or (0,)):
+        raise BundleError(f"the card's evidence weight {name!r:.80} is no stored array with a row for each class")
+    if not np.isfinite(arrays[name]).all():
+        raise BundleError(f"the evidence weight {name!r:.80} holds numbers that are not finite")
 
 
 def _index(opened: Opened, target: str) -> int | None:

@@ -23,7 +23,7 @@ from sightline.data.splits import fingerprint
 from sightline.verbs.gate import checked_graph, entry, spread
 from sightline.verbs.gather import split, surveyed
 from sightline.verbs.learner import rebuilt
-from sightline.verbs.opened import Opened, default_predict
+from sightline.verbs.opened import Opened
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import training_of
 
@@ -74,8 +74,8 @@ def export(
     """
     if to not in Shelf("graphs").names():
         raise UsageError(f"no graph format {to!r}; there are: {', '.join(Shelf('graphs').names())}")
-    if "export" not in opened.task.SUPPORTS:
-        raise UsageError(f"the task {opened.card.task} cannot be exported")
+    if "export" not in opened.task.SUPPORTS or (to != "onnx" and not hasattr(opened.task, "correct")):
+        raise UsageError(f"the task {opened.card.task} cannot be exported to {to}")
     samples = yield from _samples(opened, data)
     if to == "onnx":
         held = samples.split("validation").rows or samples.split("train").rows
@@ -187,7 +187,7 @@ def side_by_side(sessions: Sequence[Session], arrays: Any, *, rounds: int = 60) 
 def _correct(opened: Opened, session: Session, pairs: Sequence[tuple[Sample, Request]]) -> Iterator[bool]:
     for start in range(0, len(pairs), 64):
         part = pairs[start : start + 64]
-        results = default_predict(opened.task, {"main": session}, [request for _, request in part], opened.card)
+        results = opened.running(session).answer([request for _, request in part])
         yield from (opened.task.correct(result, row.target) for result, (row, _) in zip(results, part))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +63,15 @@ def gather(
     """
     facts = yield from _facts(samples)
     recipe, reasons = task.plan(recipe, facts)
-    card = task.draft(recipe, facts)
+    card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
     keeps = in_memory or _fits(card, samples)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=_keeper(task, card, keeps))
     carved, remarks = split(found, recipe)
     for remark in remarks:
         yield Note(text=remark, kind="warning")
     notes = yield from _leaks(carved, found, recipe)
-    kept = dict(zip((row.path for row in carved.rows), found.kept))
-    card = _described(card, carved, found, kept, notes, source)
-    images, targets = _arrays(carved, kept, keeps)
+    card = _described(card, carved, found, notes, source)
+    images, targets = _arrays(carved, found.kept, keeps)
     facts = dataclasses.replace(facts, count=len(carved.split("train")))
     return Gathered(
         samples=carved, card=card, recipe=recipe, reasons=reasons, facts=facts, images=images, targets=targets
@@ -160,10 +159,9 @@ def _leaks(samples: Samples, found: Survey, recipe: Recipe) -> Generator[Event, 
     return (note,)
 
 
-def _described(
-    card: Card, samples: Samples, found: Survey, kept: dict[str, _Kept], notes: tuple[str, ...], source: str
-) -> Card:
-    mean, square = np.mean([kept[row.path].moments for row in samples.split("train").rows], axis=0)
+def _described(card: Card, samples: Samples, found: Survey, notes: tuple[str, ...], source: str) -> Card:
+    train = [kept.moments for row, kept in zip(samples.rows, found.kept) if row.split == "train"]
+    mean, square = np.mean(train, axis=0)
     std = np.sqrt(np.maximum(square - mean**2, 1e-6))
     preparation = dataclasses.replace(
         card.preparation, mean=tuple(round(float(v), 6) for v in mean), std=tuple(round(float(v), 6) for v in std)
@@ -180,12 +178,12 @@ def _described(
 
 
 def _arrays(
-    samples: Samples, kept: dict[str, _Kept], keeps: bool
+    samples: Samples, kept: Sequence[_Kept], keeps: bool
 ) -> tuple[dict[str, Array] | None, dict[str, dict[str, Array]]]:
     images: dict[str, Array] = {}
     targets: dict[str, dict[str, Array]] = {}
     for name in ("train", "validation"):
-        some = [kept[row.path] for row in samples.split(name).rows]
+        some = [each for row, each in zip(samples.rows, kept) if row.split == name]
         if some:
             targets[name] = {key: np.stack([each.targets[key] for each in some]) for key in some[0].targets}
             images[name] = np.stack(list(_images(some))) if keeps else np.empty(0)

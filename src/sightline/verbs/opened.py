@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sightline.core.bundle import Bundle, open_bundle
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, UsageError
-from sightline.core.protocols import Graphs, Request, stack, unstack
+from sightline.core.protocols import Graphs, Request, Session, stack, unstack
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
 
@@ -46,6 +46,10 @@ class Opened:
             return results
         return default_predict(self.task, self.graphs, requests, self.card)
 
+    def running(self, session: Session) -> Opened:
+        """The same model with another graph in the role `main`."""
+        return replace(self, graphs={**self.graphs, "main": session})
+
 
 def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Result]:
     """One graph, one pass: requests of equal shapes share a batch."""
@@ -75,6 +79,8 @@ def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Open
     graphs = {role: _session(bundle, role, variant or DEFAULT_VARIANT, threads) for role in card.graphs}
     if hasattr(task, "check"):
         task.check(card, graphs)
+    if card.evidence:
+        _check_evidence(card, graphs)
     return Opened(bundle, task, graphs, variant or DEFAULT_VARIANT)
 
 
@@ -84,10 +90,17 @@ def _session(bundle: Bundle, role: str, variant: str, threads: int) -> Any:
         raise UsageError(f"{bundle.path} has no graph {variant!r} for {role}; it has {', '.join(entries)}")
     if not Shelf("graphs").has(variant):
         raise BundleError(f"graph format {variant!r} is unknown to this Sightline; upgrade it")
-    session = Shelf("graphs").load(variant).open(bundle.graph(role, variant), threads=threads)
-    for side in ("inputs", "outputs"):
-        stated = entries[variant].get(side, {})
-        for name, spec in getattr(session, side).items():
-            if name not in stated or list(stated[name].get("shape", ())) != list(spec.shape):
-                raise BundleError(f"the card's {side} of {role}/{variant} do not describe the graph ({name})")
+    form = Shelf("graphs").load(variant)
+    session = form.open(bundle.graph(role, variant), threads=threads)
+    for side, found in form.describe(session).items():
+        if entries[variant].get(side) != found:
+            raise BundleError(f"the card's {side} of {role}/{variant} do not describe the graph, which has {found}")
     return session
+
+
+def _check_evidence(card: Card, graphs: Graphs) -> None:
+    """Raise BundleError when what explains an answer is not a feature map (B C H W) of the graph and a stored array."""
+    outputs = graphs["main"].outputs if "main" in graphs else {}
+    features = outputs.get(card.evidence.get("features", ""))
+    if features is None or len(features.shape) != 4 or "weight" not in card.evidence:
+        raise BundleError(f"the card's evidence is {dict(card.evidence)}; the graph has {', '.join(outputs) or 'none'}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sightline.core.card import Card
-from sightline.core.errors import PictureError
+from sightline.core.errors import BundleError, PictureError
 from sightline.core.protocols import Request
 from sightline.core.results import Result
 from sightline.data.pictures import read_picture
@@ -42,7 +42,9 @@ def read_request(task: Any, card: Card, source: Any) -> Request:
 def declared_bits(card: Card) -> int | None:
     """The significant bits that were declared when the model was trained, if any."""
     bits = card.recipe.get("bits")
-    return int(bits) if bits else None
+    if bits is not None and type(bits) is not int:
+        raise BundleError(f"card.json: recipe.bits is {bits!r:.40}; it must be a whole number or null")
+    return bits or None
 
 
 def predict(

@@ -55,8 +55,10 @@ def asked(settings: Settings) -> dict[str, Any]:
 
 def training_of(bundle: Path) -> Settings | None:
     """The settings of the run that a bundle still lies in; None for one that was moved out of its run folder."""
-    path = Run(bundle.parent).recipe
-    return read_settings(path) if path.is_file() else None
+    try:
+        return read_settings(Run(bundle.parent).recipe)
+    except UsageError:  # none there, or somebody else's
+        return None
 
 
 def flat(settings: Settings, net: str, recipe: Any, options: Any) -> dict[str, Any]:

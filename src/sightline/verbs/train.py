@@ -17,7 +17,7 @@ import numpy as np
 
 from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, UsageError
-from sightline.core.events import Epoch, Event, Finished, Note, Saved
+from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.recipe import parse
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
@@ -52,7 +52,7 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=_torch_free(settings, task))
     run = Run(resume if resume is not None else new_run(settings.task, out=out))
     with lock(run.folder):
-        yield Note(text=f"run folder {run.folder}")
+        yield Began(run=run.folder)
         if resume is None:
             write_settings(run.recipe, asked(settings), {})
         _check_resumed(run, gathered)

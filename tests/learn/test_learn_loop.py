@@ -1,0 +1,321 @@
+"""The loop: its events, early stopping, budgets, and that a stopped training goes on to the same weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from learn_toys import CARD, PLAYERS, TINY, job, pictures
+from safetensors.torch import load_file
+
+from sightline.core.card import Preparation
+from sightline.core.errors import SightlineError
+from sightline.core.events import Epoch, Event, Note, Saved, Step
+from sightline.learn.checkpoint import LAST
+from sightline.learn.loop import Job, fit, forward, normalised, resolve_steps
+from sightline.learn.source import Streamed
+from sightline.tasks import classify
+
+Weights = dict[str, Any]
+
+
+def run(todo: Job) -> tuple[list[Event], Weights]:
+    """All events of a training, and the weights it keeps."""
+    events, source = [], fit(todo)
+    while True:
+        try:
+            events.append(next(source))
+        except StopIteration as end:
+            return events, end.value.state_dict()
+
+
+def same(ours: Weights, theirs: Weights) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def after(steps: int) -> Any:
+    """A stop that is asked for once so many steps are done."""
+    asked = iter(range(1, 10**6))
+    return lambda: next(asked) >= steps
+
+
+# Events.
+
+
+def test_events_come_in_their_order(tmp_path: Path) -> None:
+    events, _ = run(job(tmp_path, steps=8))
+    kinds = [type(event) for event in events]
+    assert kinds == [Step, Step, Step, Epoch, Saved, Step, Step, Step, Epoch, Saved, Step, Step, Epoch, Saved]
+    steps = [event for event in events if isinstance(event, Step)]
+    assert [(s.step, s.steps, s.epoch) for s in steps] == [(i + 1, 8, i // 3 + 1) for i in range(8)]
+    epochs = [event for event in events if isinstance(event, Epoch)]
+    assert [(e.epoch, e.epochs, e.step) for e in epochs] == [(1, 3, 3), (2, 3, 6), (3, 3, 8)]
+    for epoch in epochs:
+        own = [s for s in steps if s.epoch == epoch.epoch]
+        assert epoch.loss == pytest.approx(np.mean([s.loss for s in own]))
+        assert epoch.lr == own[-1].lr
+        assert set(epoch.metrics) == {"validation_loss", "accuracy", "log_loss"}
+    assert max(s.lr for s in steps) == pytest.approx(0.05)
+    assert steps[-1].lr == pytest.approx(0, abs=1e-9)
+
+
+def test_it_learns_and_hands_over_a_plain_network(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    source = fit(job(tmp_path, steps=60, precision="bf16"))
+    events = []
+    try:
+        while True:
+            events.append(next(source))
+    except StopIteration as end:
+        module = end.value
+    last = [event for event in events if isinstance(event, Epoch)][-1]
+    assert last.metrics["accuracy"] == 1.0
+    assert not module.training
+    assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float32, torch.int64}
+    assert all(tensor.is_contiguous() for tensor in module.state_dict().values())
+    assert torch.get_num_threads() == before
+
+
+def test_the_seed_decides_and_streaming_does_not(tmp_path: Path) -> None:
+    cached = pictures(26, 0)
+    stream = Streamed(cached.images.__getitem__, cached.targets, 26, 2)
+    _, first = run(job(tmp_path / "a"))
+    assert same(run(job(tmp_path / "b"))[1], first)
+    assert same(run(job(tmp_path / "c", train=stream))[1], first)
+    assert not same(run(job(tmp_path / "d", seed=4))[1], first)
+
+
+def test_without_validation_pictures_only_the_loss_is_told(tmp_path: Path) -> None:
+    events, _ = run(job(tmp_path, validation=False))
+    assert [event.metrics for event in events if isinstance(event, Epoch)] == [{}, {}]
+
+
+def test_a_batch_is_never_larger_than_the_data(tmp_path: Path) -> None:
+    few = job(tmp_path, train=pictures(5, 0), batch=64)
+    assert (few.batch, few.steps_per_epoch) == (5, 1)
+    assert (job(tmp_path).batch, job(tmp_path).steps_per_epoch) == (8, 3)  # two of 26 wait for the next epoch
+
+
+# Stopping and going on.
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 7])
+def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, at: int, kind: str) -> None:
+    settings = {"steps": 8, "optimizer": kind, "patience": 9, "shift": 0.2, "rotate": 10.0}
+    whole, expected = run(job(tmp_path / "whole", **settings))
+    source, seen = fit(job(tmp_path / "stopped", stop=after(at), **settings)), []
+    with pytest.raises(KeyboardInterrupt):
+        seen.extend(iter(lambda: next(source), None))
+    resumed, weights = run(job(tmp_path / "stopped", **settings))
+    assert isinstance(resumed[0], Note) and "resumed at step" in resumed[0].text
+    assert same(weights, expected)
+    told = {event.epoch: event.loss for event in whole if isinstance(event, Epoch)}
+    again = {event.epoch: event.loss for event in resumed if isinstance(event, Epoch)}
+    assert again.items() <= told.items()
+
+
+def test_the_checkpoint_is_written_before_the_interruption_is_raised(tmp_path: Path) -> None:
+    source = fit(job(tmp_path, stop=after(2)))
+    seen: list[Event] = []
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            seen.append(next(source))
+    assert [type(event) for event in seen] == [Step, Step, Saved]
+    assert (tmp_path / LAST).is_file()
+
+
+def test_a_stop_at_the_very_end_changes_nothing(tmp_path: Path) -> None:
+    events, weights = run(job(tmp_path / "a", stop=after(6)))
+    assert isinstance(events[-1], Saved)
+    assert same(weights, run(job(tmp_path / "b"))[1])
+
+
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    _, weights = run(job(tmp_path))
+    events, again = run(job(tmp_path))
+    assert [type(event) for event in events] == [Note]
+    assert same(again, weights)
+
+
+# Two players.
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_two_players_learn_and_resume_with_an_optimiser_each(tmp_path: Path, kind: str) -> None:
+    settings = {"net": PLAYERS, "steps": 7, "optimizer": kind, "lr": 0.01}
+    torch.manual_seed(3)
+    fresh = PLAYERS.build(None, task="classify", card=CARD).state_dict()
+    _, expected = run(job(tmp_path / "whole", **settings))
+    assert not any(torch.equal(fresh[f"{name}.weight"], expected[f"{name}.weight"]) for name in ("artist", "critic"))
+    with pytest.raises(KeyboardInterrupt):
+        run(job(tmp_path / "stopped", stop=after(4), **settings))
+    held = {name.split("/")[0] for name in load_file(str(tmp_path / "stopped" / LAST))}
+    assert held == {"module", "average", "optimizer0", "optimizer1"}
+    assert same(run(job(tmp_path / "stopped", **settings))[1], expected)
+
+
+@pytest.mark.parametrize("still", ["critic", "artist"])
+def test_a_player_moves_its_own_parameters_only(tmp_path: Path, still: str) -> None:
+    """With one objective left out, the other's parameters stay where they began."""
+    one = SimpleNamespace(
+        build=PLAYERS.build,
+        objectives=lambda whole: [o for o in PLAYERS.objectives(whole) if o.moves is not getattr(whole, still)],
+    )
+    torch.manual_seed(3)
+    fresh = PLAYERS.build(None, task="classify", card=CARD).state_dict()
+    _, weights = run(job(tmp_path, net=one, ema=0.0, validation=False))
+    moved = {name.split(".")[0] for name in fresh if not torch.equal(fresh[name], weights[name])}
+    assert moved == {"critic", "artist"} - {still}
+
+
+# Early stopping.
+
+
+def scripted(accuracies: list[float]) -> Any:
+    """A task whose measure goes as written, whatever the network does."""
+    script: Iterator[float] = iter(accuracies)
+    quick = lambda outputs, targets, card: {"accuracy": next(script)}  # noqa: E731
+    return SimpleNamespace(DECODED=classify.DECODED, HEADLINE="accuracy", quick=quick)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "patience", "lasts", "best"),
+    [
+        ([0.5, 0.7, 0.6, 0.65, 0.9], 2, 4, 2),
+        ([0.5, 0.7, 0.6, 0.8, 0.75], 2, 5, 4),
+        ([0.9, 0.9, 0.9, 0.9, 0.9], 1, 2, 1),
+        ([0.1, 0.2, 0.3, 0.4, 0.5], 1, 5, 5),
+    ],
+)
+def test_patience_keeps_the_best(tmp_path: Path, accuracies: list[float], patience: int, lasts: int, best: int) -> None:
+    source, averages, events = fit(job(tmp_path, steps=15, patience=patience, task=scripted(accuracies))), [], []
+    try:
+        while True:
+            events.append(next(source))
+            if isinstance(events[-1], Saved):
+                held = load_file(str(tmp_path / LAST))
+                averages.append({k[8:]: v for k, v in held.items() if k.startswith("average/")})
+    except StopIteration as end:
+        weights = end.value.state_dict()
+    assert len(averages) == lasts
+    assert [same(weights, average) for average in averages].index(True) + 1 == best
+    said = [event.text for event in events if isinstance(event, Note)]
+    assert said == ([f"stopped early: {patience} epochs without improvement"] if lasts < 5 else [])
+    events, again = run(job(tmp_path, steps=15, patience=patience, task=scripted([])))  # measures nothing more
+    assert not any(isinstance(event, Step) for event in events)
+    assert same(again, weights)
+
+
+def test_patience_with_nothing_to_measure_keeps_the_end(tmp_path: Path) -> None:
+    """And not the network as it was before it had learned anything."""
+    _, expected = run(job(tmp_path / "a", validation=False))
+    _, weights = run(job(tmp_path / "b", validation=False, patience=2))
+    assert same(weights, expected)
+
+
+# Losses that are no numbers, and budgets.
+
+
+def test_a_loss_that_is_no_number_ends_in_words(tmp_path: Path) -> None:
+    def loss(outputs: Any, targets: Any, batch: Any) -> Any:
+        return TINY.loss(outputs, targets, batch) * (math.nan if batch.step == 4 else 1.0)
+
+    with pytest.raises(SightlineError, match=r"no longer a number at step 4.*lower --lr \(now 0\.05\)"):
+        run(job(tmp_path, net=SimpleNamespace(build=TINY.build, loss=loss)))
+    assert all(t.isfinite().all() for t in load_file(str(tmp_path / LAST)).values())  # of the first epoch
+
+
+@pytest.mark.parametrize(
+    ("values", "steps"), [({"steps": 7, "epochs": 2, "budget": "1s"}, 7), ({"epochs": 4}, 12), ({}, 3)]
+)
+def test_steps_without_a_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], steps: int
+) -> None:
+    monkeypatch.setattr("sightline.learn.loop._Training", None)
+    recipe, reason = resolve_steps(job(tmp_path, **({"steps": None} | values)))
+    assert recipe.steps == steps
+    assert reason
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
+    """Make every timed step take so long; returns what is noted: the threads at work."""
+    noted: list[int] = []
+
+    def time_steps(self: Any, count: int) -> float:
+        noted.append(torch.get_num_threads())
+        self._advance(self.tensor(pictures(8, 0).images), pictures(8, 0).targets)
+        return seconds
+
+    monkeypatch.setattr("sightline.learn.loop._Training.time_steps", time_steps)
+    return noted
+
+
+@pytest.mark.parametrize(
+    ("budget", "spent", "seconds", "epochs"),
+    [("100s", 0, 1.0, 29), ("100s", 40, 1.0, 16), ("1s", 0, 1.0, 1), ("1s", 50, 1.0, 1), ("1m", 0, 0.25, 70)],
+)
+def test_a_budget_becomes_whole_epochs_that_fit_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, spent: float, seconds: float, epochs: int
+) -> None:
+    clocked(monkeypatch, seconds)
+    recipe, reason = resolve_steps(job(tmp_path, steps=None, budget=budget), spent=spent)
+    assert (recipe.epochs, recipe.steps) == (epochs, 3 * epochs)
+    assert budget in reason and "ms a step" in reason
+
+
+def test_measuring_a_budget_leaves_no_trace(tmp_path: Path) -> None:
+    """A real measurement: the training that follows is the one that a written number of steps gives."""
+    asked = job(tmp_path / "a", steps=None, budget="1s")
+    recipe, _ = resolve_steps(asked)
+    assert recipe.steps is not None and recipe.steps % 3 == 0
+    assert not (tmp_path / "a").exists()
+    _, weights = run(replace(asked, recipe=replace(recipe, steps=6)))
+    assert same(weights, run(job(tmp_path / "b"))[1])
+
+
+def test_a_budget_is_measured_with_the_threads_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        noted = clocked(monkeypatch, 1.0)
+        resolve_steps(job(tmp_path, steps=None, budget="9s", threads=1))
+        assert noted == [1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+# Pictures in, arrays out.
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(("mode", "mean", "std"), [("grey", (0.2,), (0.5,)), ("rgb", (0.1, 0.2, 0.3), (0.5, 0.4, 2.0))])
+def test_normalised_is_plain_arithmetic(dtype: str, mode: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    high = {"uint8": 255.0, "uint16": 4095.0, "float32": 1.0}[dtype]
+    card = replace(CARD, preparation=Preparation(mode=mode, dtype=dtype, high=high, mean=mean, std=std))
+    images = (np.random.default_rng(0).random((3, 5, 4, len(mean))) * high).astype(dtype)
+    got = normalised(images, card)
+    expected = (images.astype(np.float64) / high - mean) / std
+    assert got.shape == (3, len(mean), 5, 4)
+    assert got.dtype == torch.float32
+    assert got.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(got.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-6)
+
+
+def test_forward_is_the_same_in_batches_of_any_size() -> None:
+    torch.manual_seed(0)
+    module = TINY.build(None, task="classify", card=CARD).eval()
+    images = pictures(11, 0).images
+    whole = forward(module, images, CARD)
+    assert whole["logits"].shape == (11, 2)
+    np.testing.assert_allclose(forward(module, images, CARD, batch=4)["logits"], whole["logits"], atol=1e-6)
