@@ -186,7 +186,7 @@ def test_leaks_are_refused_with_ten_pairs_and_the_total():
 def test_conflicts_are_within_a_split():
     samples = table(("a", "", "train"), ("b", "", "train"), ("a", "", "train"), ("b", "", "test"))
     notes = find_conflicts(["x", "x", "x", "x"], samples)
-    assert len(notes) == 1 and "0000.png (label:a) and 0001.png (label:b)" in notes[0]
+    assert len(notes) == 1 and "0000.png (a) and 0001.png (b)" in notes[0]
     assert find_conflicts(["x", "y", "x", "x"], samples) == []
 
 

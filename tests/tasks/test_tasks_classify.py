@@ -212,6 +212,8 @@ def test_no_answer_is_read_out_of_numbers_that_are_none(bad: float) -> None:
     answer = classify.decode({"logits": np.array([bad, 1.0, 0.0], np.float32)}, NOTHING, CARD)
     assert "not finite" in (answer.abstained or "")
     assert np.isfinite(answer.scores).all()
+    with pytest.raises(BundleError, match="not finite"):
+        classify.scores({"logits": np.array([[bad, 1.0, 0.0]])}, CARD)
 
 
 # calibrate.

@@ -25,20 +25,45 @@ _SPLIT_WORDS = {
 
 
 @dataclass(frozen=True)
-class Label:
+class Target:
+    """What is known about a picture. Every kind of target is a frozen dataclass below this one; a task's
+    `encode_target` says which it takes."""
+
+    def key(self) -> str:
+        """Its identity as text, for the fingerprint: equal for equal targets and for no others."""
+        return repr(self)
+
+    def stratum(self) -> str:
+        """What a split keeps in proportion; "" for targets that seldom occur twice."""
+        return ""
+
+    def text(self) -> str:
+        """How a table or a caption names it; "" where there is nothing to say."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Label(Target):
     """One class for the whole picture."""
 
     name: str
 
+    def key(self) -> str:
+        """The class, marked as one."""
+        return f"label:{self.name}"
+
+    def stratum(self) -> str:
+        """The class."""
+        return self.name
+
+    def text(self) -> str:
+        """The class."""
+        return self.name
+
 
 @dataclass(frozen=True)
-class NoTarget:
+class NoTarget(Target):
     """Nothing is known about the picture."""
-
-
-Target = Label | NoTarget
-"""What is known about a picture. Later tasks add their own frozen dataclasses here: several labels, boxes, a mask,
-text; a task's `encode_target` says which it takes."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +143,6 @@ def split_word(text: str) -> str | None:
 def class_order(targets: Iterable[Target]) -> tuple[str, ...]:
     """Class names sorted by code point: the order torchvision, Keras and scikit-learn give a folder's classes."""
     return tuple(sorted({target.name for target in targets if isinstance(target, Label)}))
-
-
-def target_key(target: Target) -> str:
-    """A target as text: equal for equal targets and for no others."""
-    if isinstance(target, Label):
-        return f"label:{target.name}"
-    return "none" if isinstance(target, NoTarget) else repr(target)
 
 
 def check_digests(digests: Iterable[str], samples: Samples) -> tuple[str, ...]:

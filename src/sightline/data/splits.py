@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sightline.core.errors import DataError, LeakError, UsageError
-from sightline.data.samples import SPLITS, Label, Sample, Samples, check_digests, target_key
+from sightline.data.samples import SPLITS, Sample, Samples, check_digests
 
 _SHOWN = 10
 
@@ -101,7 +101,7 @@ def find_conflicts(digests: Sequence[str], samples: Samples) -> list[str]:
         other = next((row for row in rows if row.target != rows[0].target), None)
         if other:
             notes.append(
-                f"{rows[0].path} ({target_key(rows[0].target)}) and {other.path} ({target_key(other.target)}) "
+                f"{rows[0].path} ({rows[0].target.text()}) and {other.path} ({other.target.text()}) "
                 f"are the same picture with different targets"
             )
     return notes
@@ -126,7 +126,7 @@ def fingerprint(samples: Samples, digests: Sequence[str]) -> str:
     `digests` are `pictures.pixel_digest`, one a row; pictures decoded at another scale have other digests.
     """
     lines = (
-        json.dumps([digest, target_key(row.target), row.split, row.group], ensure_ascii=True)
+        json.dumps([digest, row.target.key(), row.split, row.group], ensure_ascii=True)
         for digest, row in zip(check_digests(digests, samples), samples.rows)
     )
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
@@ -172,7 +172,7 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
     Greedy, after iterative stratification (Sechidis et al., 2011): the class that lacks most takes its next unit,
     unless that overshoots the wanted number by more than leaving it falls short. When all do, the smallest is taken.
     """
-    strata = _strata(rows)
+    strata = [row.target.stratum() for row in rows]
     pool = [unit for unit in units if all(rows[i].split == "train" for i in unit)]
     pool = [pool[i] for i in np.random.Generator(bits).permutation(len(pool))]
     held = [Counter(strata[i] for i in unit) for unit in pool]
@@ -203,16 +203,10 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
     return chosen
 
 
-def _strata(rows: Sequence[Sample]) -> list[str]:
-    """What is kept in proportion: classes. Other targets (measurements, texts, boxes) seldom occur twice."""
-    return [target_key(row.target) if isinstance(row.target, Label) else "" for row in rows]
-
-
 def _missing(rows: Sequence[Sample], split: str) -> list[str]:
     """A note on classes that a carved split does not hold."""
-    strata = _strata(rows)
-    there = {stratum for stratum, row in zip(strata, rows) if row.split == split}
-    absent = sorted({stratum.partition(":")[2] for stratum in strata if stratum not in there})
+    there = {row.target.stratum() for row in rows if row.split == split}
+    absent = sorted({row.target.stratum() for row in rows} - there)
     if not absent:
         return []
     shown = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")

@@ -160,7 +160,9 @@ def decode(outputs: Arrays, request: Request, card: Card) -> Labels:
 
 
 def scores(outputs: Arrays, card: Card) -> NDArray[np.float32]:
-    """What probes watch: the probabilities (B, K) of a batch of outputs."""
+    """What probes watch: the probabilities (B, K) of a batch of outputs; raises BundleError where there are none."""
+    if not np.isfinite(outputs["logits"]).all():
+        raise BundleError("the graph puts out numbers that are not finite; there is no answer to explain")
     return probabilities(outputs["logits"], card)
 
 

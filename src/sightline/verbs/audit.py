@@ -69,7 +69,7 @@ def audit(data: str, *, layout: str | None = None, group_by: str = "") -> Genera
 
 def _judged(found: Survey) -> Audit:
     usable = found.samples
-    train = Counter(getattr(row.target, "name", "") for row in usable.rows if row.split in ("", "train"))
+    train = Counter(row.target.text() for row in usable.rows if row.split in ("", "train"))
     rare = [f"{name} has {count} training pictures" for name, count in sorted(train.items()) if count < FEW]
     return Audit(
         layout=usable.layout,

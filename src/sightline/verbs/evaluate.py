@@ -121,7 +121,7 @@ def refuse_too_many_bad(left_out: Sequence[tuple[str, str]], count: int, max_bad
 def _check_samples(opened: Opened, samples: Samples, rows: Sequence[Sample]) -> None:
     check = getattr(opened.task, "check_samples", None)
     if check is not None:
-        present = {getattr(row.target, "name", None) for row in rows}
+        present = {row.target.text() for row in rows}
         classes = tuple(name for name in samples.classes if name in present)
         check(classes if samples.layout != "npz" else samples.classes, samples.layout == "npz", opened.card)
 
@@ -134,6 +134,6 @@ def relabelled(evaluation: Evaluation, label: str) -> Evaluation:
 def rows_as_dicts(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """One row a picture for predictions.csv: path, truth and the answer."""
     for each in evaluation.judged:
-        truth = getattr(each.sample.target, "name", "")
+        truth = each.sample.target.text()
         answer = {k: v for k, v in each.result.to_dict().items() if not isinstance(v, (dict, list))}
         yield {"path": each.sample.path, "truth": truth, **answer}

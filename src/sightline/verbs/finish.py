@@ -128,7 +128,7 @@ def _sheets(evaluation: Evaluation) -> dict[str, Picture]:
 def _tile(evaluation: Evaluation, each: Judged) -> Tile:
     picture = read_picture(evaluation.samples.open(each.sample), at_least_hw=(128, 128))
     mark = "unsure" if each.result.abstained else "wrong" if each.badness > 0 else "right"
-    truth = getattr(each.sample.target, "name", "")
+    truth = each.sample.target.text()
     return Tile(to_u8(picture.pixels, picture.high), (each.result.line(), f"truth: {truth}" if truth else ""), mark)
 
 
@@ -141,7 +141,7 @@ def _evidence(opened: Opened, evaluation: Evaluation) -> dict[str, Picture]:
     shown = {}
     for number, each in enumerate([*spread, *evaluation.worst(EXPLAINED)], start=1):
         found = explain(opened, evaluation.samples.open(each.sample))
-        truth = getattr(each.sample.target, "name", "?")
+        truth = each.sample.target.text() or "?"
         title = f"{each.sample.path}: {'mistaken, truly ' + truth if each.badness > 0 else 'right'}"
         data = _jpeg(found.image())
         picture = Picture(title=title, caption=found.evidence.verdict, data=data, section="evidence")

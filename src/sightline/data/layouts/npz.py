@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sightline.core.errors import DataError, UsageError
 from sightline.core.storage import writing
 from sightline.data.pictures import read_picture
-from sightline.data.samples import Label, NoTarget, Sample, Samples
+from sightline.data.samples import Label, Sample, Samples
 
 Array = NDArray[Any]
 
@@ -166,6 +166,6 @@ def _pictures(samples: Samples, rows: list[Sample]) -> list[Array]:
 
 
 def _index(samples: Samples, row: Sample) -> int:
-    if isinstance(row.target, NoTarget):
+    if not isinstance(row.target, Label):
         raise DataError(f"{row.path} has no label, and npz needs one")
     return samples.classes.index(row.target.name)
