@@ -46,7 +46,7 @@ def net_run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import sightline
 
     out = tmp_path_factory.mktemp("runs") / "net"
-    recipe = {"epochs": 40, "seed": 1, "net.width": 16, "answer_precision": 0.9}
+    recipe = {"epochs": 40, "seed": 1, "threads": 1, "net.width": 16, "answer_precision": 0.9}
     sightline.train("classify", digits, net="resnet:8", recipe=recipe, out=out)
     return out
 

@@ -61,7 +61,7 @@ def test_all_verbs(house: Path, shades: Path, tmp_path: Path, net: str, blocked:
         pytest.importorskip("torch")
     run, picture = tmp_path / "run", shades.parent / "0.png"
     extra = (
-        ["--epochs", "60", "--batch", "16", "--lr", "0.01", "--net.hidden", "16"]
+        ["--epochs", "60", "--threads", "1", "--batch", "16", "--lr", "0.01", "--net.hidden", "16"]
         if net == "tiny"
         else ["--net.ridge", "1e-5"]
     )

@@ -27,7 +27,7 @@ class Display:
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet, self.headline = quiet, ""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True, highlight=False, markup=False)
+        console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         shown = sys.stderr.isatty() and not quiet
         self.bars = Progress(*columns, console=console, transient=True, disable=not shown)
         self.bar: tuple[str, TaskID] | None = None
@@ -118,4 +118,4 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
     for row in rows:
         drawn.add_row(*map(str, row))
     width = None if sys.stdout.isatty() else _WIDE
-    Console(highlight=False, markup=False, width=width).print(drawn)
+    Console(highlight=False, markup=False, emoji=False, width=width).print(drawn)

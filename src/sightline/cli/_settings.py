@@ -12,6 +12,8 @@ import click
 from sightline.core.recipe import plain_type, split_net
 
 _META = "sightline.settings"
+_GROWN = "set_"
+"""How the names of grown options begin."""
 
 
 def options_of(kind: type[Any], *, prefix: str = "") -> list[click.Option]:
@@ -25,7 +27,7 @@ def _option(field: Any, kind: type, prefix: str) -> click.Option:
     choices = field.metadata.get("choices", ())
     default = "chosen from the data" if field.default in (None, "auto") else field.default
     text = f"{field.metadata.get('help', '')} [{default}]" if default != "" else field.metadata.get("help", "")
-    target = f"set_{prefix.replace('.', '_dot_')}{field.name}"
+    target = f"{_GROWN}{prefix.replace('.', '_dot_')}{field.name}"
     keep = _kept_as(prefix + field.name)
     if kind is bool:
         return click.Option(
@@ -70,6 +72,8 @@ class SettingsCommand(click.Command):
         """Grow the options, then parse as usual."""
         from sightline.core.shelf import Shelf
 
+        # called again in the same process, it must not keep what grew for another task
+        self.params = [param for param in self.params if not str(param.name).startswith(_GROWN)]
         task_name = next((arg for arg in args if Shelf("tasks").has(arg)), "")
         if task_name:
             named = peek(args, "--net") or any(arg.startswith("--net.") for arg in args)

@@ -13,7 +13,7 @@ Example:
 
 @click.command(epilog=EXAMPLE)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--threads", default=0, help="threads of the graph [all cores]")
+@click.option("--threads", type=click.IntRange(0), default=0, help="threads of the graph [all cores]")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 def command(model: Path, threads: int, as_json: bool) -> None:
     """Measure every graph of MODEL, each in a process of its own."""

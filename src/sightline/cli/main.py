@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
-import os
+import io
 import sys
 from pathlib import Path
 
@@ -54,7 +54,10 @@ def sightline() -> None:
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and leave with a documented exit code."""
+    """Run the command line and leave with a documented exit code; click leaves with 1 where the reader has gone."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold what this terminal cannot write
     try:
         code = sightline.main(args=args, prog_name="sightline", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -67,10 +70,6 @@ def main(args: list[str] | None = None) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("sightline: interrupted", err=True)
         sys.exit(INTERRUPTED_EXIT_CODE)
-    except BrokenPipeError:
-        # the reader has gone (head, less): keep the interpreter from complaining about it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 if __name__ == "__main__":

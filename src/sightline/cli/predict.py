@@ -23,7 +23,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 @click.option("--out", type=click.Path(path_type=Path), help="write to a .jsonl or .csv file instead")
 @click.option("--graph", default="", help="which graph of the bundle [onnx]")
-@click.option("--threads", type=int, default=None, help="decoding threads and graph threads [all cores]")
+@click.option("--threads", type=click.IntRange(1), default=None, help="decoding threads and graph threads [all cores]")
 @click.option("--overwrite", is_flag=True, help="replace --out if it is there")
 @click.pass_context
 def command(

@@ -48,7 +48,7 @@ def command(
     values = typed_settings(ctx)
     if resume is None and not (task and data):
         raise click.UsageError("give a task and data, as in: sightline train classify flowers/")
-    if resume is not None and (task or data or out or net or values):
+    if resume is not None and (task or data or layout or out or net or values):
         raise click.UsageError("--resume takes the task, the data and every setting from the run folder; give it alone")
     settings = Settings(task or "", data or "", layout, net, values)
     show_training(train(settings, out=out, resume=resume), quiet=quiet, resume=resume or out)

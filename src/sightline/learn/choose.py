@@ -13,7 +13,7 @@ from sightline.core.errors import UsageError
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe
 
-VIEWS = 200_000
+VIEWS = 160_000
 """Pictures looked at in all, augmented views counted each, where neither epochs nor a budget is given."""
 
 

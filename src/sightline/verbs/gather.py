@@ -171,10 +171,15 @@ def _described(card: Card, samples: Samples, found: Survey, notes: tuple[str, ..
         "layout": samples.layout,
         "fingerprint": fingerprint(samples, found.digests),
         "counts": {name: len(samples.split(name)) for name in samples.splits()},
-        "left_out": [list(pair) for pair in samples.left_out],
+        "left_out": [[_as_text(path), reason] for path, reason in samples.left_out],
         "leak": bool(notes),
     }
     return dataclasses.replace(card, preparation=preparation, data=data, notes=(*card.notes, *notes))
+
+
+def _as_text(path: str) -> str:
+    """A path as UTF-8 can hold it; on POSIX a file name may be any bytes."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _arrays(

@@ -44,6 +44,8 @@ def expand(texts: Iterable[str]) -> Iterator[str]:
     Raises UsageError for a URL (nothing is fetched unasked), a path that is not there, or a glob that matches nothing.
     """
     for text in texts:
+        if not text:
+            raise UsageError("an empty path was given; a full stop means the folder you are in")
         if text == "-":
             yield from expand(line.strip() for line in sys.stdin if line.strip())
         elif _URL.match(text):

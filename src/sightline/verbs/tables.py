@@ -13,6 +13,8 @@ from sightline.core.errors import UsageError
 from sightline.core.storage import storing
 
 Row = Mapping[str, Any]
+HELD = 100_000
+"""Bad rows that wait for the first good one, which tells the columns of a CSV."""
 
 
 @contextmanager
@@ -27,8 +29,13 @@ def table_writer(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[R
         raise UsageError(f"{path} is there already; give another --out, or --overwrite to replace it")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
-            yield _json_rows(file) if path.suffix.lower() == ".jsonl" else _csv_rows(file)
+        # a file name that is no text is written as JSON would escape it, not an end to everything
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
+            if path.suffix.lower() == ".jsonl":
+                yield _json_rows(file)
+            else:
+                with _csv_rows(file) as write:
+                    yield write
 
 
 def _json_rows(file: IO[str]) -> Callable[[Row], None]:
@@ -38,7 +45,8 @@ def _json_rows(file: IO[str]) -> Callable[[Row], None]:
     return write
 
 
-def _csv_rows(file: IO[str]) -> Callable[[Row], None]:
+@contextmanager
+def _csv_rows(file: IO[str]) -> Iterator[Callable[[Row], None]]:
     """CSV whose columns are those of the first good row; an `error` column is always there."""
     held: list[Row] = []
     writer: list[csv.DictWriter[str]] = []
@@ -50,14 +58,18 @@ def _csv_rows(file: IO[str]) -> Callable[[Row], None]:
             writer[0].writerow(_cells(early))
 
     def write(row: Row) -> None:
-        if not writer and row.get("error") and len(held) < 1000:
+        if not writer and row.get("error") and len(held) < HELD:
             held.append(row)
             return
         if not writer:
             start(row)
         writer[0].writerow(_cells(row))
 
-    return write
+    try:
+        yield write
+    finally:
+        if held and not writer:  # none was good
+            start(held[0])
 
 
 def _cells(row: Row) -> dict[str, Any]:

@@ -1,0 +1,413 @@
+"""What every file of a shelf is held to, as functions that name what is broken; core/protocols.py in the flesh."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sightline.core import protocols
+from sightline.core.bundle import GRAPH_SUFFIXES
+from sightline.core.card import Card
+from sightline.core.errors import BundleError, SightlineError
+from sightline.core.events import Event, drain
+from sightline.core.protocols import Facts, Request, stack, unstack
+from sightline.core.recipe import Recipe, plain_type
+from sightline.core.results import Evidence, Result
+from sightline.core.shelf import Shelf
+from sightline.data.pictures import pixel_digest, read_picture
+from sightline.data.samples import Label, Sample, Samples
+from sightline.probes._view import View
+from sightline.verbs.gate import agree
+
+PROTOCOLS: dict[str, Any] = {
+    "tasks": protocols.Task,
+    "nets": protocols.Net,
+    "methods": protocols.Method,
+    "probes": protocols.Probe,
+    "graphs": protocols.Format,
+    "data.layouts": protocols.Layout,
+}
+VERBS = {path.stem for path in Path(inspect.getfile(agree)).parent.glob("*.py")}
+NEEDS = {"evidence", "torch"}
+CLASSES = ("left", "middle", "right")
+
+Array = np.ndarray
+
+
+# What can be seen without running anything.
+
+
+def file_faults(name: str, module: Any) -> Iterator[str]:
+    """The file opens with `name: one plain sentence`, which is also its help text."""
+    first = (module.__doc__ or "").strip().splitlines() or [""]
+    stem, colon, sentence = first[0].partition(": ")
+    if not colon or stem.lower().replace("_", "-") != name:
+        yield f"opens with {first[0]!r}, not with '{name}: ...'"
+    if len(sentence) < 20:
+        yield "its first sentence says too little"
+
+
+def protocol_faults(module: Any, protocol: Any) -> Iterator[str]:
+    """Every name of the protocol is there, and its functions take the protocol's arguments by their names."""
+    for name in protocol.__annotations__:
+        if not hasattr(module, name):
+            yield f"has no {name}"
+    for name, declared in vars(protocol).items():
+        if name.startswith("_") or not inspect.isfunction(declared):
+            continue
+        given = getattr(module, name, None)
+        if not callable(given):
+            yield f"has no function {name}"
+            continue
+        takes = inspect.signature(given).parameters
+        wanted = [p for p in inspect.signature(declared).parameters.values() if p.name != "self"]
+        for place, parameter in enumerate(wanted):
+            own = takes.get(parameter.name)
+            if own is None or (parameter.kind is parameter.POSITIONAL_OR_KEYWORD and list(takes)[place] != own.name):
+                yield f"{name} does not take {parameter.name} in its place"
+        extra = [p for p in takes.values() if p.name not in {w.name for w in wanted} and p.default is p.empty]
+        if extra:
+            yield f"{name} asks for {', '.join(p.name for p in extra)} besides"
+
+
+def learner_faults(module: Any, tasks: Mapping[str, Any]) -> Iterator[str]:
+    """Options, VARIANTS, TASKS, OUTPUTS and EVIDENCE of a net or a method fit each other and the tasks."""
+    kind = module.Options
+    if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        yield "Options is no frozen dataclass"
+        return
+    hints = inspect.get_annotations(kind, eval_str=True)
+    for field in dataclasses.fields(kind):
+        if field.default is dataclasses.MISSING or plain_type(hints[field.name]) not in (int, float, str, bool):
+            yield f"Options.{field.name} is no scalar with a default"
+        if not field.metadata.get("help"):
+            yield f"Options.{field.name} has no help text"
+    for name, options in module.VARIANTS.items():
+        if type(options) is not kind:
+            yield f"variant {name} is no Options"
+    if not module.TASKS or module.TASKS - set(tasks):
+        yield f"TASKS {sorted(module.TASKS)} are not all tasks"
+    for task in module.TASKS & set(tasks):
+        for output, axes in tasks[task].DECODED.items():
+            if module.OUTPUTS.get(output) != axes and not hasattr(module, "to_decoded"):
+                yield f"OUTPUTS do not come to {task}'s {output} ({axes})"
+    evidence = getattr(module, "EVIDENCE", None)
+    if evidence is not None and (set(evidence) != {"features", "weight"} or evidence["features"] not in module.OUTPUTS):
+        yield f"EVIDENCE {evidence} names no output"
+
+
+def task_faults(name: str, module: Any) -> Iterator[str]:
+    """Capabilities are verbs, the headline is measured, and nothing of its own is left open by `plan`."""
+    if not module.SUPPORTS <= VERBS:
+        yield f"SUPPORTS {sorted(module.SUPPORTS - VERBS)}, which are no verbs"
+    for verb, function in (("explain", "scores"), ("export", "correct")):
+        if verb in module.SUPPORTS and not hasattr(module, function):
+            yield f"supports {verb} without {function}"
+    if not issubclass(module.Recipe, Recipe) or not module.Recipe.__dataclass_params__.frozen:
+        yield "Recipe is no frozen extension of core.recipe.Recipe"
+        return
+    learners = [
+        Shelf(room).load(module.DEFAULT_NET) for room in ("nets", "methods") if Shelf(room).has(module.DEFAULT_NET)
+    ]
+    if not learners or name not in learners[0].TASKS:
+        yield f"DEFAULT_NET {module.DEFAULT_NET} does not learn it"
+    mixed = facts([(40, 60), (70, 50)] * 3)
+    recipe, reasons = module.plan(module.Recipe(), mixed)
+    own = {f.name for f in dataclasses.fields(module.Recipe)} - {f.name for f in dataclasses.fields(Recipe)}
+    left = sorted(field for field in own if getattr(recipe, field) in (None, "auto"))
+    if left:
+        yield f"plan leaves {', '.join(left)} open"
+    changed = {f for f in own if getattr(recipe, f) != getattr(module.Recipe(), f)}
+    if changed != set(reasons):
+        yield f"plan changes {sorted(changed)} and gives reasons for {sorted(reasons)}"
+
+
+def answer_faults(module: Any) -> Iterator[str]:
+    """From pictures to results and measures, on made-up outputs."""
+    toy = made(module, side=12, grey=True)
+    outputs = {name: axes_filled(axes, len(toy.images)) for name, axes in module.DECODED.items()}
+    meters = module.meters(toy.card)
+    for index, request in enumerate(toy.requests):
+        result = module.decode(unstack(outputs, index), request, toy.card)
+        if not isinstance(result, Result) or not result.line():
+            yield "decode gives no Result that can say itself"
+            return
+        json.dumps(result.to_dict(), allow_nan=False)
+        if "abstained" not in result.to_dict():
+            yield "the result does not say whether it abstained"
+        for meter in meters:
+            meter.update(result, toy.targets_given[index], str(index))
+    measures = {name for meter in meters for name in meter.compute()}
+    if module.HEADLINE not in measures:
+        yield f"HEADLINE {module.HEADLINE} is not among its measures {sorted(measures)}"
+
+
+# Toys.
+
+
+def facts(sizes: Sequence[tuple[int, int]], *, grey: bool = False) -> Facts:
+    """Pictures of three classes in turn."""
+    targets = [Label(CLASSES[index % 3]) for index in range(len(sizes))]
+    return Facts(count=len(sizes), sizes_hw=np.array(sizes), grey=grey, dtype="uint8", targets=targets, classes=CLASSES)
+
+
+def picture(index: int, hw: tuple[int, int], *, grey: bool) -> Array:
+    """Noise with a bright third: left, middle or right, by the index."""
+    height, width = hw
+    pixels = np.random.default_rng(index).integers(0, 100, (height, width, 1 if grey else 3))
+    third = index % 3
+    pixels[:, third * width // 3 : (third + 1) * width // 3] += 120
+    return pixels.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A little data set of one task, ready to learn from."""
+
+    recipe: Any
+    card: Card
+    images: Array
+    targets: dict[str, Array]
+    requests: list[Request]
+    targets_given: list[Any]
+
+
+def made(task: Any, *, side: int, grey: bool, count: int = 8, width: int = 0) -> Toy:
+    """Pictures of one size through plan, draft, encode and encode_target."""
+    hw = (side, width or side)
+    known = facts([hw] * count, grey=grey)
+    recipe, _ = task.plan(task.Recipe(), known)
+    card = task.draft(recipe, known)
+    card = dataclasses.replace(card, preparation=dataclasses.replace(card.preparation, mean=(0.4,), std=(0.3,)))
+    requests = [task.encode(read_picture(picture(i, hw, grey=grey)), card) for i in range(count)]
+    encoded = [task.encode_target(t, r, card) for t, r in zip(known.targets, requests)]
+    targets = {name: np.stack([each[name] for each in encoded]) for name in encoded[0]}
+    return Toy(recipe, card, stack(requests)["image"], targets, requests, list(known.targets))
+
+
+def axes_filled(axes: str, batch: int) -> Array:
+    """Some numbers with these axes."""
+    lengths = {"B": batch, "K": len(CLASSES)}
+    return np.random.default_rng(0).normal(size=[lengths.get(axis, 4) for axis in axes.split()]).astype(np.float32)
+
+
+def axes_faults(outputs: Mapping[str, Any], declared: Mapping[str, str], batch: int, classes: int) -> Iterator[str]:
+    """What was put out has the names and axes that were declared."""
+    if set(outputs) != set(declared):
+        yield f"puts out {sorted(outputs)}, declared are {sorted(declared)}"
+    for name in set(outputs) & set(declared):
+        axes, shape = declared[name].split(), tuple(outputs[name].shape)
+        fixed = {"B": batch, "K": classes}
+        if len(shape) != len(axes) or any(fixed.get(a, length) != length for a, length in zip(axes, shape)):
+            yield f"{name} has shape {shape}, declared is {declared[name]!r}"
+
+
+# What has to be run.
+
+
+def net_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, width: int = 0) -> Iterator[str]:
+    """A net builds, puts out what it declares, and its loss is a number."""
+    import torch
+
+    from sightline.learn.loop import normalised
+
+    toy = made(task, side=side, grey=grey, count=4, width=width)
+    torch.manual_seed(0)
+    net = module.build(options, task=toy.card.task, card=toy.card)
+    put_out = net(normalised(toy.images, toy.card))
+    misshapen = list(axes_faults(put_out, module.OUTPUTS, 4, len(toy.card.classes)))
+    if misshapen:
+        yield from misshapen
+        return
+    targets = {name: torch.from_numpy(array) for name, array in toy.targets.items()}
+    loss = module.loss(put_out, targets, protocols.Batch(toy.recipe, 0, 1))
+    if loss.shape != () or not torch.isfinite(loss):
+        yield f"its loss is {loss}, no finite scalar"
+    evidence = getattr(module, "EVIDENCE", {"weight": None})["weight"]
+    if evidence is not None and evidence not in net.state_dict():
+        yield f"EVIDENCE names {evidence}, which it does not store"
+
+
+def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
+    """Forty steps on eight pictures halve the loss, or it cannot learn at all."""
+    import torch
+
+    from sightline.learn.loop import normalised
+
+    toy = made(task, side=12, grey=True)
+    torch.manual_seed(0)
+    net = module.build(options, task=toy.card.task, card=toy.card)
+    moved = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    images, targets = normalised(toy.images, toy.card), {n: torch.from_numpy(a) for n, a in toy.targets.items()}
+    losses = []
+    for step in range(40):
+        loss = module.loss(
+            net(images), targets, protocols.Batch(dataclasses.replace(toy.recipe, smoothing=0.0), step, 40)
+        )
+        moved.zero_grad()
+        loss.backward()
+        moved.step()
+        losses.append(loss.item())
+    if not losses[-1] < losses[0] / 2:
+        yield f"its loss goes from {losses[0]:.3f} to {losses[-1]:.3f} on eight pictures"
+
+
+def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, width: int = 0) -> Iterator[str]:
+    """Its exported graph does what the net does."""
+    import torch
+
+    from sightline.learn.loop import forward, normalised
+
+    toy = made(task, side=side, grey=grey, width=width)
+    torch.manual_seed(0)
+    net = module.build(options, task=toy.card.task, card=toy.card)
+    with torch.no_grad():
+        net.train()(normalised(toy.images, toy.card))  # statistics that are not those of a fresh net
+    net.eval()
+    yield from parity_faults(task, toy, lambda: net, forward(net, toy.images, toy.card), module.OUTPUTS)
+
+
+def method_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, width: int = 0) -> Iterator[str]:
+    """A method learns, tells events, and its reference and its graph put out the same."""
+    toy = made(task, side=side, grey=grey, count=12, width=width)
+    told: list[Any] = []
+    arrays = drain(module.fit(toy.images, toy.targets, toy.card, options, toy.recipe), told.append)
+    if not told or not all(isinstance(event, Event) for event in told):
+        yield "fit tells no events"
+    if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        yield "fit returns no arrays"
+        return
+    evidence = getattr(module, "EVIDENCE", {"weight": None})["weight"]
+    if evidence is not None and evidence not in arrays:
+        yield f"EVIDENCE names {evidence}, which it does not store"
+    reference = module.forward(toy.images, arrays, toy.card, options)
+    yield from axes_faults(reference, module.OUTPUTS, 12, len(toy.card.classes))
+    yield from parity_faults(task, toy, lambda: module.graph(arrays, toy.card, options), reference, module.OUTPUTS)
+
+
+def parity_faults(
+    task: Any, toy: Toy, exported: Callable[[], Any], reference: Mapping[str, Array], declared: Mapping[str, str]
+) -> Iterator[str]:
+    """A graph takes the card's pictures and agrees with the reference, in every output."""
+    form = Shelf("graphs").load("onnx")
+    session = form.open(form.write(exported(), toy.card), threads=1)
+    if hasattr(task, "check"):
+        task.check(toy.card, {"main": session})
+    found = session.run({"image": toy.images})
+    yield from axes_faults(found, declared, len(toy.images), len(toy.card.classes))
+    agreement = agree(task, reference, found, toy.card)
+    if not agreement.ok:
+        yield f"its graph differs: {agreement.detail}"
+    for name in set(reference) & set(found):
+        gap = float(np.abs(reference[name] - found[name]).max() / (1 + np.abs(reference[name]).max()))
+        if not gap <= 1e-4:
+            yield f"its graph's {name} differs by {gap:.1e} of the scale"
+
+
+def layout_faults(name: str, module: Any, folder: Path) -> Iterator[str]:
+    """A layout fits its own data and nothing else, and what it writes it reads again."""
+    for nonsense in nonsenses(folder / "nonsense"):
+        if module.fits(nonsense) and nonsense.suffix != f".{name}":  # whose own ending says so may look inside later
+            yield f"fits {nonsense.name}"
+        try:
+            module.read(nonsense)
+            yield f"reads {nonsense.name}"
+        except SightlineError:
+            pass
+    samples, path = pictured(folder / "pictures"), folder / f"out.{name}"
+    module.write(samples, path)
+    fitting = [other for other, layout in Shelf("data.layouts").all().items() if layout.fits(path)]
+    if not module.fits(path):
+        yield "does not fit what it wrote"
+    elif [other for other in fitting if other != name]:
+        yield f"{fitting} all fit what it wrote"
+    again = module.read(path)
+    if again.classes != samples.classes:
+        yield f"the classes come back as {again.classes}"
+    if contents(again) != contents(samples):
+        yield "pictures, targets or splits do not come back"
+
+
+def nonsenses(folder: Path) -> list[Path]:
+    """Paths that are no data set."""
+    folder.mkdir(parents=True)
+    (folder / "empty").mkdir()
+    (folder / "words").mkdir()
+    (folder / "words" / "readme.txt").write_text("words, words\n")
+    (folder / "noise.bin").write_bytes(np.random.default_rng(0).bytes(500))
+    (folder / "noise.npz").write_bytes(np.random.default_rng(0).bytes(500))
+    (folder / "list.json").write_text("[1, 2]")
+    return [folder / name for name in ("nowhere", "empty", "words", "noise.bin", "noise.npz", "list.json")]
+
+
+def pictured(folder: Path) -> Samples:
+    """Nine pictures of one size in three classes, in all three splits."""
+    rows = []
+    for index in range(9):
+        path = folder / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture(index, (6, 9), grey=False)).save(path)
+        rows.append(Sample(path.name, Label(CLASSES[index % 3]), ("train", "validation", "test")[index // 3]))
+    return Samples(folder, tuple(rows), "made", CLASSES)
+
+
+def contents(samples: Samples) -> list[tuple[str, str, str]]:
+    """What a data set says, in whatever order and under whatever names."""
+    digests = [pixel_digest(read_picture(samples.open(row))) for row in samples.rows]
+    return sorted((row.split, row.target.key(), digest) for row, digest in zip(samples.rows, digests))
+
+
+def format_faults(module: Any) -> Iterator[str]:
+    """A graph format refuses what is no graph, in words."""
+    if module.SUFFIX not in GRAPH_SUFFIXES or not module.LAYOUT:
+        yield f"SUFFIX {module.SUFFIX} is none that a bundle may hold"
+    rng = np.random.default_rng(0)
+    for name, blob in (("nothing", b""), ("noise", rng.bytes(300)), ("words", b"graph"), ("zeros", bytes(300))):
+        try:
+            module.open(blob, threads=1)
+            yield f"opens {name}"
+        except BundleError as error:
+            if not str(error):
+                yield f"refuses {name} without a word"
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError) as error:
+            yield f"meets {name} with {type(error).__name__}"
+
+
+def probe_faults(name: str, module: Any, view: View, request: Request) -> Iterator[str]:
+    """A probe gives evidence of the picture's own size between 0 and 1, the same every time."""
+    if not module.NEEDS <= NEEDS:
+        yield f"NEEDS {sorted(module.NEEDS - NEEDS)}, which nothing offers"
+    for target in (None, 0, 2):
+        found = module.explain(request, target, view)
+        if not isinstance(found, Evidence):
+            yield "gives no Evidence"
+            return
+        heat = found.heat
+        if heat.shape != request.size_hw or heat.dtype != np.float32:
+            yield f"its map is {heat.dtype} of {heat.shape}, the picture is {request.size_hw}"
+        elif not np.isfinite(heat).all() or heat.min() < 0 or heat.max() > 1:
+            yield f"its map goes from {heat.min()} to {heat.max()}"
+        if found.probe != name or (target is not None and found.target != view.classes[target]):
+            yield f"it says it is {found.probe} and explains {found.target}"
+        if not found.verdict or not all(0 <= value <= 1 for value in found.faithfulness.values()):
+            yield "its verdict is empty or its figures are no shares"
+        json.dumps(found.to_dict(), allow_nan=False)
+        if not np.array_equal(module.explain(request, target, view).heat, heat):
+            yield "it is not the same twice"
+
+
+def torch_at_the_top(module: Any) -> bool:
+    """Whether a module imports torch when it is imported."""
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
+    names = [a.name for node in tree.body if isinstance(node, ast.Import) for a in node.names]
+    names += [node.module or "" for node in tree.body if isinstance(node, ast.ImportFrom)]
+    return any(name.partition(".")[0] == "torch" for name in names)
