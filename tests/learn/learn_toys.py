@@ -29,7 +29,8 @@ class Tiny(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+        self.conv = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1))
+        self.norm = nn.BatchNorm2d(4)
         self.drop, self.head = nn.Dropout(0.3), nn.Linear(4 * 8, 2)
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:

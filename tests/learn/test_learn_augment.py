@@ -43,6 +43,8 @@ def test_orders_are_permutations_of_their_own() -> None:
     assert all(sorted(each) == list(range(40)) for each in orders)
     assert len(set(orders)) == 6
     assert tuple(order(0, 1, 40)) == orders[1]
+    same_stream = np.random.Generator(np.random.Philox(key=np.array([0, 1], np.uint64))).permutation(40)
+    assert tuple(same_stream) != orders[1]  # the draws' own stream would tie a picture's place to its jitter
 
 
 def test_without_jitter_nothing_is_touched() -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from sightline.core.card import Preparation
 from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
+from sightline.learn.augment import draws
 from sightline.learn.checkpoint import LAST
 from sightline.learn.loop import Job, fit, forward, normalised, resolve_steps
 from sightline.learn.source import Streamed
@@ -92,6 +93,34 @@ def test_the_seed_decides_and_streaming_does_not(tmp_path: Path) -> None:
     assert same(run(job(tmp_path / "b"))[1], first)
     assert same(run(job(tmp_path / "c", train=stream))[1], first)
     assert not same(run(job(tmp_path / "d", seed=4))[1], first)
+
+
+@pytest.mark.parametrize(("ema", "kept", "other"), [(0.9, "average", "module"), (0.0, "module", "")])
+def test_what_is_kept(tmp_path: Path, ema: float, kept: str, other: str) -> None:
+    _, weights = run(job(tmp_path, ema=ema))
+    held = load_file(str(tmp_path / LAST))
+    sides = {
+        side: {k.partition("/")[2]: v for k, v in held.items() if k.startswith(side)} for side in ("average", "module")
+    }
+    assert same(weights, sides[kept])
+    assert not other or not same(weights, sides[other])
+
+
+def test_a_picture_keeps_its_draws_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, seen = pictures(26, 0), []
+
+    def augment(images: Any, uniform: Any, jitter: Any) -> Any:
+        seen.append((images, uniform))
+        return images
+
+    monkeypatch.setattr("sightline.learn.loop.augment", augment)
+    run(job(tmp_path, train=source))
+    known = normalised(source.images, CARD)
+    for step, (images, uniform) in enumerate(seen):
+        rows = [int((known - image).abs().sum((1, 2, 3)).argmin()) for image in images]
+        assert len(set(rows)) == 8
+        np.testing.assert_array_equal(uniform, draws(3, step // 3, 26)[rows])
+    assert len(seen) == 6
 
 
 def test_without_validation_pictures_only_the_loss_is_told(tmp_path: Path) -> None:
@@ -176,6 +205,19 @@ def test_a_player_moves_its_own_parameters_only(tmp_path: Path, still: str) -> N
     _, weights = run(job(tmp_path, net=one, ema=0.0, validation=False))
     moved = {name.split(".")[0] for name in fresh if not torch.equal(fresh[name], weights[name])}
     assert moved == {"critic", "artist"} - {still}
+
+
+@pytest.mark.parametrize(("clip", "alike"), [(1.0, True), (0.0, False)])
+def test_clipping_makes_the_size_of_the_loss_not_matter(tmp_path: Path, clip: float, alike: bool) -> None:
+    def scaled(by: float) -> Any:
+        return SimpleNamespace(build=TINY.build, loss=lambda o, t, b: by * TINY.loss(o, t, b))
+
+    found = [
+        run(job(tmp_path / str(by), net=scaled(by), steps=2, lr=1e-3, clip=clip, weight_decay=0.0))[1]
+        for by in (1e3, 2e3)
+    ]
+    gap = max(float((found[0][name] - found[1][name]).abs().max()) for name in found[0])
+    assert (gap < 1e-6) is alike
 
 
 # Early stopping.

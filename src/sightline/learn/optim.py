@@ -30,7 +30,7 @@ def rate(step: int, steps: int, warmup: float) -> float:
     """The learning rate at a step as a share of its peak: a linear rise, then a cosine to zero.
 
     >>> [round(rate(step, 100, 0.1), 2) for step in (0, 4, 9, 55, 99)]
-    [0.1, 0.5, 1.0, 0.51, 0.0]
+    [0.1, 0.5, 1.0, 0.48, 0.0]
     """
     rise = max(1, round(steps * warmup))
     if step < rise:
