@@ -7,7 +7,7 @@ import pytest
 
 from sightline.core import errors
 
-TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+TREE = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
 
 @pytest.mark.parametrize("kind", TREE)

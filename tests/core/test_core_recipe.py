@@ -111,3 +111,18 @@ def test_every_setting_has_help_and_a_scalar_type(kind: type[Any]) -> None:
 )
 def test_split_net(text: str, expected: tuple[str, str]) -> None:
     assert split_net(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "bounds"),
+    [
+        ("epochs", 0, "at least 1"),
+        ("epochs", "-3", "at least 1"),
+        ("lr", 0.0, "at least"),
+        ("max_bad", 1.5, "from 0 to 1"),
+    ],
+)
+def test_numbers_outside_their_range_are_refused(name, value, bounds):
+    with pytest.raises(UsageError, match=bounds):
+        parse(Recipe, {name: value})
+    assert parse(Recipe, {"epochs": 1, "max_bad": 0}).max_bad == 0

@@ -122,6 +122,9 @@ def _from_dict(body: dict[str, Any]) -> Card:
         inner = known.get(name, {}).values()
         if not all(isinstance(v, dict) and all(isinstance(entry, dict) for entry in v.values()) for v in inner):
             raise BundleError(f"card.json: {name} must be objects in objects in an object")
+    measures = [measure for split in known.get("metrics", {}).values() for measure in split.values()]
+    if not all(_is_number(m.get(part, "")) for m in measures for part in ("value", "low", "high")):
+        raise BundleError("card.json: each measure in metrics must hold value, low and high, numbers or null")
     for name in ("evidence", "parts", "licences", "versions"):
         if not all(isinstance(value, str) for value in known.get(name, {}).values()):
             raise BundleError(f"card.json: {name} must hold strings")
@@ -169,6 +172,10 @@ def _whole(value: Any) -> int:
     if _number(value) != int(value):
         raise ValueError(f"{value!r} is not a whole number")
     return int(value)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def _is_list_of(value: Any, kind: type) -> bool:

@@ -15,9 +15,14 @@ from sightline.core.errors import UsageError
 T = TypeVar("T")
 
 
-def setting(default: T, help: str, *, choices: tuple[str, ...] = ()) -> T:
-    """A dataclass field with its help text; a default of None means "chosen from the data, and said why"."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def setting(
+    default: T, help: str, *, choices: tuple[str, ...] = (), low: float = -math.inf, high: float = math.inf
+) -> T:
+    """A dataclass field with its help text and, for a number, the lowest and highest value allowed.
+
+    A default of None means "chosen from the data, and said why".
+    """
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "range": (low, high)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +34,24 @@ class Recipe:
     holdout: float = setting(0.0, "share kept aside as test split when the data has none (0: no test split)")
     group_by: str = setting("", "regular expression on the path; its first group names the patient, part or video")
     allow_leak: bool = setting(False, "train although a picture or group stands in two splits; the card records it")
-    max_bad: float = setting(0.05, "largest share of unreadable pictures before the run is refused")
-    bits: int | None = setting(None, "significant bits of pictures deeper than 8 bits (10, 12, 14); else the dtype's")
+    max_bad: float = setting(0.05, "largest share of unreadable pictures before the run is refused", low=0, high=1)
+    bits: int | None = setting(
+        None, "significant bits of deeper pictures (10, 12, 14); else the dtype's", low=9, high=16
+    )
     device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    threads: int | None = setting(None, "CPU threads; fixed for a run, since another number changes the rounding")
+    threads: int | None = setting(None, "CPU threads; fixed for a run, as another number rounds otherwise", low=1)
     precision: str = setting("auto", "arithmetic of the training", choices=("auto", "fp32", "bf16"))
     budget: str = setting("", "wall-clock budget as 90s, 5m or 2h; turned into steps once, after a warm-up")
-    epochs: int | None = setting(None, "passes over the training pictures")
-    steps: int | None = setting(None, "optimiser steps in all; follows from epochs or the budget")
-    batch: int | None = setting(None, "pictures a step")
+    epochs: int | None = setting(None, "passes over the training pictures", low=1)
+    steps: int | None = setting(None, "optimiser steps in all; follows from epochs or the budget", low=1)
+    batch: int | None = setting(None, "pictures a step", low=1)
     optimizer: str = setting("auto", "how weights are moved", choices=("auto", "sgd", "adamw"))
-    lr: float | None = setting(None, "peak learning rate")
-    weight_decay: float | None = setting(None, "decay of weights (norms and biases are spared)")
-    warmup: float = setting(0.15, "share of the steps over which the learning rate rises; then a cosine to zero")
-    ema: float | None = setting(None, "decay of the moving average of the weights that is kept (0: off)")
-    clip: float = setting(1.0, "largest gradient norm (0: off)")
-    patience: int = setting(0, "stop after so many epochs without improvement and keep the best (0: off)")
+    lr: float | None = setting(None, "peak learning rate", low=1e-12)
+    weight_decay: float | None = setting(None, "decay of weights (norms and biases are spared)", low=0)
+    warmup: float = setting(0.15, "share of the steps over which the rate rises; then a cosine to zero", low=0, high=1)
+    ema: float | None = setting(None, "decay of the average of the weights that is kept (0: off)", low=0, high=0.9999)
+    clip: float = setting(1.0, "largest gradient norm (0: off)", low=0)
+    patience: int = setting(0, "stop after so many epochs without improvement and keep the best (0: off)", low=0)
 
 
 def parse(kind: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
@@ -65,6 +72,10 @@ def parse(kind: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
         choices = known[name].metadata.get("choices")
         if choices and parsed[name] not in choices:
             raise UsageError(f"{prefix}{name} is {value!r}; it must be one of {', '.join(choices)}")
+        low, high = known[name].metadata.get("range", (-math.inf, math.inf))
+        if isinstance(parsed[name], (int, float)) and not low <= parsed[name] <= high:
+            bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+            raise UsageError(f"{prefix}{name} is {value!r}; it must be {bounds}")
     return kind(**parsed)
 
 

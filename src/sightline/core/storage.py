@@ -71,8 +71,8 @@ def write_bytes(path: Path, blob: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically, line ends as given; see `writing`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write UTF-8 text atomically, line ends as given; what is no text (odd file names) is escaped. See `writing`."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -73,7 +73,7 @@ def open_session(blob: bytes, *, threads: int = 0) -> OnnxSession:
     # ONNX Runtime would recognise its own format as well, and that cannot be looked through.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        inner = onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
+        inner = onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except _runtime_errors() as error:
         raise BundleError(f"ONNX Runtime cannot open the graph: {_first_line(error)}") from None
     return OnnxSession(inner, _specs(inner.get_inputs()), _specs(inner.get_outputs()))

@@ -50,15 +50,17 @@ _SIDED = re.compile(r"(?i)(^|[^a-z])(left|right)([^a-z]|$)")
 class Recipe(base.Recipe):
     """Settings of single-label classification."""
 
-    size: int | None = setting(None, "side in pixels that pictures are brought to")
+    size: int | None = setting(None, "side in pixels that pictures are brought to", low=1, high=4096)
     fit: str = setting("auto", "how a picture is brought to size", choices=("auto", "stretch", "pad", "crop"))
     color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
     mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"))
-    shift: float = setting(0.1, "largest random translation, as a share of the side")
-    rotate: float = setting(15.0, "largest random turn in degrees")
-    scale: float = setting(0.15, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times")
-    smoothing: float = setting(0.1, "label smoothing")
-    answer_precision: float = setting(0.0, "abstain below the confidence that reaches this precision (0: never)")
+    shift: float = setting(0.1, "largest random translation, as a share of the side", low=0, high=1)
+    rotate: float = setting(15.0, "largest random turn in degrees", low=0, high=180)
+    scale: float = setting(0.15, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times", low=0)
+    smoothing: float = setting(0.1, "label smoothing", low=0, high=0.99)
+    answer_precision: float = setting(
+        0.0, "abstain below the confidence that shows this precision (0: never)", low=0, high=1
+    )
 
 
 def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
