@@ -21,11 +21,14 @@ from sightline.verbs.sources import expand
 Listener = Callable[[Event], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """An opened bundle. Make one with `sightline.load` or `sightline.train`."""
 
     opened: Opened
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.path)!r}, task={self.card.task!r}, graph={self.opened.variant!r})"
 
     @property
     def card(self) -> Card:

@@ -142,6 +142,43 @@ def test_predict_takes_lists_globs_and_windows_separators(probe_run: Path, digit
     assert len(cli("predict", probe_run / "model", backward).stdout.splitlines()) == 1
 
 
+def test_a_list_with_a_missing_file_is_answered_to_its_end(probe_run: Path, digits: Path) -> None:
+    good = sorted((digits / "test" / "2").iterdir())[:4]
+    listed = [*map(str, good[:2]), "gone.png", "https://example.org/a.jpg", *map(str, good[2:])]
+    done = cli("predict", probe_run / "model", "-", "--json", stdin="\n".join(listed) + "\n", code=8)
+    assert [json.loads(line)["path"] for line in done.stdout.splitlines()] == listed
+
+
+def test_nothing_that_is_there_is_written_over(probe_run: Path, digits: Path, tmp_path: Path) -> None:
+    before = (probe_run / "report.html").read_bytes()
+    for taken in (probe_run, probe_run / "model"):
+        assert "not empty" in cli("evaluate", probe_run / "model", digits, "--out", taken, code=2).stderr
+    assert (probe_run / "report.html").read_bytes() == before
+    picture = tmp_path / "mine.png"
+    shutil.copy(sorted((digits / "test" / "2").iterdir())[0], picture)
+    content = picture.read_bytes()
+    for out in (picture, tmp_path / "a.txt"):
+        cli("explain", probe_run / "model", picture, "--out", out, "--overwrite", code=2)
+    assert picture.read_bytes() == content
+
+
+def test_a_copied_test_split_is_named_as_the_leak_it_is(digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits / "test", tmp_path / "data" / "train")
+    shutil.copytree(digits / "test", tmp_path / "data" / "test")
+    with pytest.raises(LeakError, match="140 leaks"):
+        sightline.train("classify", tmp_path / "data", net="probe:pixels", out=tmp_path / "run")
+
+
+def test_settings_without_effect_are_named(digits: Path, tmp_path: Path) -> None:
+    told: list[object] = []
+    recipe = {"epochs": 3, "device": "cpu"}
+    sightline.train("classify", digits, net="probe:pixels", recipe=recipe, out=tmp_path / "run", listen=told.append)
+    assert any("device, epochs have no effect" in str(event) for event in told)
+    with pytest.raises(UsageError, match="no variant"):
+        sightline.train("classify", digits, net="probe:zzz", out=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
 def test_evaluate_refuses_other_classes(probe_run: Path, digits: Path, tmp_path: Path) -> None:
     shutil.copytree(digits / "test" / "1", tmp_path / "data" / "one")
     shutil.copytree(digits / "test" / "2", tmp_path / "data" / "2")

@@ -21,19 +21,38 @@ Examples:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report"
 )
-@click.option("--max-bad", default=0.05, show_default=True, help="largest share of unreadable pictures allowed")
+@click.option(
+    "--max-bad",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="largest share of unreadable pictures allowed",
+)
 @click.option("--json", "as_json", is_flag=True, help="print the measures as JSON")
+@click.pass_context
 def command(
-    model: Path, data: str, split: str, layout: str | None, graph: str, out: Path | None, max_bad: float, as_json: bool
+    ctx: click.Context,
+    model: Path,
+    data: str,
+    split: str,
+    layout: str | None,
+    graph: str,
+    out: Path | None,
+    max_bad: float,
+    as_json: bool,
 ) -> None:
     """Judge MODEL on DATA."""
     import json
 
     from sightline.cli._display import watch
+    from sightline.core.errors import PARTIAL_EXIT_CODE, UsageError
+    from sightline.core.storage import occupied
     from sightline.verbs.evaluate import evaluate
     from sightline.verbs.finish import write_evaluation
     from sightline.verbs.opened import open_model
 
+    if out is not None and occupied(out):
+        raise UsageError(f"{out} exists and is not empty; give another --out")
     opened = open_model(model, variant=graph)
     found = watch(evaluate(opened, data, layout=layout, split=split, max_bad=max_bad), quiet=as_json)
     click.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
@@ -42,3 +61,5 @@ def command(
     if out is not None:
         watch(write_evaluation(out, opened, found), quiet=as_json)
         click.echo(f"report {out / 'report.html'}", err=True)
+    if found.left_out:
+        ctx.exit(PARTIAL_EXIT_CODE)

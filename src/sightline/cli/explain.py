@@ -19,17 +19,23 @@ Examples:
 @click.option("--probe", default="", help="instrument: evidence, occlusion [evidence where the graph has features]")
 @click.option("--graph", default="", help="which graph of the bundle [onnx]")
 @click.option("--out", type=click.Path(path_type=Path), help="picture to write [PICTURE_evidence.png here]")
+@click.option("--overwrite", is_flag=True, help="replace --out if it is there")
 @click.option("--json", "as_json", is_flag=True, help="print the figures as JSON")
-def command(model: Path, picture: str, target: str, probe: str, graph: str, out: Path | None, as_json: bool) -> None:
+def command(
+    model: Path, picture: str, target: str, probe: str, graph: str, out: Path | None, overwrite: bool, as_json: bool
+) -> None:
     """Explain MODEL's answer for PICTURE."""
     import json
 
+    from sightline.core.errors import UsageError
     from sightline.core.storage import write_bytes
     from sightline.verbs.explain import explain
     from sightline.verbs.opened import open_model
 
-    found = explain(open_model(model, variant=graph), picture, probe=probe, target=target)
     out = out or Path(f"{Path(picture).stem}_evidence.png")
+    if out.suffix.lower() != ".png" or (out.exists() and (not overwrite or out.samefile(picture))):
+        raise UsageError(f"--out is {out}; it must end in .png and not be there yet (or give --overwrite)")
+    found = explain(open_model(model, variant=graph), picture, probe=probe, target=target)
     write_bytes(out, found._repr_png_())
     if as_json:
         click.echo(json.dumps({"path": picture, **found.result.to_dict(), "evidence": found.evidence.to_dict()}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -95,10 +96,12 @@ def open_bundle(path: str | Path, *, limits: BundleLimits = _LIMITS) -> Bundle:
     for a card that does not fit them, and UsageError when there is nothing at `path`.
     """
     path = Path(path)
+    if _hint(path) and not (path / MANIFEST).exists():  # said before anything else that a run folder breaks
+        raise BundleError(f"{path} is no bundle: it has no {MANIFEST}{_hint(path)}")
     box = container(path, limits)
     sizes = box.sizes()
     if MANIFEST not in sizes:
-        raise BundleError(f"{path} is no bundle: it has no {MANIFEST}{_hint(path)}")
+        raise BundleError(f"{path} is no bundle: it has no {MANIFEST}")
     manifest = box.read(MANIFEST, _parsed_size(MANIFEST, sizes[MANIFEST], limits))
     files = _from_manifest(manifest)
     _compare(path, files, {name: size for name, size in sizes.items() if name != MANIFEST})
@@ -256,4 +259,5 @@ def _utf8(name: str, blob: bytes) -> str:
 
 def _hint(path: Path) -> str:
     inside = path / "model" / MANIFEST
-    return f"; did you mean {inside.parent}?" if inside.is_file() else ""
+    # os.path answers False where pathlib raises, for names that cannot be
+    return f"; did you mean {inside.parent}?" if os.path.isfile(inside) else ""  # noqa: PTH113

@@ -30,7 +30,7 @@ class Judged:
     badness: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluation:
     """What was measured, on which split, picture by picture."""
 
@@ -56,7 +56,7 @@ class Evaluation:
             "measures": {name: measure.to_dict() for name, measure in self.measures.items()},
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [f"{self.label}: {len(self.judged)} pictures"]
         lines += [f"  {name:<20} {measure}" for name, measure in self.measures.items() if "/" not in name]
         return "\n".join(lines)
@@ -77,7 +77,7 @@ def evaluate(
         raise UsageError(f"{data} has no split {chosen!r}; it has {', '.join(samples.splits()) or 'no split folders'}")
     _check_samples(opened, samples, rows)
     training = training_of(opened.bundle.path)
-    optimistic = training is not None and training.data == absolute(str(data)) and chosen != "test"
+    optimistic = training is not None and absolute(str(data)).startswith(training.data) and chosen != "test"
     label = f"{chosen} (optimistic)" if optimistic else chosen
     evaluation = yield from judge(opened, samples, rows, split=chosen, label=label)
     refuse_too_many_bad(evaluation.left_out, len(rows), max_bad)

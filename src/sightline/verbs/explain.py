@@ -17,13 +17,16 @@ from sightline.verbs.opened import Opened
 from sightline.verbs.predict import declared_bits
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanation:
     """A picture, the model's answer and the evidence for it."""
 
     picture: Picture
     result: Result
     evidence: Evidence
+
+    def __repr__(self) -> str:
+        return f"{self.result.line()}; evidence for {self.evidence.line()}"
 
     def image(self) -> Any:
         """Picture, map, colour bar and verdict side by side, as a PIL image."""

@@ -61,7 +61,7 @@ def write_evaluation(
     pictures = [*figures.items(), *_sheets(evaluation).items(), *_evidence(opened, evaluation).items()]
     for name, picture in pictures:
         write_bytes(folder / name, picture.data)
-    page = _page(opened, evaluation, story, tuple(picture for _, picture in pictures if picture.section), folder)
+    page = _page(opened, evaluation, story, tuple(picture for _, picture in pictures if picture.section))
     write_text(folder / "report.html", report(page))
     yield Saved(path=folder / "report.html", what="report")
 
@@ -155,9 +155,7 @@ def _jpeg(image: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _page(
-    opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[Picture, ...], folder: Path
-) -> ReportPage:
+def _page(opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[Picture, ...]) -> ReportPage:
     card, (results, targets) = opened.card, _columns(evaluation)
     table = opened.task.confusion_table(results, targets, card) if hasattr(opened.task, "confusion_table") else None
     model = opened.bundle.path
@@ -176,7 +174,7 @@ def _page(
         pictures=pictures,
         left_out=tuple((str(p), str(r)) for p, r in (*card.data.get("left_out", ()), *evaluation.left_out)),
         choices=tuple(Choice(n, card.recipe.get(n, _net(card)), r) for n, r in story.reasons.items()),
-        commands=_commands(model, folder),
+        commands=_commands("/".join(model.parts[-2:])),
         versions=card.versions,
         recipe=card.recipe,
     )
@@ -235,7 +233,7 @@ def _by_class(measures: Mapping[str, Measure]) -> dict[str, dict[str, Measure | 
     return table
 
 
-def _commands(model: Path, folder: Path) -> tuple[Command, ...]:
+def _commands(model: str) -> tuple[Command, ...]:
     return (
         Command("Answer for a folder of pictures", f"sightline predict {model} photos/ --out answers.csv"),
         Command("See the evidence for one answer", f"sightline explain {model} photo.jpg --out evidence.png"),

@@ -23,6 +23,7 @@ from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint
 from sightline.data.survey import Keep, Survey, survey
 
 Array = NDArray[Any]
+_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,11 @@ def gather(
     card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
     keeps = in_memory or _fits(card, samples)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=_keeper(task, card, keeps))
+    for path, reason in found.left_out[:_SHOWN]:
+        yield Note(text=f"left out {path}: {reason}", kind="warning")
+    if len(found.left_out) > _SHOWN:
+        yield Note(text=f"... and {len(found.left_out) - _SHOWN} more pictures left out", kind="warning")
+    refuse_leaks(find_leaks(found.digests, found.samples), allow=recipe.allow_leak)
     carved, remarks = split(found, recipe)
     for remark in remarks:
         yield Note(text=remark, kind="warning")

@@ -43,15 +43,32 @@ def expand(texts: Iterable[str]) -> Iterator[str]:
 
     Raises UsageError for a URL (nothing is fetched unasked), a path that is not there, or a glob that matches nothing.
     """
-    for text in texts:
-        if not text:
-            raise UsageError("an empty path was given; a full stop means the folder you are in")
-        if text == "-":
-            yield from expand(line.strip() for line in sys.stdin if line.strip())
-        elif _URL.match(text):
-            raise UsageError(f"{text} is a URL; Sightline opens no network. Download the picture and give its path")
-        else:
-            yield from _expand_one(_local(text))
+    for text in [_checked(text) for text in texts]:  # all are looked at before the first is answered
+        if text != "-":
+            yield from _expand_one(text)
+            continue
+        for line in filter(None, map(str.strip, sys.stdin)):
+            path = _local(line)
+            found = Path(path).exists() or _matches(path)
+            yield from _expand_one(path) if found else (line,)  # a missing one is listed, no more
+
+
+def _checked(text: str) -> str:
+    """The local spelling of a path or glob that means something."""
+    if not text:
+        raise UsageError("an empty path was given; a full stop means the folder you are in")
+    if _URL.match(text):
+        raise UsageError(f"{text} is a URL; Sightline opens no network. Download the picture and give its path")
+    path = _local(text)
+    if text == "-" or Path(path).exists() or (glob.has_magic(path) and _matches(path)):
+        return path
+    if glob.has_magic(path):
+        raise UsageError(f"nothing matches {text}")
+    raise UsageError(f"{text} is not there; give a picture, a folder, a glob in quotes, or - for a list on stdin")
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
 
 
 def _local(text: str) -> str:
@@ -63,18 +80,8 @@ def _local(text: str) -> str:
 
 def _expand_one(text: str) -> Iterator[str]:
     path = Path(text)
-    if path.is_dir():
-        yield from _walk(path)
-    elif path.exists():
-        yield text
-    elif glob.has_magic(text):
-        found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
-        if not found:
-            raise UsageError(f"nothing matches {text}")
-        for each in found:
-            yield from _walk(Path(each)) if Path(each).is_dir() else (each,)
-    else:
-        raise UsageError(f"{text} is not there; give a picture, a folder, a glob in quotes, or - for a list on stdin")
+    for each in [text] if path.exists() else _matches(text):
+        yield from _walk(Path(each)) if Path(each).is_dir() else (each,)
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -27,12 +27,18 @@ from sightline.verbs.evaluate import Evaluation, judge
 from sightline.verbs.finish import write_report
 from sightline.verbs.gate import checked_graph
 from sightline.verbs.gather import Gathered, gather
-from sightline.verbs.learner import Learned, Method, fit_arrays, fit_net, pick, shelf_of, variant_for
+from sightline.verbs.learner import Learned, Method, fit_arrays, fit_net, pick, variant_for
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, write_settings
 
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
+
+
+LOOP_SETTINGS = frozenset(
+    ("device", "precision", "budget", "epochs", "steps", "batch", "optimizer", "lr", "weight_decay", "warmup", "ema")
+)
+"""Settings that only learning by gradients looks at."""
 
 
 def train(settings: Settings, *, out: Path | None = None, resume: Path | None = None) -> Generator[Event, None, Path]:
@@ -48,8 +54,14 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     if "train" not in task.SUPPORTS:
         raise UsageError(f"the task {settings.task} cannot be trained")
     recipe = parse(task.Recipe, settings.recipe_values())
+    asked_for = pick(
+        settings.net, task, settings.task, settings.net_values(), lambda module: next(iter(module.VARIANTS), "")
+    )
+    idle = sorted(LOOP_SETTINGS & settings.values.keys()) if not asked_for.gradients and resume is None else []
+    if idle:
+        yield Note(text=f"{asked_for.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
     samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
-    gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=_torch_free(settings, task))
+    gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=not asked_for.gradients)
     run = Run(resume if resume is not None else new_run(settings.task, out=out))
     with lock(run.folder):
         yield Began(run=run.folder)
@@ -63,10 +75,6 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
         yield Finished(run=run.folder, bundle=bundle)
     return run.folder
-
-
-def _torch_free(settings: Settings, task: Any) -> bool:
-    return shelf_of((settings.net or task.DEFAULT_NET).partition(":")[0]) == "methods"
 
 
 def _check_resumed(run: Run, gathered: Gathered) -> None:
