@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from blocking import NO_TORCH
+
 LISTS = "import sys, json; {code}; print(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
 
 
@@ -46,3 +48,10 @@ def test_importing_leaves_no_trace(tmp_path: object) -> None:
     code += "; import sightline.model, sightline.cli.main"
     code += "; assert before == (list(warnings.filters), threading.active_count(), os.listdir('.'))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=str(tmp_path))
+
+
+def test_a_planted_torch_import_is_seen_where_torch_is_hidden() -> None:
+    code = NO_TORCH + "from sightline.core.shelf import Shelf; import torch"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "No module named 'torch'" in done.stderr
