@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,8 +146,3 @@ def rebuilt(card: Card, arrays: Mapping[str, Array]) -> Learned:
     module = method.module.build(method.options, task=card.task, card=card)
     module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
     return _from_module(module.eval(), card)
-
-
-def checkpoint_folder(run: Path) -> Path:
-    """Where a run keeps its checkpoint."""
-    return run / "checkpoint"
