@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,20 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core import recipe as base
-from sightline.core.card import Card, Preparation
+from sightline.core.card import Card
 from sightline.core.errors import BundleError, DataError
 from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request, Spec
 from sightline.core.recipe import setting
 from sightline.core.results import Labels
-from sightline.data import pictures
-from sightline.data.prepare import prepare
 from sightline.data.samples import Label
 from sightline.draw.report import Picture
 from sightline.metrics.calibration import calibration_error, reliability_bins
 from sightline.metrics.classification import confusion_matrix
 from sightline.metrics.labels import LabelMeter, quick_measures
 from sightline.metrics.operating import NEVER, fit_temperature, risk_coverage, softmax, threshold_for_precision
+from sightline.tasks import _whole
 
 SUPPORTS = frozenset({"train", "evaluate", "predict", "explain", "export", "bench"})
 DECODED = {"logits": "B K"}
@@ -42,21 +39,11 @@ _RANGES = {"temperature": (1e-3, 1e3), "threshold": (0.0, NEVER), "answer_precis
 TABLED = 30
 """Up to so many classes the report has the confusion matrix as a table, so its figure is a file only."""
 
-_SIDES = (32, 48, 64, 96, 128)
-_SIDED = re.compile(r"(?i)(^|[^a-z])(left|right)([^a-z]|$)")
-
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(base.Recipe):
+class Recipe(_whole.Recipe):
     """Settings of single-label classification."""
 
-    size: int | None = setting(None, "side in pixels that pictures are brought to", low=1, high=4096)
-    fit: str = setting("auto", "how a picture is brought to size", choices=("auto", "stretch", "pad", "crop"))
-    color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
-    mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"))
-    shift: float = setting(0.1, "largest random translation, as a share of the side", low=0, high=1)
-    rotate: float = setting(15.0, "largest random turn in degrees", low=0, high=180)
-    scale: float = setting(0.15, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times", low=0)
     smoothing: float = setting(0.1, "label smoothing", low=0, high=0.99)
     answer_precision: float = setting(
         0.0, "abstain below the confidence that shows this precision (0: never)", low=0, high=1
@@ -65,36 +52,7 @@ class Recipe(base.Recipe):
 
 def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """Choose what the recipe leaves open: size, fit, colours, mirroring; with the reason for each."""
-    changes: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-    if recipe.size is None and not _uniform(facts):
-        shorter = int(np.median(facts.sizes_hw.min(axis=1)))
-        changes["size"] = max((side for side in _SIDES if side <= shorter), default=_SIDES[0])
-        reasons["size"] = f"pictures differ in size, their shorter side is {shorter} px in the middle"
-    if recipe.fit == "auto":
-        aspect = facts.sizes_hw[:, 1] / facts.sizes_hw[:, 0]
-        alike = bool(np.all(np.abs(np.log(aspect / np.median(aspect))) < np.log(1.1)))
-        changes["fit"] = "stretch" if alike else "pad"
-        reasons["fit"] = "all have nearly one shape" if alike else "shapes differ; padding shows each picture whole"
-    if recipe.color == "auto":
-        changes["color"] = "grey" if facts.grey else "rgb"
-        reasons["color"] = "every picture is grey" if facts.grey else "some pictures are in colour"
-    if recipe.mirror == "auto":
-        changes["mirror"], reasons["mirror"] = _mirror(_names(facts))
-    return dataclasses.replace(recipe, **changes), reasons
-
-
-def _uniform(facts: Facts) -> bool:
-    """Whether all pictures have one size that a net can take as it is."""
-    return bool(np.all(facts.sizes_hw == facts.sizes_hw[0])) and int(facts.sizes_hw[0].max()) <= _SIDES[-1]
-
-
-def _mirror(names: Sequence[str]) -> tuple[str, str]:
-    if all(len(name) == 1 for name in names):
-        return "no", "the classes look like digits or letters, which a mirror would spoil"
-    if any(_SIDED.search(name) for name in names):
-        return "no", "a class name says left or right"
-    return "yes", "a mirrored picture shows the same thing (say --mirror no where it does not)"
+    return _whole.plan(recipe, facts, _names(facts))
 
 
 def _names(facts: Facts) -> tuple[str, ...]:
@@ -112,19 +70,10 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     ordered = tuple(name for name in facts.classes if name in names) or names
     if len(ordered) < 2:
         raise DataError(f"classification needs at least two classes, the training pictures have {list(ordered)}")
-    side = (recipe.size, recipe.size) if recipe.size else (int(facts.sizes_hw[0, 0]), int(facts.sizes_hw[0, 1]))
-    mode = "grey" if recipe.color == "grey" else "rgb"
-    high = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[facts.dtype]
-    if recipe.bits and facts.dtype == "uint16":
-        high = float((1 << recipe.bits) - 1)
-    preparation = Preparation(mode=mode, size_hw=side, fit=recipe.fit, dtype=facts.dtype, high=high)
-    return Card(task="classify", net={}, classes=ordered, preparation=preparation)
+    return Card(task="classify", net={}, classes=ordered, preparation=_whole.preparation(recipe, facts))
 
 
-def encode(picture: pictures.Picture, card: Card) -> Request:
-    """The picture at the net's size and depth, {"image": H W C}."""
-    image, geometry = prepare(picture, card.preparation)
-    return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=geometry)
+encode = _whole.encode
 
 
 def encode_target(target: Any, request: Request | None, card: Card) -> dict[str, Array]:
