@@ -15,7 +15,7 @@ from sightline.verbs import audit as auditing
 from sightline.verbs import evaluate as evaluating
 from sightline.verbs import explain as explaining
 from sightline.verbs.opened import Opened, open_model
-from sightline.verbs.predict import Answer, predict
+from sightline.verbs.predict import Answer, answer_some, predict
 from sightline.verbs.sources import expand
 
 Listener = Callable[[Event], None]
@@ -45,15 +45,25 @@ class Model:
 
         Raises PictureError for a picture that cannot be read.
         """
-        answer = next(predict(self.opened, [source], threads=1))
+        (answer,) = answer_some(self.opened, [source])
         if answer.result is None:
             raise PictureError(answer.source, answer.error or "unreadable")
         return answer.result
 
-    def predict_many(self, sources: str | Path | Iterable[Any], *, threads: int | None = None) -> Iterator[Answer]:
-        """Answers for a folder, a glob or any iterable of pictures, in order; a bad file is an answer with `error`."""
-        many = expand([str(sources)]) if isinstance(sources, (str, Path)) else sources
-        return predict(self.opened, many, threads=threads)
+    def predict_many(
+        self,
+        sources: str | Path | Iterable[Any],
+        *,
+        batch: int | None = None,
+        threads: int | None = None,
+        listen: Listener | None = None,
+    ) -> Iterator[Answer]:
+        """Answers for a folder, a glob or any iterable of pictures, in order; a bad file is an answer with `error`.
+
+        batch, threads: chosen by timing the first pictures where they are left open, which `listen` is told.
+        """
+        many = list(expand([str(sources)])) if isinstance(sources, (str, Path)) else sources
+        return predict(self.opened, many, batch=batch, threads=threads, listen=listen)
 
     def evaluate(
         self, data: str | Path, *, layout: str | None = None, split: str = "", listen: Listener | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -28,7 +27,6 @@ from sightline.verbs.info import info
 from sightline.verbs.opened import open_model
 from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, training_of, write_settings
 from sightline.verbs.sources import expand
-from sightline.verbs.tables import table_writer
 
 # Sources: from what a person types to files.
 
@@ -185,56 +183,6 @@ def test_a_bundle_knows_its_training_only_in_its_run_folder(probe_run: Path, dig
     settings = training_of(probe_run / "model")
     assert settings is not None and settings.data == str(digits.resolve())
     assert training_of(tmp_path / "model") is None
-
-
-# Tables of answers.
-
-GOOD = {"path": "ü.png", "label": "a,b", "score": 0.5, "top": {"a": 1.0}, "error": None}
-BAD = {"path": "bad.png", "error": 'cannot be "decoded"'}
-
-
-def written(path: Path, rows: list[dict[str, Any]], **options: bool) -> list[dict[str, Any]]:
-    with table_writer(path, **options) as write:
-        for row in rows:
-            write(row)
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file)) if path.suffix == ".csv" else [json.loads(line) for line in file]
-
-
-@pytest.mark.parametrize("rows", [[GOOD], [BAD, BAD, GOOD], [GOOD, BAD, GOOD], [BAD, GOOD, BAD], [BAD], [BAD] * 3])
-def test_no_row_is_lost_whichever_is_bad(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    assert written(tmp_path / "a.jsonl", rows) == rows
-    table = written(tmp_path / "a.csv", rows)
-    assert [row["path"] for row in table] == [row["path"] for row in rows]
-    assert [row["error"] for row in table] == [row["error"] or "" for row in rows]
-    good = [row for row in table if not row["error"]]
-    assert all((row["label"], row["score"], json.loads(row["top"])) == ("a,b", "0.5", {"a": 1.0}) for row in good)
-
-
-def test_an_interrupted_table_is_shorter_and_not_broken(tmp_path: Path) -> None:
-    for name in ("a.csv", "a.jsonl"):
-        with pytest.raises(KeyboardInterrupt), table_writer(tmp_path / name) as write:
-            write(BAD)
-            write(GOOD)
-            lines = (tmp_path / name).read_text(encoding="utf-8").splitlines()
-            assert len(lines) == (3 if name == "a.csv" else 2)  # there before the next is asked for
-            raise KeyboardInterrupt
-        assert (tmp_path / name).read_text(encoding="utf-8").splitlines() == lines
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.json", "csv"])
-def test_another_ending_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match=r"must end in \.jsonl or \.csv"), table_writer(tmp_path / name):
-        pass
-    assert not (tmp_path / name).exists()
-
-
-def test_a_table_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.JSONL"
-    assert written(path, [GOOD])[0]["path"] == "ü.png"
-    with pytest.raises(UsageError, match="--overwrite to replace it"):
-        written(path, [BAD])
-    assert written(path, [BAD], overwrite=True) == [BAD]
 
 
 # The gate's default comparison, and other small things.

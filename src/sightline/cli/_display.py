@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from sightline.core import events
 from sightline.core.events import Event
@@ -19,6 +30,17 @@ T = TypeVar("T")
 _MARKS = {"warning": "! ", "choice": "· ", "info": ""}
 _WIDE = 120
 """Columns of a table where no terminal says how many there are."""
+_MOVED, _LOGGED = 0.1, 15.0
+"""Seconds between two movements of a bar, and between two lines of a log about what moves."""
+
+
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        """The rate of the last half minute, or of the whole when it is over."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s")
 
 
 class Display:
@@ -26,11 +48,13 @@ class Display:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet, self.headline = quiet, ""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
         console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         shown = sys.stderr.isatty() and not quiet
         self.bars = Progress(*columns, console=console, transient=True, disable=not shown)
         self.bar: tuple[str, TaskID] | None = None
+        self.began, self.moved, self.logged = (0, 0.0), 0.0, 0.0
+        """Where this work began (done, time), and when it was last shown and logged, on the monotonic clock."""
 
     def __enter__(self) -> Display:
         self.bars.start()
@@ -61,12 +85,27 @@ class Display:
             self.bars.console.print(text, soft_wrap=True)
 
     def _move(self, what: str, detail: str, done: int, total: int) -> None:
-        """Move the bar of this work, which takes the place of the one before."""
+        """Move the bar of this work, which takes the place of the one before; in a log, say so from time to time."""
+        now = time.monotonic()
         if self.bar is None or self.bar[0] != what:
             if self.bar is not None:
                 self.bars.remove_task(self.bar[1])
-            self.bar = (what, self.bars.add_task(what, total=total or None))
-        self.bars.update(self.bar[1], completed=done, description=f"{what}  {detail}".rstrip())
+            self.bar = (what, self.bars.add_task(what, total=total or None, completed=done))
+            self.began, self.moved, self.logged = (done, now), 0.0, now
+        if now - self.moved >= _MOVED or done == total:
+            self.moved = now
+            self.bars.update(self.bar[1], completed=done, description=f"{what}  {detail}".rstrip())
+        if self.bars.disable and now - self.logged >= _LOGGED:
+            self.logged = now
+            self._print(_standing(what, done, total, (done - self.began[0]) / (now - self.began[1])))
+
+
+def _standing(what: str, done: int, total: int, rate: float) -> str:
+    """How far the work is, as one line of a log."""
+    count = f"{done:,} of {total:,}" if total else f"{done:,}"
+    minutes, seconds = divmod(round((total - done) / rate), 60) if total and rate else (0, 0)
+    left = f", {minutes // 60}:{minutes % 60:02}:{seconds:02} left" if total and rate else ""
+    return f"{count} {what}, {rate:,.1f}/s{left}"
 
 
 def watch(source: Generator[Event, None, T], *, quiet: bool = False) -> T:

@@ -1,10 +1,9 @@
-"""predict: answers for pictures, streamed to the terminal, JSON Lines or CSV."""
+"""predict: answers for pictures, streamed to the terminal, or to JSON Lines, CSV or Parquet that a kill cannot lose."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,19 @@ EXAMPLE = """\b
 Examples:
   sightline predict model photo.jpg
   sightline predict model photos/ "more/*.png" --out preds.csv
-  find . -name '*.jpg' | sightline predict model - --json"""
+  find . -name '*.jpg' | sightline predict model - --json
+
+An interrupted --out goes on where it stopped: give the same command again."""
 
 
 @click.command(epilog=EXAMPLE)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS|GLOBS|FOLDERS|-")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
-@click.option("--out", type=click.Path(path_type=Path), help="write to a .jsonl or .csv file instead")
+@click.option("--out", type=click.Path(path_type=Path), help="write to a .jsonl, .csv or .parquet file instead")
 @click.option("--graph", default="", help="which graph of the bundle [onnx]")
-@click.option("--threads", type=click.IntRange(1), default=None, help="decoding threads and graph threads [all cores]")
+@click.option("--threads", type=click.IntRange(1), default=None, help="pictures worked on at once [all cores]")
+@click.option("--batch", type=click.IntRange(1), default=None, help="most pictures in one run of the graph [measured]")
 @click.option("--overwrite", is_flag=True, help="replace --out if it is there")
 @click.pass_context
 def command(
@@ -34,60 +36,91 @@ def command(
     out: Path | None,
     graph: str,
     threads: int | None,
+    batch: int | None,
     overwrite: bool,
 ) -> None:
     """Answer for each picture with MODEL."""
     from sightline.core.errors import PARTIAL_EXIT_CODE
     from sightline.verbs.opened import open_model
-    from sightline.verbs.predict import predict
     from sightline.verbs.sources import expand
 
     opened = open_model(model, variant=graph, threads=threads or 0)
-    bad = total = 0
-    with _writer(out, as_json, overwrite) as write, _counter(out) as count:
-        for answer in predict(opened, expand(paths), threads=threads):
-            write(answer)
-            total, bad = total + 1, bad + (answer.error is not None)
-            count(total)
-            if answer.error is not None:
-                click.echo(f"left out {answer.source}: {answer.error}", err=True)
-    if total == 0:
+    sources = expand(paths) if "-" in paths else list(expand(paths))
+    if sources == []:
         raise click.UsageError("no picture in what was given")
-    if out is not None:
-        click.echo(f"{total - bad} answers in {out}" + (f", {bad} files left out" if bad else ""), err=True)
+    pace = {"batch": batch, "threads": threads}
+    if out is None:
+        total, bad = _say(opened, sources, as_json, pace)
+    else:
+        try:
+            total, bad = _fill(opened, sources, out, paths, overwrite, pace)
+        except KeyboardInterrupt:
+            _tell_how_to_go_on(ctx, out)
+            raise
+        click.echo(f"{total - bad:,} answers in {out}" + (f", {bad:,} files left out" if bad else ""), err=True)
     if bad:
         ctx.exit(PARTIAL_EXIT_CODE)
 
 
-@contextmanager
-def _counter(out: Path | None) -> Iterator[Callable[[int], None]]:
-    """Shows how many are done while answers go to a file; on the terminal the answers themselves show it."""
-    if out is None:
-        yield lambda done: None
-        return
-    from sightline.cli._display import Display
-    from sightline.core.events import Progress
-
-    with Display() as display:
-        yield lambda done: display.show(Progress(what="pictures answered", done=done, total=0))
-
-
-@contextmanager
-def _writer(out: Path | None, as_json: bool, overwrite: bool) -> Iterator[Callable[[Any], None]]:
-    """Where answers go, one at a time."""
-    from sightline.verbs.tables import table_writer
-
-    if out is not None:
-        with table_writer(out, overwrite=overwrite) as write:
-            yield lambda answer: write(answer.to_dict())
-        return
+def _say(opened: Any, sources: Iterable[str], as_json: bool, pace: dict[str, Any]) -> tuple[int, int]:
+    """Answers to standard output, each as it comes; how many, and how many of them are errors."""
     import json
 
-    def say(answer: Any) -> None:
+    from sightline.verbs.predict import predict
+
+    total = bad = 0
+    for answer in predict(opened, sources, **pace):
+        total, bad = total + 1, bad + (answer.error is not None)
         if as_json:
             sys.stdout.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
         elif answer.result is not None:
             sys.stdout.write(f"{answer.source}\t{answer.result.line()}\n")
         sys.stdout.flush()
+        if answer.error is not None:
+            click.echo(f"left out {answer.source}: {answer.error}", err=True)
+    if total == 0:
+        raise click.UsageError("no picture in what was given")
+    return total, bad
 
-    yield say
+
+def _fill(
+    opened: Any, sources: Iterable[str], out: Path, paths: tuple[str, ...], overwrite: bool, pace: dict[str, Any]
+) -> tuple[int, int]:
+    """Answers to a table, going on with an unfinished one; how many it holds, and how many of them are errors."""
+    from sightline.cli._display import Display
+    from sightline.core.events import Note, Progress
+    from sightline.verbs.predict import predict
+    from sightline.verbs.sources import fingerprint, without
+    from sightline.verbs.tables import table_writer
+
+    asked = {"model": opened.bundle.digest, "graph": opened.variant, "pictures": fingerprint(paths)}
+    with Display() as display, table_writer(out, asked, overwrite=overwrite) as journal:
+        before = journal.count
+        if before:
+            told = f"going on with {journal.path}, which holds {before:,} answers (delete it to begin anew)"
+            display.show(Note(text=told))
+        left = without(sources, journal.done)
+        total = before + len(left) if isinstance(left, list) else 0
+        for answer in predict(opened, left, **pace, listen=display.show):
+            journal.write(answer.to_dict())
+            if answer.error is not None:
+                display.show(Note(text=f"left out {answer.source}: {answer.error}"))
+            display.show(Progress(what="pictures answered", done=journal.count, total=total))
+        if journal.count == 0:
+            raise click.UsageError("no picture in what was given")
+        return journal.count, journal.bad
+
+
+def _tell_how_to_go_on(ctx: click.Context, out: Path) -> None:
+    """Where the answers are, and the command that goes on with them."""
+    import shlex
+
+    from sightline.verbs.tables import part_of
+
+    if part_of(out).exists():
+        given = [*map(str, ctx.params["paths"]), "--out", str(out)]
+        given += ["--graph", ctx.params["graph"]] if ctx.params["graph"] else []
+        given += ["--overwrite"] if ctx.params["overwrite"] else []
+        command = shlex.join(["sightline", "predict", str(ctx.params["model"]), *given])
+        command = command if len(command) < 1000 else "the same command"
+        click.echo(f"stopped; the answers so far are in {part_of(out)}; go on with: {command}", err=True)

@@ -44,7 +44,7 @@ class Spec:
 
 
 class Session(Protocol):
-    """An opened graph: torch-free, reusable, safe to call from one thread at a time."""
+    """An opened graph: torch-free, reusable, safe to run from several threads at once."""
 
     inputs: Mapping[str, Spec]
     outputs: Mapping[str, Spec]

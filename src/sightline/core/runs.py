@@ -115,7 +115,7 @@ def lock(folder: Path) -> Iterator[None]:
     with storing(folder):
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        if not _try_lock(handle):
+        if not try_lock(handle):
             owner = os.pread(handle, 20, 0).decode("ascii", "replace") if sys.platform != "win32" else ""
             who = f"another training (process {owner.strip()})" if owner.strip() else "another process"
             raise UsageError(f"{who} is at work in {folder}; wait for it, stop it, or give another --out")
@@ -157,7 +157,8 @@ def _made(folder: Path) -> bool:
     return True
 
 
-def _try_lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
+    """Lock an open file for this process, if no other has; the system lets go when it ends, however it ends."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -15,7 +15,8 @@ from sightline.core.results import Result
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.verbs.opened import Opened
-from sightline.verbs.predict import predict
+from sightline.verbs.pace import usable_cores
+from sightline.verbs.predict import BATCH, predict
 from sightline.verbs.settings import absolute, training_of
 
 PROGRESS_EVERY = 50
@@ -91,7 +92,8 @@ def judge(
     meters = opened.task.meters(opened.card)
     badness = getattr(opened.task, "badness", None)
     judged, left_out = [], []
-    answers = predict(opened, (samples.open(row) for row in rows))
+    sources = (samples.open(row) for row in rows)
+    answers = predict(opened, sources, batch=BATCH, threads=usable_cores())  # nothing measured: repeatable
     for index, (row, answer) in enumerate(zip(rows, answers), start=1):
         if answer.result is None:
             left_out.append((row.path, answer.error or "unreadable"))

@@ -46,6 +46,11 @@ class Opened:
             return results
         return default_predict(self.task, self.graphs, requests, self.card)
 
+    def on_threads(self, threads: int) -> Opened:
+        """The same model with its graphs opened anew, each run on so many threads."""
+        graphs = {role: _session(self.bundle, role, self.variant, threads) for role in self.graphs}
+        return replace(self, graphs=graphs)
+
     def running(self, session: Session) -> Opened:
         """The same model with another graph in the role `main`."""
         return replace(self, graphs={**self.graphs, "main": session})

@@ -1,22 +1,26 @@
-"""predict: answers for pictures, streamed in order, decoding on threads while the graph works."""
+"""predict: answers for pictures, streamed in order, every core decoding and answering a batch of its own."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, PictureError
+from sightline.core.events import Event
 from sightline.core.protocols import Request
 from sightline.core.results import Result
 from sightline.data.pictures import read_picture
 from sightline.verbs.opened import Opened
+from sightline.verbs.pace import Pace, Queue, answers, fitted, measure, usable_cores
 
 BATCH = 16
+REQUEST_BYTES = 64_000_000
+"""Prepared pictures that one thread holds before it answers them, however large the batch."""
 
 
 @dataclass(frozen=True)
@@ -48,41 +52,69 @@ def declared_bits(card: Card) -> int | None:
 
 
 def predict(
-    opened: Opened, sources: Iterable[Any], *, batch: int = BATCH, threads: int | None = None
+    opened: Opened,
+    sources: Iterable[Any],
+    *,
+    batch: int | None = None,
+    threads: int | None = None,
+    listen: Callable[[Event], None] | None = None,
 ) -> Iterator[Answer]:
     """One answer a source, in the order of the sources; a bad file is an answer with an error.
 
-    sources: whatever `read_picture` takes. Memory holds a few batches, however many sources there are.
+    sources: whatever `read_picture` takes. Memory holds a few batches, however many sources there are and however
+    large they are: each thread shrinks a picture to the net's size before it decodes the next.
+    threads: pictures decoded at once, by default all cores. batch: most pictures in one run of the graph. With both,
+    each thread runs a graph of its own; what is left open is chosen by timing the first pictures, and `listen` is told.
     """
-    workers = threads or os.cpu_count() or 1
-    pending: deque[tuple[str, Future[Request]]] = deque()
-    waiting = iter(sources)
-    pool = ThreadPoolExecutor(workers)
+    queue, workers = Queue(sources), threads or usable_cores()
+    stop = threading.Event()
+
+    def work(model: Opened, some: Sequence[Any]) -> list[Answer]:
+        return answer_some(model, some, stop=stop)
+
+    yield from work(opened, queue.take(1))  # at once, on all cores; often there is no more
+    if queue.ended():
+        return
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-predict")
     try:
-        while True:
-            while len(pending) < 3 * batch and (source := next(waiting, _END)) is not _END:
-                pending.append((_name(source), pool.submit(read_request, opened.task, opened.card, source)))
-            if not pending:
-                return
-            yield from _answer_some(opened, [pending.popleft() for _ in range(min(batch, len(pending)))])
+        if batch and threads:
+            pace = Pace(workers, batch, apart=True)
+            model = fitted(opened, pace)
+        else:
+            pace, model = yield from measure(pool, work, opened, queue, workers=workers, batch=batch, listen=listen)
+        yield from answers(pool, work, model, queue, pace)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        stop.set()
+        pool.shutdown(wait=False, cancel_futures=True)  # no waiting: Ctrl-C must not hang on a large picture
 
 
-_END = object()
-
-
-def _answer_some(opened: Opened, some: list[tuple[str, Future[Request]]]) -> Iterator[Answer]:
+def answer_some(opened: Opened, sources: Sequence[Any], *, stop: threading.Event | None = None) -> list[Answer]:
+    """Read and answer a few sources in this thread, in order; without an end when it is told to stop."""
+    names = [_name(source) for source in sources]
+    found: dict[int, Answer] = {}
     ready: dict[int, Request] = {}
-    errors: dict[int, str] = {}
-    for index, (_, future) in enumerate(some):
+
+    def settle() -> None:
+        for index, result in zip(ready, opened.answer(list(ready.values()))):
+            found[index] = Answer(names[index], result)
+        ready.clear()
+
+    held = 0
+    for index, source in enumerate(sources):
+        if stop is not None and stop.is_set():
+            return []
         try:
-            ready[index] = future.result()
+            ready[index] = read_request(opened.task, opened.card, source)
         except PictureError as error:
-            errors[index] = error.reason
-    results = dict(zip(ready, opened.answer(list(ready.values())))) if ready else {}
-    for index, (name, _) in enumerate(some):
-        yield Answer(name, results.get(index), errors.get(index))
+            found[index] = Answer(names[index], None, error.reason)
+            continue
+        held += sum(array.nbytes for array in ready[index].arrays.values())
+        if held > REQUEST_BYTES:
+            settle()
+            held = 0
+    if ready:
+        settle()
+    return [found[index] for index in range(len(names))]
 
 
 def _name(source: Any) -> str:

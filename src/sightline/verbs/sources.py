@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from sightline.core.errors import UsageError
@@ -87,6 +89,31 @@ def _expand_one(text: str) -> Iterator[str]:
 def _walk(folder: Path) -> Iterator[str]:
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() not in _NOT_PICTURES and name != "Thumbs.db":
-                yield str(Path(root) / name)
+        start = os.path.join(Path(root), "") if root != "." else ""  # noqa: PTH118
+        for name in sorted(files):  # strings, not Paths: there may be millions
+            if not name.startswith(".") and _ending(name) not in _NOT_PICTURES and name != "Thumbs.db":
+                yield start + name
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def without(sources: Iterable[str], done: Mapping[str, int]) -> Iterable[str]:
+    """The sources that are not done, in order, each as often as it is missing; a list stays a list."""
+    left = _without(sources, Counter(done))
+    return list(left) if isinstance(sources, list) else left
+
+
+def _without(sources: Iterable[str], done: Counter[str]) -> Iterator[str]:
+    for source in sources:
+        if done[source] > 0:
+            done[source] -= 1
+        else:
+            yield source
+
+
+def fingerprint(texts: Iterable[str]) -> str:
+    """SHA-256 of what was typed, as absolute paths: the same for the same pictures, whichever folder one is in."""
+    whole = "\0".join(text if text == "-" else os.path.abspath(text) for text in texts)  # noqa: PTH100
+    return hashlib.sha256(os.fsencode(whole)).hexdigest()

@@ -1,75 +1,78 @@
-"""Tables of answers on disk: JSON Lines or CSV by the file's ending, row by row."""
+"""Tables of answers on disk: JSON Lines, CSV or Parquet by the file's ending, from a journal that outlives a kill."""
 
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from sightline.core.errors import UsageError
-from sightline.core.storage import storing
+from sightline.core.storage import storing, writing
+from sightline.verbs import parquet
+from sightline.verbs.journal import Journal, open_journal
 
 Row = Mapping[str, Any]
-HELD = 100_000
-"""Bad rows that wait for the first good one, which tells the columns of a CSV."""
+ENDINGS = (".jsonl", ".csv", ".parquet")
 
 
 @contextmanager
-def table_writer(path: Path, *, overwrite: bool = False) -> Iterator[Callable[[Row], None]]:
-    """A function that writes one row; rows are flushed whole, so an interrupted table is shorter, not broken.
+def table_writer(path: Path, asked: Mapping[str, str], *, overwrite: bool = False) -> Iterator[Journal]:
+    """A journal to write rows into, beside `path` with `.part` added, that becomes the table when the block ends well.
 
-    Nested values are JSON in a CSV cell. Raises UsageError for another ending or a file that is there already.
+    When the block fails, or the process is killed at any moment, the journal stays, and the next call with the same
+    `asked` goes on with it: what it holds is in its `done`. The table appears whole or not at all.
+    Raises UsageError for another ending, a table that is there already or a journal of something else,
+    MissingExtraError for Parquet without pyarrow, and StorageError.
     """
-    if path.suffix.lower() not in (".jsonl", ".csv"):
-        raise UsageError(f"--out is {path}; it must end in .jsonl or .csv")
+    ending = path.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(f"--out is {path}; it must end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if ending == ".parquet":
+        parquet.require()
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already; give another --out, or --overwrite to replace it")
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # a file name that is no text is written as JSON would escape it, not an end to everything
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="", buffering=1) as file:
-            if path.suffix.lower() == ".jsonl":
-                yield _json_rows(file)
-            else:
-                with _csv_rows(file) as write:
-                    yield write
+    with open_journal(part_of(path), asked, overwrite=overwrite) as journal:
+        yield journal
+        with storing(path), writing(path) as file:
+            _publish(journal, ending, file)
+        journal.path.unlink(missing_ok=True)
 
 
-def _json_rows(file: IO[str]) -> Callable[[Row], None]:
-    def write(row: Row) -> None:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-    return write
+def part_of(path: Path) -> Path:
+    """Where the journal of a table is."""
+    return path.with_name(f"{path.name}.part")
 
 
-@contextmanager
-def _csv_rows(file: IO[str]) -> Iterator[Callable[[Row], None]]:
-    """CSV whose columns are those of the first good row; an `error` column is always there."""
-    held: list[Row] = []
-    writer: list[csv.DictWriter[str]] = []
+def _publish(journal: Journal, ending: str, file: BinaryIO) -> None:
+    """Write the table from its journal, one pass to learn the columns and one to write; memory holds few rows."""
+    if ending == ".jsonl":
+        for row in journal.rows():
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+        return
+    if ending == ".parquet":
+        found = parquet.kinds(journal.rows())
+        parquet.write_parquet({name: found[name] for name in _ordered(found)}, journal.rows(), file)
+    else:
+        names = dict.fromkeys(name for row in journal.rows() for name in row)
+        _write_csv(_ordered(names), journal.rows(), file)
 
-    def start(row: Row) -> None:
-        writer.append(csv.DictWriter(file, list(dict.fromkeys([*row, "error"])), extrasaction="ignore", restval=""))
-        writer[0].writeheader()
-        for early in held:
-            writer[0].writerow(_cells(early))
 
-    def write(row: Row) -> None:
-        if not writer and row.get("error") and len(held) < HELD:
-            held.append(row)
-            return
-        if not writer:
-            start(row)
-        writer[0].writerow(_cells(row))
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Columns as they came, but `path` first and `error` last."""
+    return sorted(names, key=lambda name: (name == "error", name != "path"))
 
-    try:
-        yield write
-    finally:
-        if held and not writer:  # none was good
-            start(held[0])
+
+def _write_csv(columns: list[str], rows: Iterator[Row], file: BinaryIO) -> None:
+    """Nested values are JSON in their cell."""
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    writer.writeheader()
+    writer.writerows(map(_cells, rows))
+    text.detach()  # which flushes, and leaves the file open
 
 
 def _cells(row: Row) -> dict[str, Any]:
