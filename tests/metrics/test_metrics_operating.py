@@ -12,7 +12,7 @@ from sightline.metrics.operating import (
     COLDEST,
     HOTTEST,
     NEVER,
-    _chance_of_so_few,
+    at_most,
     fit_temperature,
     risk_coverage,
     softmax,
@@ -98,7 +98,7 @@ def test_risk_coverage_is_what_answering_at_each_threshold_gives(pairs):
 def test_the_binomial_tail_agrees_with_scipy():
     stats = pytest.importorskip("scipy.stats")
     for errors, n, rate in ((0, 59, 0.05), (3, 100, 0.02), (100, 100, 0.5), (40, 20_000, 0.001)):
-        assert _chance_of_so_few(errors, n, rate) == pytest.approx(stats.binom.cdf(errors, n, rate), rel=1e-9)
+        assert at_most(errors, n, rate) == pytest.approx(stats.binom.cdf(errors, n, rate), rel=1e-9)
 
 
 def test_a_threshold_keeps_the_good_and_says_so():

@@ -16,7 +16,7 @@ from sightline.core.results import Labels
 from sightline.data.pictures import read_picture
 from sightline.data.samples import Label, NoTarget
 from sightline.metrics.operating import NEVER, softmax
-from sightline.tasks import classify
+from sightline.tasks import _whole, classify
 
 CARD = Card(task="classify", net={}, classes=("cat", "dog", "eel"), preparation=Preparation(size_hw=(4, 6)))
 NOTHING = Request(arrays={})
@@ -419,7 +419,7 @@ def test_the_confusion_table_has_the_truth_in_its_rows() -> None:
     assert tuple(table["classes"]) == CARD.classes
 
 
-@pytest.mark.parametrize(("classes", "section"), [(3, ""), (classify.TABLED + 1, "wrong")])
+@pytest.mark.parametrize(("classes", "section"), [(3, ""), (_whole.TABLED + 1, "wrong")])
 def test_figures_are_pictures(classes: int, section: str) -> None:
     pytest.importorskip("matplotlib")
     card = replace(CARD, classes=tuple(f"class {index:02d}" for index in range(classes)))

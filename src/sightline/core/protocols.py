@@ -153,6 +153,7 @@ class Task(Protocol):
 #   check(card, graphs) -> None                            else the card is believed
 #   check_samples(classes, indexed, card) -> None          else any data may be judged
 #   scores(outputs, card) -> array (B, K)                  needed for `explain`
+#   COMPETING = False                                      else the scores share one softmax
 #   correct(result, target) -> bool                        needed for further graphs, which are judged by it
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn

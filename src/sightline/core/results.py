@@ -89,6 +89,81 @@ class Labels(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TagScores(Result):
+    """Any number of labels for a whole picture, each with a calibrated probability of its own.
+
+    A label is claimed present, claimed absent or left unsure, by thresholds of its own.
+
+    >>> tags = TagScores(
+    ...     classes=("cat", "dog", "eel"),
+    ...     scores=np.array([0.2, 0.9, 0.5], np.float32),
+    ...     present=np.array([False, True, False]),
+    ...     unsure=np.array([False, False, True]),
+    ... )
+    >>> tags.line()
+    'dog 90.0 %; unsure: eel 50.0 %'
+    """
+
+    classes: tuple[str, ...]
+    scores: NDArray[np.float32]
+    """Shape (K,), float32, each in [0, 1] and of no consequence for the others, in the order of `classes`."""
+    present: NDArray[np.bool_]
+    """Shape (K,), bool: claimed to be in the picture."""
+    unsure: NDArray[np.bool_]
+    """Shape (K,), bool: claimed neither present nor absent; never where `present` is."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels claimed present, likeliest first."""
+        return self._named(self.present)
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """The labels of which nothing is claimed, likeliest first."""
+        return self._named(self.unsure)
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """The k likeliest labels with their probabilities, best first."""
+        order = np.argsort(-self.scores, kind="stable")[:k]
+        return [(self.classes[i], float(self.scores[i])) for i in order]
+
+    def _named(self, mask: NDArray[np.bool_]) -> tuple[str, ...]:
+        order = np.argsort(-self.scores, kind="stable")
+        return tuple(self.classes[i] for i in order if mask[i])
+
+    def line(self) -> str:
+        """Labels with their probabilities, then those it is not sure of; marked when it abstains altogether."""
+        chance = dict(zip(self.classes, self.scores))
+
+        def told(names: tuple[str, ...]) -> str:
+            return ", ".join(f"{name} {100 * chance[name]:.1f} %" for name in names)
+
+        best, score = self.top(1)[0]
+        if self.abstained:
+            return f"(not sure: {best} {100 * score:.1f} %)"
+        text = told(self.labels) or f"none of them (nearest: {best} {100 * score:.1f} %)"
+        if not self.labels and self.doubts:
+            text = "none for sure"
+        return f"{text}; unsure: {told(self.doubts)}" if self.doubts else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """`labels` and `unsure` as lists, `abstained` and the five likeliest labels."""
+        top = {name: round(score, 6) for name, score in self.top()}
+        return {"labels": list(self.labels), "unsure": list(self.doubts), "abstained": self.abstained, "top": top}
+
+    def _repr_html_(self) -> str:
+        said = {**dict.fromkeys(self.labels, "present"), **dict.fromkeys(self.doubts, "unsure")}
+        shown = max(5, len(said))
+        rows = "".join(
+            f"<tr><td>{html.escape(name)}</td><td><progress max=1 value={score:.4f}></progress></td>"
+            f"<td>{100 * score:.1f} %</td><td>{said.get(name, '')}</td></tr>"
+            for name, score in self.top(shown)
+        )
+        note = f"<p><i>abstained: {html.escape(self.abstained)}</i></p>" if self.abstained else ""
+        return f"<table>{rows}</table>{note}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence(Result):
     """Where in the picture the evidence for one answer lies, and whether that map can be believed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,9 +34,9 @@ class Target:
         """Its identity as text, for the fingerprint: equal for equal targets and for no others."""
         return repr(self)
 
-    def stratum(self) -> str:
-        """What a split keeps in proportion; "" for targets that seldom occur twice."""
-        return ""
+    def strata(self) -> tuple[str, ...]:
+        """The classes it names, which counts are kept of and a split keeps in proportion; none where it names none."""
+        return ()
 
     def text(self) -> str:
         """How a table or a caption names it; "" where there is nothing to say."""
@@ -52,13 +53,40 @@ class Label(Target):
         """The class, marked as one."""
         return f"label:{self.name}"
 
-    def stratum(self) -> str:
+    def strata(self) -> tuple[str, ...]:
         """The class."""
-        return self.name
+        return (self.name,)
 
     def text(self) -> str:
         """The class."""
         return self.name
+
+
+@dataclass(frozen=True)
+class Tags(Target):
+    """Any number of classes for the whole picture; none says that none of them is there.
+
+    >>> Tags(("dog", "cat", "dog")).names
+    ('cat', 'dog')
+    """
+
+    names: tuple[str, ...] = ()
+    """Sorted, each once, whatever the order they were given in."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(sorted(set(self.names))))
+
+    def key(self) -> str:
+        """The classes as a list that no other set of names is written as."""
+        return f"tags:{json.dumps(self.names)}"
+
+    def strata(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.names
+
+    def text(self) -> str:
+        """The classes with a pipe between them."""
+        return "|".join(self.names) or "(none)"
 
 
 @dataclass(frozen=True)
@@ -111,11 +139,11 @@ class Samples:
         return tuple(name for name in (*SPLITS, "") if name in present)
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """split → class → pictures, for every class in order."""
+        """split → class → pictures that have it, for every class in order."""
         table = {split: dict.fromkeys(self.classes, 0) for split in self.splits()}
         for row in self.rows:
-            if isinstance(row.target, Label):
-                table[row.split][row.target.name] = table[row.split].get(row.target.name, 0) + 1
+            for name in row.target.strata():
+                table[row.split][name] = table[row.split].get(name, 0) + 1
         return table
 
     def open(self, sample: Sample) -> Path | NDArray[Any]:
@@ -142,7 +170,7 @@ def split_word(text: str) -> str | None:
 
 def class_order(targets: Iterable[Target]) -> tuple[str, ...]:
     """Class names sorted by code point: the order torchvision, Keras and scikit-learn give a folder's classes."""
-    return tuple(sorted({target.name for target in targets if isinstance(target, Label)}))
+    return tuple(sorted({name for target in targets for name in target.strata()}))
 
 
 def check_digests(digests: Iterable[str], samples: Samples) -> tuple[str, ...]:

@@ -171,18 +171,26 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
 
     Greedy, after iterative stratification (Sechidis et al., 2011): the class that lacks most takes its next unit,
     unless that overshoots the wanted number by more than leaving it falls short. When all do, the smallest is taken.
+    Where pictures have several classes, the rarest of those that lack a picture comes first: the common ones come
+    along with it, but not the other way round.
     """
-    strata = [row.target.stratum() for row in rows]
+    strata = [row.target.strata() or ("",) for row in rows]
+    several = any(len(names) > 1 for names in strata)
     pool = [unit for unit in units if all(rows[i].split == "train" for i in unit)]
     pool = [pool[i] for i in np.random.Generator(bits).permutation(len(pool))]
-    held = [Counter(strata[i] for i in unit) for unit in pool]
-    total = Counter(stratum for stratum, row in zip(strata, rows) if row.split == "train")
+    held = [Counter(name for i in unit for name in strata[i]) for unit in pool]
+    total = Counter(name for names, row in zip(strata, rows) if row.split == "train" for name in names)
     remaining = Counter(name for counts in held for name in counts)  # units of each class still in training
     queues = {name: [u for u in range(len(pool) - 1, -1, -1) if name in held[u]] for name in sorted(remaining)}
     lacking = {name: share * total[name] for name in queues}
-    wanted, moved, chosen = max(1, round(share * total.total())), 0, set[int]()
+    wanted = max(1, round(share * sum(row.split == "train" for row in rows)))
+    moved, chosen = 0, set[int]()
+
+    def urgency(name: str) -> tuple[float, float]:
+        return (several and lacking[name] >= 0.5) / total[name], lacking[name]
+
     while moved < wanted and queues:
-        name = max(queues, key=lambda name: lacking[name])
+        name = max(queues, key=urgency)
         if not queues[name]:
             del queues[name]
             continue
@@ -205,8 +213,8 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
 
 def _missing(rows: Sequence[Sample], split: str) -> list[str]:
     """A note on classes that a carved split does not hold."""
-    there = {row.target.stratum() for row in rows if row.split == split}
-    absent = sorted({row.target.stratum() for row in rows} - there)
+    there = {name for row in rows if row.split == split for name in row.target.strata()}
+    absent = sorted({name for row in rows for name in row.target.strata()} - there)
     if not absent:
         return []
     shown = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")

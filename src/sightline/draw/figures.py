@@ -63,19 +63,19 @@ def curves(history: Sequence[Mapping[str, float]], *, metric: str) -> bytes:
     panels = {title: lines for title, lines in panels.items() if lines}
     if not panels:
         raise DataError(f"nothing to draw: the history has no loss, no {metric} and no lr")
-    with _figure(0.4 + 3.3 * len(panels), 2.9) as figure:
+    with figure_of(0.4 + 3.3 * len(panels), 2.9) as figure:
         for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items()):
             for (key, values), colour in zip(lines.items(), (style.ACCENT, style.WRONG, style.QUIET)):
                 marker = "o" if len(epochs) < 9 else ""
-                axes.plot(epochs, values, color=colour, marker=marker, ms=4, label=_plain(key.replace("_", " ")))
+                axes.plot(epochs, values, color=colour, marker=marker, ms=4, label=plain(key.replace("_", " ")))
             if len(lines) > 1:
                 axes.legend()
             if metric in lines and title != "loss":
                 _mark_best(axes, epochs, lines[metric])
-            _dress(axes, title=title, x="epoch")
+            dress(axes, title=title, x="epoch")
             axes.set_xlim(epochs[0] - 0.5, max(epochs) + 0.5)
             axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        return _png(figure)
+        return png(figure)
 
 
 def _series(history: Sequence[Mapping[str, float]], keys: Sequence[str]) -> dict[str, list[float]]:
@@ -102,7 +102,7 @@ def confusion(matrix: NDArray[Any], classes: Sequence[str]) -> bytes:
         raise DataError(f"the confusion matrix of {k} classes must be {k} x {k}, not {matrix.shape}")
     share = row_shares(matrix)
     side = min(11.0, max(2.2, 0.42 * k if k <= 25 else 0.2 * k))
-    with _figure(side + 2.2, side + 1.3) as figure:
+    with figure_of(side + 2.2, side + 1.3) as figure:
         axes = figure.subplots()
         image = axes.imshow(share, cmap=_blues(), vmin=0, vmax=1, interpolation="nearest")
         for i, j in np.argwhere(matrix > 0) if k <= 25 else ():
@@ -110,17 +110,17 @@ def confusion(matrix: NDArray[Any], classes: Sequence[str]) -> bytes:
             size = min(9.0, 22 / len(f"{matrix[i, j]:g}"))
             axes.text(j, i, f"{matrix[i, j]:g}", ha="center", va="center", color=ink, fontsize=size)
         every = math.ceil(k / 50)
-        names = [_plain(name, 110) for name in classes[::every]]
+        names = [plain(name, 110) for name in classes[::every]]
         size = 9 if k <= 25 else 7
         turn = 0 if max(map(len, names)) <= 2 else 90
         axes.set_xticks(range(0, k, every), names, rotation=turn, fontsize=size, parse_math=False)
         axes.set_yticks(range(0, k, every), names, fontsize=size, parse_math=False)
-        _dress(axes, title="", x="answer", y="truth", grid=False)
+        dress(axes, title="", x="answer", y="truth", grid=False)
         axes.spines[:].set_visible(True)
         axes.tick_params(length=0)
         bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=18, pad=0.03, label="share of the true class")
         bar.outline.set_visible(False)
-        return _png(figure)
+        return png(figure)
 
 
 def row_shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
@@ -135,30 +135,38 @@ def row_shares(matrix: NDArray[Any]) -> NDArray[np.float64]:
     return shares
 
 
-def reliability(confidence: NDArray[Any], accuracy: NDArray[Any], count: NDArray[Any], *, note: str = "") -> bytes:
+def reliability(
+    confidence: NDArray[Any],
+    accuracy: NDArray[Any],
+    count: NDArray[Any],
+    *,
+    note: str = "",
+    words: tuple[str, str, str] = ("Is it as sure as it is right?", "share right", "pictures"),
+) -> bytes:
     """Confidence against accuracy in bins, over a histogram of the confidences, as PNG bytes.
 
     All three are (B,): mean confidence and share right of each bin, both in [0, 1] with NaN for an empty bin, and
-    how many pictures it holds. `note` is written in the corner (the calibration error, say). Raises DataError for
+    how many pictures it holds. `note` is written in the corner (the calibration error, say), `words` name the figure and
+    its two vertical axes. Raises DataError for
     unequal shapes, MissingExtraError without matplotlib. After DeGroot & Fienberg (1983).
     """
     confidence, accuracy, count = (np.asarray(array, np.float64) for array in (confidence, accuracy, count))
     if confidence.ndim != 1 or not confidence.shape == accuracy.shape == count.shape:
         raise DataError(f"bins differ in number: {confidence.shape}, {accuracy.shape}, {count.shape}")
     held = (count > 0) & np.isfinite(confidence) & np.isfinite(accuracy)
-    with _figure(4.8, 5.0) as figure:
+    with figure_of(4.8, 5.0) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         upper.plot([0, 1], [0, 1], color=style.QUIET, lw=1, ls=(0, (4, 3)), label="perfectly calibrated")
         upper.vlines(confidence[held], confidence[held], accuracy[held], color=style.WRONG, lw=1.4, alpha=0.6)
         upper.plot(confidence[held], accuracy[held], "o-", ms=5, color=style.ACCENT, label="this model")
         upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         upper.legend(loc="upper left")
-        upper.text(0.98, 0.04, _plain(note, 260), transform=upper.transAxes, ha="right", parse_math=False)
+        upper.text(0.98, 0.04, plain(note, 260), transform=upper.transAxes, ha="right", parse_math=False)
         lower.bar(confidence[held], count[held], width=0.7 / max(10, len(count)), color=style.ACCENT)
-        _dress(upper, title="Is it as sure as it is right?", y="share right")
-        _dress(lower, title="", x="confidence", y="pictures")
+        dress(upper, title=words[0], y=words[1])
+        dress(lower, title="", x="confidence", y=words[2])
         lower.yaxis.get_major_locator().set_params(integer=True, nbins=3)
-        return _png(figure)
+        return png(figure)
 
 
 def threshold_curve(
@@ -181,7 +189,7 @@ def threshold_curve(
         )
     order = [i for i in np.argsort(threshold, kind="stable") if math.isfinite(threshold[i])]
     threshold, precision, coverage = threshold[order], precision[order], coverage[order]
-    with _figure(4.8, 5.0) as figure:
+    with figure_of(4.8, 5.0) as figure:
         axes = figure.subplots()
         for values, colour, name in ((precision, style.ACCENT, "precision"), (coverage, style.WRONG, "coverage")):
             line = "-" if name == "precision" else (0, (5, 2))
@@ -194,12 +202,12 @@ def threshold_curve(
         axes.set(xlim=(math.floor(10 * least) / 10 - 0.02, 1.02), ylim=(-0.02, 1.05))
         axes.legend(loc="lower left")
         title = "Answer only when sure enough" if chosen is None else f"Answers at confidence {chosen:.3f} and above"
-        _dress(axes, title=title, x="confidence threshold", y="share")
-        return _png(figure)
+        dress(axes, title=title, x="confidence threshold", y="share")
+        return png(figure)
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[Figure]:
+def figure_of(width: float, height: float) -> Iterator[Figure]:
     """An empty figure in the house's look, untouched by the user's matplotlibrc; sizes in inches."""
     try:
         from matplotlib import style as looks
@@ -212,21 +220,23 @@ def _figure(width: float, height: float) -> Iterator[Figure]:
         yield Canvas(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
-def _dress(axes: Axes, *, title: str, x: str = "", y: str = "", grid: bool = True) -> None:
-    axes.set_title(_plain(title))
+def dress(axes: Axes, *, title: str, x: str = "", y: str = "", grid: bool = True) -> None:
+    """Title, names of the axes and a grid, in the house's look."""
+    axes.set_title(plain(title))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(grid, axis="y")
     axes.set_axisbelow(True)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
     sink = io.BytesIO()
     figure.savefig(sink, format="png", metadata={"Software": None})  # the same bytes from the same numbers
     return sink.getvalue()
 
 
-def _plain(text: str, width: float = 360) -> str:
+def plain(text: str, width: float = 360) -> str:
     """Text that matplotlib draws without a warning; its own font decides which glyphs there are."""
     return elide(text, font(12), width)
 

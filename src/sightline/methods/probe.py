@@ -1,4 +1,4 @@
-"""probe: multinomial logistic regression on HOG-like features or on pixels; learns in seconds and needs no torch."""
+"""probe: logistic regression on HOG-like features or on pixels, for one label or several; needs no torch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
 from sightline.methods._cells import Grid, features, grid_for
 from sightline.methods._encoder import classifier
+from sightline.methods._labels import FOLDS as LABEL_FOLDS
+from sightline.methods._labels import Fit, check_present, cross_validated, label_losses, solved_labels
 
-TASKS = frozenset({"classify"})
+TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
 EVIDENCE = {"features": "features", "weight": "head.weight"}
 
@@ -53,17 +55,18 @@ VARIANTS = {"hog": Options(), "pixels": Options(descriptor="pixels", cells=16)}
 def fit(
     images: Array, targets: Arrays, card: Card, options: Options, recipe: Recipe
 ) -> Generator[Event, None, dict[str, Array]]:
-    """Learn from prepared pictures (N, H, W, C) and {"label": (N,) int64}; the same seed gives the same weights.
+    """Learn from prepared pictures (N, H, W, C) and {"label": (N,) int64}, or {"present": (N, K)} for several labels.
 
-    Features come from the graph that will be shipped. The penalty is the strongest of seven whose log-loss in 5-fold
-    stratified cross-validation is within one standard error of the least (Breiman et al., 1984), unless `options.c`
-    names it. The figures of the one `Epoch` that is told are those of the cross-validation. Returns `features.mean`
-    (C, h, w), `head.weight` (K, C * h * w) and `head.bias` (K,), float32.
+    The same seed gives the same weights. Features come from the graph that will be shipped. The penalty is the
+    strongest of seven whose log-loss in 5-fold stratified cross-validation is within one standard error of the least
+    (Breiman et al., 1984), unless `options.c` names it; several labels share one, from 3 folds. The figures of the one
+    `Epoch` that is told are those of the cross-validation. Returns `features.mean` (C, h, w), `head.weight`
+    (K, C * h * w) and `head.bias` (K,), float32.
     Raises DataError for fewer than two classes, MissingExtraError without onnx or scikit-learn.
     """
     began = time.perf_counter()
-    labels = np.asarray(targets["label"], np.int64)
-    _check_labels(labels, card)
+    several = "present" in targets
+    labels: Any = check_present(targets["present"], len(card.classes)) if several else _checked_labels(targets, card)
     encoded = yield from _encoded(images, card, options)
     mean = encoded.mean(axis=0)
     centred = (encoded - mean).reshape(len(encoded), -1)
@@ -71,9 +74,13 @@ def fit(
     scaled = centred / spread
     strength, figures = options.c, dict[str, float]()
     if not strength:
-        strength, figures = yield from _chosen_strength(scaled, labels, recipe.seed)
-    weight, bias, steps, loss = _solved(scaled, labels, strength)
-    weight, bias = _for_all_classes(weight / spread, bias, labels, len(card.classes))
+        choose = _strength_for_labels if several else _chosen_strength
+        strength, figures = yield from choose(scaled, labels, recipe.seed)
+    solve = _solved_each if several else _solved
+    weight, bias, steps, loss = solve(scaled, labels, strength)
+    weight = weight / spread
+    if not several:
+        weight, bias = _for_all_classes(weight, bias, labels, len(card.classes))
     seconds = time.perf_counter() - began
     yield Epoch(epoch=1, epochs=1, step=steps, loss=loss, lr=0.0, seconds=seconds, metrics=figures)
     return {"features.mean": mean, "head.weight": weight.astype(np.float32), "head.bias": bias.astype(np.float32)}
@@ -104,13 +111,15 @@ def _grid(card: Card, options: Options) -> Grid:
     return grid_for(card.preparation, cells=options.cells, bins=bins, colour=options.colour)
 
 
-def _check_labels(labels: NDArray[np.int64], card: Card) -> None:
-    """One picture has nothing to be told from; and a label must be one of the card's."""
+def _checked_labels(targets: Arrays, card: Card) -> NDArray[np.int64]:
+    """Class numbers (N,): one picture has nothing to be told from, and a label must be one of the card's."""
+    labels = np.asarray(targets["label"], np.int64)
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(f"the training pictures show {len(present)} of the {len(card.classes)} classes; two are needed")
     if present[0] < 0 or present[-1] >= len(card.classes):
         raise DataError(f"labels go from {present[0]} to {present[-1]}, the card names {len(card.classes)} classes")
+    return labels
 
 
 def _encoded(images: Array, card: Card, options: Options) -> Generator[Event, None, Floats]:
@@ -151,6 +160,40 @@ def _chosen_strength(
     text = f"c = {STRENGTHS[taken]:.2g}: cross-validated log-loss {mean[taken]:.3f}, accuracy {figures['accuracy']:.3f}"
     yield Note(text=text, kind="choice")
     return STRENGTHS[taken], figures
+
+
+def _strength_for_labels(
+    scaled: Floats, there: NDArray[np.bool_], seed: int
+) -> Generator[Event, None, tuple[float, dict[str, float]]]:
+    """The same for several labels, one strength for all of them."""
+    losses = []
+    for number, fold in cross_validated(scaled, there, STRENGTHS, seed=seed, fit=_one_label(1e-3)):
+        losses.append(fold)
+        yield Progress(what="folds of the cross-validation", done=number + 1, total=min(LABEL_FOLDS, len(scaled)))
+    table = np.array(losses)
+    mean, error = table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))
+    best = int(np.argmin(mean))
+    taken = int(np.argmax(mean <= mean[best] + error[best]))
+    yield Note(text=f"c = {STRENGTHS[taken]:.2g}: cross-validated log-loss {mean[taken]:.3f} a label", kind="choice")
+    return STRENGTHS[taken], {"log_loss": float(mean[taken])}
+
+
+def _solved_each(x: Floats, there: NDArray[np.bool_], strength: float) -> tuple[Array, Array, int, float]:
+    """Weights (K, F) and biases (K,) of labels that are independent, how many were solved, and the mean log-loss."""
+    weight, bias = solved_labels(x, there, strength, _one_label(1e-4))
+    return weight, bias, int((there.any(axis=0) & ~there.all(axis=0)).sum()), label_losses(x, there, weight, bias)
+
+
+def _one_label(tolerance: float) -> Fit:
+    """A solver for one label against the rest."""
+
+    def fit(strength: float, x: Array, there: Array) -> tuple[Array, float]:
+        model = _regression(tolerance=tolerance)
+        model.C = strength
+        _quietly_fitted(model, x, there)
+        return model.coef_[0].astype(np.float64), float(model.intercept_[0])
+
+    return fit
 
 
 def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Any:

@@ -55,3 +55,12 @@ def check_scores(scores: NDArray[Any], target: NDArray[Any]) -> None:
     if not np.isfinite(scores).all():
         raise DataError("some scores are not finite; the model is broken or was fed such numbers")
     check_labels(target, scores.shape[1], what="the target")
+
+
+def check_tables(scores: NDArray[Any], target: NDArray[Any]) -> None:
+    """Raise DataError unless `scores` is (N, K) of finite numbers and `target` (N, K) says yes or no to each."""
+    if scores.ndim != 2 or scores.shape != target.shape or target.dtype != np.bool_:
+        shapes = f"{scores.shape} and {target.dtype} {target.shape}"
+        raise DataError(f"scores and target must be (N, K), the target yes or no, not {shapes}")
+    if not np.isfinite(scores).all():
+        raise DataError("some scores are not finite; the model is broken or was fed such numbers")

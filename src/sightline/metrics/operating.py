@@ -98,7 +98,7 @@ def risk_coverage(confidence: NDArray[Any], correct: NDArray[Any]) -> RiskCovera
 
 
 def threshold_for_precision(
-    confidence: NDArray[Any], correct: NDArray[Any], wanted: float, *, level: float = LEVEL
+    confidence: NDArray[Any], correct: NDArray[Any], wanted: float, *, level: float = LEVEL, rare: bool = False
 ) -> OperatingPoint:
     """The smallest threshold of which the validation pictures show, at this level, that it reaches a precision.
 
@@ -108,6 +108,9 @@ def threshold_for_precision(
     1 - level, up to the first that fails. That order keeps the chance that the choice falls short at 1 - level (fixed
     sequence testing: Angelopoulos et al., 2021), for pictures like these. It takes pictures to be independent: with
     many pictures a patient or video it is too sure.
+
+    rare: most confidences are low, since what they are of is in few pictures. Then the first threshold is not laid at
+    half of the pictures, but where the confidences themselves, if they are probabilities, promise the clearest test.
 
     Few pictures cannot show much: 95 % needs 59 without a mistake, 99 % needs 299. What cannot be shown is not claimed:
     then the threshold is NEVER and the sentence says why. Raises UsageError and DataError for what cannot be used.
@@ -120,8 +123,9 @@ def threshold_for_precision(
     if n < needed:
         return _nothing(n, wanted, _least(needed))
     best = -1
-    for step in _candidates(answered, int(needed)):
-        if _chance_of_so_few(int(answered[step] - right[step]), int(answered[step]), 1 - wanted) > 1 - level:
+    steps = _promising(threshold, answered, wanted, int(needed)) if rare else _candidates(answered, int(needed))
+    for step in steps:
+        if at_most(int(answered[step] - right[step]), int(answered[step]), 1 - wanted) > 1 - level:
             if best < 0:
                 tried = f"of the {answered[step]:.0f} most confident {right[step]:.0f} are right"
                 return _nothing(n, wanted, f"{tried}, which does not show it")
@@ -140,6 +144,19 @@ def _steps(confidence: NDArray[Any], correct: NDArray[Any]) -> tuple[Floats, Flo
     return -levels, answered.astype(np.float64), right.astype(np.float64)
 
 
+def _promising(threshold: Floats, answered: Floats, wanted: float, needed: int) -> list[int]:
+    """Steps to try in order for a rare thing, chosen from the confidences alone and closer together at first.
+
+    The first is where the number right that they promise lies most standard errors above the number wanted.
+    """
+    groups = np.diff(answered, prepend=0.0)
+    expected = (groups * threshold).cumsum()
+    spread = np.sqrt(answered * max(wanted * (1 - wanted), 1e-12))
+    clear = np.where(answered >= needed, (expected - answered * wanted) / spread, -np.inf)
+    first = answered[int(np.argmax(clear))]
+    return [int(step) for step in np.unique(np.searchsorted(answered, np.geomspace(first, answered[-1], STEPS)))]
+
+
 def _candidates(answered: Floats, needed: int) -> list[int]:
     """Steps to try in order, chosen without a look at what is right.
 
@@ -151,7 +168,7 @@ def _candidates(answered: Floats, needed: int) -> list[int]:
     return [int(step) for step in np.unique(np.searchsorted(answered, np.linspace(first, total, STEPS)))]
 
 
-def _chance_of_so_few(errors: int, n: int, rate: float) -> float:
+def at_most(errors: int, n: int, rate: float) -> float:
     """Chance of at most `errors` among n when each errs with this rate: the lower tail of a binomial distribution."""
     j = np.arange(1, errors + 1)
     ratios = np.log((n - j + 1) / j) + math.log(rate / (1 - rate))

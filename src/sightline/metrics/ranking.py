@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.metrics.classification import Ints
-from sightline.metrics.means import Floats, check_scores
+from sightline.metrics.means import Floats, check_scores, check_tables
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,15 @@ def rank_classes(scores: NDArray[Any], target: Ints) -> list[Ranking]:
     """
     check_scores(scores, target)
     return [_rank(column, target == k) for k, column in enumerate(np.ascontiguousarray(scores.T))]
+
+
+def rank_labels(scores: NDArray[Any], target: NDArray[np.bool_]) -> list[Ranking]:
+    """One ranking for each label of scores (N, K), any real numbers, against whether it is there (N, K).
+
+    Raises DataError for arrays that do not fit or scores that are not finite.
+    """
+    check_tables(scores, target)
+    return [_rank(column, target[:, k]) for k, column in enumerate(np.ascontiguousarray(scores.T))]
 
 
 def areas(rankings: Sequence[Ranking], weights: Floats) -> tuple[Floats, Floats]:

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from sightline.core.protocols import Batch
 
+ABSENT_FOCUS, MARGIN = 4.0, 0.05
+"""Of the asymmetric loss: how fast an absent label that is nearly known fades, and the chance that counts as none."""
+
 
 def classification_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:
-    """Mean cross-entropy of `logits` (B, K) and `label` (B,), in float32, with the recipe's label smoothing."""
+    """Mean cross-entropy of `logits` (B, K) and `label` (B,), in float32, with the recipe's label smoothing.
+
+    Targets that say of each label whether it is `present` (B, K) have the loss of independent labels.
+    """
+    if "present" in targets:
+        return tagging_loss(outputs["logits"].float(), targets["present"].float(), batch)
     smoothing = getattr(batch.recipe, "smoothing", 0.0)
     return functional.cross_entropy(outputs["logits"].float(), targets["label"], label_smoothing=smoothing)
+
+
+def tagging_loss(logits: Tensor, present: Tensor, batch: Batch) -> Tensor:
+    """Mean over all labels (B, K) of the recipe's `loss`; `present` is 1 where a label is there, else 0.
+
+    `bce` is the cross-entropy of each label. No label is weighted by its rarity: its threshold is chosen afterwards, on
+    probabilities that mean what they say. `asymmetric` (Ridnik et al., 2021) lets the many labels that are easily seen
+    to be absent fade away: their chance is lowered by a margin and their loss multiplied by its fourth power.
+    """
+    smoothing = getattr(batch.recipe, "smoothing", 0.0)
+    if getattr(batch.recipe, "loss", "bce") != "asymmetric":
+        wanted = present * (1 - smoothing) + smoothing / 2
+        return functional.binary_cross_entropy_with_logits(logits, wanted)
+    chance = torch.sigmoid(logits)
+    lowered = (chance - MARGIN).clamp(min=0)
+    there = -functional.logsigmoid(logits)
+    away = -torch.log1p(-lowered.clamp(max=1 - 1e-6)) * lowered**ABSENT_FOCUS
+    return (present * there + (1 - present) * away).mean()

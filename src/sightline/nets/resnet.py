@@ -15,7 +15,7 @@ from sightline.core.recipe import Recipe, setting
 from sightline.nets._attention import ATTENTION
 from sightline.nets._blocks import classification_loss
 
-TASKS = frozenset({"classify"})
+TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
 EVIDENCE = {"features": "features", "weight": "head.weight"}
 
@@ -122,5 +122,5 @@ def build(options: Options, *, task: str, card: Card) -> ResNet:
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Any:
-    """Cross-entropy with the recipe's label smoothing."""
+    """Cross-entropy with the recipe's label smoothing, of one label or of each."""
     return classification_loss(outputs, targets, batch)

@@ -31,6 +31,8 @@ class View:
     """The stored arrays, read when asked for."""
     classes: tuple[str, ...]
     """Names of the targets."""
+    competing: bool = True
+    """Whether the targets share one softmax, so that what speaks for all alike speaks for none."""
 
 
 def run_one(view: View, request: Request) -> dict[str, Array]:

@@ -33,7 +33,8 @@ def explain(request: Request, target: int | None, view: View) -> Evidence:
         raise UsageError("this model puts out no feature map to read evidence from; use the probe occlusion")
     outputs = run_one(view, request)
     target = chosen(view, view.scores(outputs), target)
-    grid = activation(outputs[names["features"]][0], view.arrays()[names["weight"]], target)
+    weight = view.arrays()[names["weight"]]
+    grid = activation(outputs[names["features"]][0], weight, target, competing=view.competing)
     verdict = judged(grid, request, watch(view, request, target), view.card.preparation)
     return Evidence(
         heat=heat(to_picture(grid, request)),
@@ -44,14 +45,16 @@ def explain(request: Request, target: int | None, view: View) -> Evidence:
     )
 
 
-def activation(features: NDArray[Any], weight: NDArray[Any], target: int) -> NDArray[np.float64]:
-    """What each place adds to the target's logit beyond the mean over all targets: (h, w).
+def activation(
+    features: NDArray[Any], weight: NDArray[Any], target: int, *, competing: bool = True
+) -> NDArray[np.float64]:
+    """What each place adds to the target's logit, beyond the mean over all targets where these are competing: (h, w).
 
     features: (C, h, w). weight: (K, C) of a head on the mean over places, whose shares average to the logit's part;
     or (K, C * h * w) of a head on all places, whose shares sum to it. Raises UsageError when the two do not fit.
     """
     channels, height, width = features.shape
-    row = weight[target].astype(np.float64) - weight.mean(axis=0, dtype=np.float64)
+    row = weight[target].astype(np.float64) - competing * weight.mean(axis=0, dtype=np.float64)
     if row.size not in (channels, channels * height * width):
         raise UsageError(
             f"a head of {row.size} weights a class does not fit features of {channels} x {height} x {width}"

@@ -12,10 +12,14 @@ import numpy as np
 
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
-from sightline.core.protocols import Facts, Request
+from sightline.core.errors import BundleError, DataError
+from sightline.core.protocols import Facts, Graphs, Request, Spec
 from sightline.core.recipe import setting
 from sightline.data.pictures import Picture
 from sightline.data.prepare import prepare
+
+TABLED = 30
+"""Up to so many classes the report has the confusion matrix as a table, so its figure is a file only."""
 
 _SIDES = (32, 48, 64, 96, 128)
 _SIDED = re.compile(r"(?i)(^|[^a-z])(left|right)([^a-z]|$)")
@@ -82,3 +86,32 @@ def encode(picture: Picture, card: Card) -> Request:
     """The picture at the net's size and depth, {"image": H W C}."""
     image, geometry = prepare(picture, card.preparation)
     return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=geometry)
+
+
+def check(card: Card, graphs: Graphs) -> None:
+    """Raise BundleError when the graph does not take the card's pictures, or has not one logit for each class."""
+    if "main" not in graphs:
+        raise BundleError(f"the card names no graph 'main', the one that the task {card.task} runs")
+    main, ready = graphs["main"], card.preparation
+    axes = main.outputs["logits"].shape if "logits" in main.outputs else ()
+    if len(axes) != 2 or axes[1] != len(card.classes) or not card.classes:
+        raise BundleError(f"the card names {len(card.classes)} classes, the graph's logits have shape {list(axes)}")
+    shape = ("B", *ready.size_hw, ready.channels)
+    if dict(main.inputs) != {"image": Spec(ready.dtype, shape)}:
+        takes = ", ".join(f"{name} {spec.dtype} {list(spec.shape)}" for name, spec in main.inputs.items())
+        raise BundleError(f"the card prepares image {ready.dtype} {list(shape)}, the graph takes {takes or 'nothing'}")
+
+
+def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:
+    """Raise DataError when data cannot be judged by this model: unseen classes, or numbers in another order."""
+    unseen = [name for name in classes if name not in card.classes]
+    if unseen:
+        raise DataError(
+            f"the data has classes the model never saw: {', '.join(unseen[:10])}; "
+            f"it knows {', '.join(card.classes[:10])}"
+        )
+    if indexed and classes != card.classes[: len(classes)] and set(classes) <= set(card.classes):
+        raise DataError(
+            f"the data numbers its classes in another order ({', '.join(classes[:10])}) than the model "
+            f"({', '.join(card.classes[:10])}); every figure would be wrong"
+        )

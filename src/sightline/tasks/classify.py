@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, DataError
-from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request, Spec
+from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request
 from sightline.core.recipe import setting
 from sightline.core.results import Labels
-from sightline.data.samples import Label
+from sightline.data.samples import Label, Tags
 from sightline.draw.report import Picture
 from sightline.metrics.calibration import calibration_error, reliability_bins
 from sightline.metrics.classification import confusion_matrix
@@ -36,8 +36,7 @@ GATE_MARGIN = 1e-3
 _RANGES = {"temperature": (1e-3, 1e3), "threshold": (0.0, NEVER), "answer_precision": (0.0, 1.0)}
 """What `card.operating` may hold."""
 
-TABLED = 30
-"""Up to so many classes the report has the confusion matrix as a table, so its figure is a file only."""
+SEVERAL = "the pictures have several labels each, and classify gives one; for such data: sightline train tag DATA"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +55,8 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
 
 
 def _names(facts: Facts) -> tuple[str, ...]:
+    if any(isinstance(target, Tags) for target in facts.targets):
+        raise DataError(SEVERAL)
     if any(not isinstance(target, Label) for target in facts.targets):
         raise DataError("some pictures have no label; give each a class folder, or a label in the table")
     return tuple(dict.fromkeys(sorted(target.name for target in facts.targets)))
@@ -78,6 +79,8 @@ encode = _whole.encode
 
 def encode_target(target: Any, request: Request | None, card: Card) -> dict[str, Array]:
     """{"label": int64 scalar}; raises DataError for a target that is no class of the card."""
+    if isinstance(target, Tags):
+        raise DataError(SEVERAL)
     if not isinstance(target, Label):
         raise DataError(f"classification needs one label a picture, not {target!r}")
     if target.name not in card.classes:
@@ -121,6 +124,8 @@ class _ClassMeter(LabelMeter):
     """A LabelMeter that takes the samples' own targets."""
 
     def update(self, result: Any, target: Any, group: str) -> None:
+        if isinstance(target, Tags):
+            raise DataError(SEVERAL)
         if not isinstance(target, Label):
             raise DataError(f"{group} has no label to be measured by; give it a class folder, or a label in the table")
         if target.name not in self.classes:
@@ -175,35 +180,14 @@ def check(card: Card, graphs: Graphs) -> None:
 
     Neither is an operating point believed that no calibration gives.
     """
-    if "main" not in graphs:
-        raise BundleError("the card names no graph 'main', the one that classification runs")
-    main, ready = graphs["main"], card.preparation
-    axes = main.outputs["logits"].shape if "logits" in main.outputs else ()
-    if len(axes) != 2 or axes[1] != len(card.classes) or not card.classes:
-        raise BundleError(f"the card names {len(card.classes)} classes, the graph's logits have shape {list(axes)}")
-    shape = ("B", *ready.size_hw, ready.channels)
-    if dict(main.inputs) != {"image": Spec(ready.dtype, shape)}:
-        takes = ", ".join(f"{name} {spec.dtype} {list(spec.shape)}" for name, spec in main.inputs.items())
-        raise BundleError(f"the card prepares image {ready.dtype} {list(shape)}, the graph takes {takes or 'nothing'}")
+    _whole.check(card, graphs)
     for name, (low, high) in _RANGES.items():
         value = card.operating.get(name, high)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             raise BundleError(f"card.json: operating.{name} is {value!r:.40}; it must be from {low:g} to {high:g}")
 
 
-def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:
-    """Raise DataError when data cannot be judged by this model: unseen classes, or numbers in another order."""
-    unseen = [name for name in classes if name not in card.classes]
-    if unseen:
-        raise DataError(
-            f"the data has classes the model never saw: {', '.join(unseen[:10])}; "
-            f"it knows {', '.join(card.classes[:10])}"
-        )
-    if indexed and classes != card.classes[: len(classes)] and set(classes) <= set(card.classes):
-        raise DataError(
-            f"the data numbers its classes in another order ({', '.join(classes[:10])}) than the model "
-            f"({', '.join(card.classes[:10])}); every figure would be wrong"
-        )
+check_samples = _whole.check_samples
 
 
 def correct(result: Labels, target: Label) -> bool:
@@ -232,7 +216,7 @@ def figures(results: Sequence[Labels], targets: Sequence[Label], card: Card) -> 
         "confusion_matrix.png": (
             "Confusion",
             "Rows are the truth.",
-            "" if len(card.classes) <= TABLED else "wrong",
+            "" if len(card.classes) <= _whole.TABLED else "wrong",
             confusion(confusion_table(results, targets, card)["matrix"], card.classes),
         ),
         "reliability.png": (

@@ -22,7 +22,9 @@ class Audit:
 
     layout: str
     counts: dict[str, dict[str, int]]
-    """split → class → pictures."""
+    """split → class → pictures that have it."""
+    pictures: dict[str, int]
+    """split → pictures."""
     left_out: tuple[tuple[str, str], ...]
     leaks: tuple[str, ...]
     conflicts: tuple[str, ...]
@@ -38,6 +40,7 @@ class Audit:
         return {
             "layout": self.layout,
             "counts": self.counts,
+            "pictures": self.pictures,
             "left_out": [list(pair) for pair in self.left_out],
             "leaks": list(self.leaks),
             "conflicts": list(self.conflicts),
@@ -46,9 +49,8 @@ class Audit:
 
     def __str__(self) -> str:
         lines = [f"layout {self.layout}"]
-        lines += [
-            f"{split or 'unsplit'}: {sum(c.values())} pictures, {len(c)} classes" for split, c in self.counts.items()
-        ]
+        for split, n in self.pictures.items():
+            lines.append(f"{split or 'unsplit'}: {n} pictures, {len(self.counts[split])} classes")
         for title, found in (("leak", self.leaks), ("contradiction", self.conflicts), ("rare class", self.rare)):
             lines += [f"{title}: {text}" for text in found[:20]]
             lines += [f"... and {len(found) - 20} more" for _ in range(len(found) > 20)]
@@ -69,11 +71,12 @@ def audit(data: str, *, layout: str | None = None, group_by: str = "") -> Genera
 
 def _judged(found: Survey) -> Audit:
     usable = found.samples
-    train = Counter(row.target.text() for row in usable.rows if row.split in ("", "train"))
+    train = Counter(name for row in usable.rows if row.split in ("", "train") for name in row.target.strata())
     rare = [f"{name} has {count} training pictures" for name, count in sorted(train.items()) if count < FEW]
     return Audit(
         layout=usable.layout,
         counts=usable.counts(),
+        pictures={split: len(usable.split(split)) for split in usable.splits()},
         left_out=usable.left_out,
         leaks=tuple(str(leak) for leak in find_leaks(found.digests, usable)),
         conflicts=tuple(find_conflicts(found.digests, usable)),

@@ -123,7 +123,7 @@ def refuse_too_many_bad(left_out: Sequence[tuple[str, str]], count: int, max_bad
 def _check_samples(opened: Opened, samples: Samples, rows: Sequence[Sample]) -> None:
     check = getattr(opened.task, "check_samples", None)
     if check is not None:
-        present = {row.target.text() for row in rows}
+        present = {name for row in rows for name in row.target.strata()}
         classes = tuple(name for name in samples.classes if name in present)
         check(classes if samples.layout != "npz" else samples.classes, samples.layout == "npz", opened.card)
 
@@ -137,5 +137,11 @@ def rows_as_dicts(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
     """One row a picture for predictions.csv: path, truth and the answer."""
     for each in evaluation.judged:
         truth = each.sample.target.text()
-        answer = {k: v for k, v in each.result.to_dict().items() if not isinstance(v, (dict, list))}
+        told = each.result.to_dict()
+        answer = {k: _cell(v) for k, v in told.items() if not isinstance(v, dict)}
         yield {"path": each.sample.path, "truth": truth, **answer}
+
+
+def _cell(value: Any) -> Any:
+    """A list of labels as it stands in a table: cat|dog."""
+    return "|".join(map(str, value)) if isinstance(value, list) else value

@@ -77,6 +77,7 @@ def view(opened: Opened) -> View:
         card=opened.card,
         arrays=opened.bundle.arrays,
         classes=opened.card.classes or (opened.card.task,),
+        competing=getattr(opened.task, "COMPETING", True),
     )
 
 

@@ -218,7 +218,7 @@ def _facts(opened: Opened, evaluation: Evaluation) -> tuple[Fact, ...]:
         Fact("Preparation", size, "the same in training, measuring and use"),
         Fact("Exported graph", "agrees", str(gate.get("detail", "")), "small"),
     ]
-    numbers = {name: value for name, value in card.operating.items() if not isinstance(value, str)}
+    numbers = {name: value for name, value in card.operating.items() if isinstance(value, int | float)}
     facts += [Fact(name.replace("_", " "), value, section="sure") for name, value in numbers.items()]
     return tuple(facts)
 

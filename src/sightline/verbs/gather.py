@@ -65,6 +65,8 @@ def gather(
     facts = yield from _facts(samples)
     recipe, reasons = task.plan(recipe, facts)
     card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
+    for note in card.notes:
+        yield Note(text=note, kind="warning")
     keeps = in_memory or _fits(card, samples)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=_keeper(task, card, keeps))
     for path, reason in found.left_out[:_SHOWN]:

@@ -1,25 +1,39 @@
-"""CSV: a table with the columns path, label, split and group beside the pictures."""
+"""CSV: a table with the columns path, label (or several, as cat|dog), split and group beside the pictures."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from sightline.core.errors import DataError
 from sightline.core.storage import replace_folder, storing, write_text
 from sightline.data.layouts._files import file_name, free_name, store
+from sightline.data.layouts._targets import (
+    LABEL,
+    PIPE,
+    Line,
+    label_columns,
+    mark_columns,
+    marks_of,
+    marks_to_targets,
+    targets_to_texts,
+    texts_to_targets,
+)
 from sightline.data.pictures import is_url
-from sightline.data.samples import Label, NoTarget, Sample, Samples, Target, class_order, split_word
+from sightline.data.samples import NoTarget, Sample, Samples, Tags, Target, class_order, split_word
 
 TABLE = "samples.csv"
 PICTURES = "pictures"
 _TABLES = (TABLE, "labels.csv", "metadata.csv", "data.csv")
 _COLUMNS = {
-    "path": ("path", "image", "file", "filename", "filepath", "imagepath", "imagefile", "img"),
-    "label": ("label", "class", "target", "category", "classname", "classid"),
+    "path": ("path", "image", "file", "filename", "filepath", "imagepath", "imagefile", "img", "imageindex"),
+    "label": (
+        *("label", "class", "target", "category", "classname", "classid"),
+        *("labels", "tags", "finding", "findings", "findinglabels"),
+    ),
     "split": ("split", "set", "subset", "partition"),
     "group": ("group", "groupid", "patient", "patientid", "subject", "subjectid"),
 }
@@ -41,24 +55,33 @@ def fits(path: Path) -> bool:
 def read(path: Path) -> Samples:
     """One row a picture; paths are relative to the table's folder, or absolute, with either kind of slash.
 
-    The delimiter is a comma, semicolon or tab, the text UTF-8. Columns of other names become `meta`. URLs and rows
-    with an empty label are left out and listed. Raises DataError, with the line, for a table that is not well formed.
+    The delimiter is a comma, semicolon or tab, the text UTF-8. Several labels stand in one cell with pipes (`cat|dog`,
+    a lone pipe for none), in columns called `label_1`, `label_2` and so on, or, in a table without any of these, in two
+    or more columns that hold nothing but 0 and 1 (or -1 and 1), one a class; where every row has exactly one such 1,
+    it is the picture's only label. Commas and semicolons inside a cell belong to a name. Columns of other names become
+    `meta`. URLs and rows without a label are left out and listed. Raises DataError, with the line, for a table that is
+    not well formed.
     """
     table = _table(path)
+    lines = list(_lines(table))
+    targets, used = _targets(lines, table)
     rows: list[Sample] = []
     left_out: list[tuple[str, str]] = []
-    for line, cells in _lines(table):
-        where = f"{table}, line {line}"
-        sample = _sample(cells, table.parent, where)
+    for (line, cells), target in zip(lines, targets):
+        sample = _sample(cells, target, table.parent, f"{table}, line {line}", used)
         if is_url(sample.path):
             left_out.append((sample.path, f"line {line}: a URL; Sightline opens no network: download it first"))
-        elif "label" in cells and isinstance(sample.target, NoTarget):
-            left_out.append((sample.path, f"line {line}: no label"))
+        elif used and isinstance(target, NoTarget):
+            hint = "; a lone | says that none is there" if any(isinstance(other, Tags) for other in targets) else ""
+            left_out.append((sample.path, f"line {line}: no label{hint}"))
         else:
             rows.append(sample)
     if not rows:
         raise DataError(f"{table} lists no pictures that can be used")
-    return Samples(table.parent, tuple(rows), "csv", class_order(row.target for row in rows), tuple(left_out))
+    named = class_order(row.target for row in rows)
+    classes = tuple(name for name in used if name in named) if LABEL not in used else ()
+    classes = classes if len(classes) == len(named) else named
+    return Samples(table.parent, tuple(rows), "csv", classes, tuple(left_out))
 
 
 def write(samples: Samples, path: Path) -> None:
@@ -71,13 +94,13 @@ def write(samples: Samples, path: Path) -> None:
     text = io.StringIO(newline="")
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["path", "label", "split", "group", *extra])
+    labels = targets_to_texts([row.target for row in samples.rows])
     with replace_folder(path) as root:
-        for row in samples.rows:
+        for row, label in zip(samples.rows, labels):
             inner = file_name(samples, row)
             name = free_name(inner if inner.parts[0] == PICTURES else PurePosixPath(PICTURES, inner), used)
             with storing(root / name):
                 store(samples, row, root / name)
-            label = row.target.name if isinstance(row.target, Label) else ""
             table.writerow([str(name), label, row.split, row.group, *(row.meta.get(key, "") for key in extra)])
         write_text(root / TABLE, text.getvalue())
 
@@ -139,7 +162,22 @@ def _named(header: list[str], table: Path) -> list[str]:
     ]
 
 
-def _sample(cells: dict[str, str], folder: Path, where: str) -> Sample:
+def _targets(lines: Sequence[Line], table: Path) -> tuple[list[Target], tuple[str, ...]]:
+    """What each line says of its picture, and the columns that say it."""
+    columns = list(lines[0][1]) if lines else []
+    if LABEL in columns:
+        return texts_to_targets([cells[LABEL] for _, cells in lines]), (LABEL,)
+    numbered = label_columns(columns)
+    if numbered:
+        joined = [PIPE.join(cells[name] for name in numbered) for _, cells in lines]
+        return texts_to_targets([text if text.strip(PIPE) else "" for text in joined]), numbered
+    marks = mark_columns(lines, [name for name in columns if name and name.strip() not in _COLUMNS], table)
+    if not marks:
+        return [NoTarget()] * len(lines), ()
+    return marks_to_targets(marks_of(lines, marks), [name.strip() for name in marks]), marks
+
+
+def _sample(cells: Mapping[str, str], target: Target, folder: Path, where: str, used: tuple[str, ...]) -> Sample:
     text = cells["path"]
     if not text:
         raise DataError(f"{where}: the path is empty")
@@ -150,7 +188,6 @@ def _sample(cells: dict[str, str], folder: Path, where: str) -> Sample:
         raise DataError(
             f"{where}: {cells['split']!r} is no split; allowed are train, validation (val), test, or nothing"
         )
-    target: Target = Label(cells["label"]) if cells.get("label") else NoTarget()
     path = text if is_url(text) else PurePosixPath(text).as_posix()
-    meta = {name.strip(): cell for name, cell in cells.items() if name and name not in _COLUMNS}
+    meta = {name.strip(): cell for name, cell in cells.items() if name and name not in (*_COLUMNS, *used)}
     return Sample(path, target, split, cells.get("group", ""), meta)

@@ -1,7 +1,9 @@
-"""ImageFolder: one folder a class, with or without folders for the splits around them."""
+"""ImageFolder: one folder a class (cat, or cat|dog for both), with or without folders for the splits around them."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from sightline.core.errors import DataError
@@ -16,7 +18,8 @@ from sightline.data.layouts._files import (
     not_picture,
     store,
 )
-from sightline.data.samples import Label, Sample, Samples, class_order, split_word
+from sightline.data.layouts._targets import PIPE, targets_to_texts, texts_to_targets
+from sightline.data.samples import Label, NoTarget, Sample, Samples, class_order, split_word
 
 
 def fits(path: Path) -> bool:
@@ -35,7 +38,9 @@ def fits(path: Path) -> bool:
 def read(path: Path) -> Samples:
     """Classes from the folders' names, sorted by code point; splits from train, val or test folders (in any case).
 
-    Pictures may lie deeper inside a class folder. Raises DataError when there is no picture in any class folder.
+    Pictures may lie deeper inside a class folder. Where a folder's name has a pipe, pictures have several labels, in
+    all folders: `cat|dog` both, `cat` one, and a lone pipe none of them. Raises DataError when there is no picture in
+    any class folder.
     """
     if not path.is_dir():
         raise DataError(f"{path} is not a folder")
@@ -55,6 +60,8 @@ def read(path: Path) -> Samples:
             for file in loose
             if looks_like_picture(file)
         ]
+    targets = texts_to_targets([row.target.text() for row in rows])
+    rows = [replace(row, target=target) for row, target in zip(rows, targets)]
     if not rows:
         raise DataError(f"{path}: no pictures in class folders; it should hold cat/1.jpg or train/cat/1.jpg")
     return Samples(path, tuple(rows), "imagefolder", class_order(row.target for row in rows), tuple(left_out))
@@ -69,8 +76,8 @@ def write(samples: Samples, path: Path) -> None:
     any_split = any(row.split for row in samples.rows)
     used: set[str] = set()
     with replace_folder(path) as root:
-        for row in samples.rows:
-            name = _class_folder(row)
+        for row, name in zip(samples.rows, targets_to_texts([row.target for row in samples.rows])):
+            _check_folder(row, name)
             inner = file_name(samples, row)
             parts = list(inner.parts)
             if len(parts) > 1 and split_word(parts[0]):
@@ -106,10 +113,11 @@ def _read_class(root: Path, folder: Path, split: str, rows: list[Sample], left_o
         left_out.append((f"{folder.relative_to(root).as_posix()}/", "no pictures in this class folder"))
 
 
-def _class_folder(row: Sample) -> str:
-    if not isinstance(row.target, Label):
+def _check_folder(row: Sample, name: str) -> None:
+    """Raise DataError unless a folder may have this name; a pipe is for several labels, and not on every system."""
+    if isinstance(row.target, NoTarget):
         raise DataError(f"{row.path} has no label, and a class folder needs one")
-    name = row.target.name
-    if not name or is_junk(name) or any(mark in name for mark in '/\\\0:*?"<>|') or name != name.strip(" ."):
+    if not name or is_junk(name) or any(mark in name for mark in '/\\\0:*?"<>') or name != name.strip(" ."):
         raise DataError(f"the class {name!r} cannot be the name of a folder on every system; write csv instead")
-    return name
+    if PIPE in name and os.name == "nt":
+        raise DataError(f"{row.path} has the labels {name}, and no folder on Windows has a pipe; write csv instead")

@@ -1,4 +1,4 @@
-"""NPZ: pictures and labels as NumPy arrays under the keys of Keras or of MedMNIST."""
+"""NPZ: pictures and labels (or a 0 or 1 for each class) as NumPy arrays under the keys of Keras or of MedMNIST."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError, UsageError
 from sightline.core.storage import writing
+from sightline.data.layouts._targets import marks_to_targets
 from sightline.data.pictures import read_picture
-from sightline.data.samples import Label, Sample, Samples
+from sightline.data.samples import Label, NoTarget, Sample, Samples, Tags, Target
 
 Array = NDArray[Any]
 
@@ -42,6 +44,9 @@ def fits(path: Path) -> bool:
 def read(path: Path) -> Samples:
     """Arrays (N, H, W) or (N, H, W, C), uint8, uint16, float32 or bool, with labels (N,) or (N, 1), numbers or strings.
 
+    Labels (N, K) of 0 and 1 say for each of K classes whether it is there; where every row of the file has exactly one
+    1, it is the picture's only label.
+
     A number's class is called by `class_names` (or `classes`, `label_names`) when the file holds them, else by the
     number itself, and classes are in the order of the numbers. Nothing is ever unpickled. Raises DataError.
     """
@@ -66,7 +71,7 @@ def write(samples: Samples, path: Path) -> None:
         rows = [row for row in samples.rows if (row.split or "train") == split]
         x_key, y_key = _KEYS[split][0]
         arrays[x_key] = np.stack(_pictures(samples, rows))
-        arrays[y_key] = np.array([_index(samples, row) for row in rows], dtype=np.int64)
+        arrays[y_key] = _indices(samples, rows)
         if any(row.group for row in rows):
             arrays[_GROUP_KEY.format(split)] = np.array([row.group for row in rows], dtype=np.str_)
     with writing(path) as file:
@@ -77,20 +82,31 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Samples:
     keys = {name.removesuffix(".npy") for name in archive.namelist()}
     named = next((_load(archive, key) for key in _NAME_KEYS if key in keys), None)
     rows: list[Sample] = []
+    marks: list[Array] = []
     arrays: dict[str, Array] = {}
     for split, pairs in _KEYS.items():
         for x_key, y_key in (pair for pair in pairs if pair[0] in keys):
             if y_key not in keys:
                 raise DataError(f"{path}: {x_key} has no labels; {y_key} is missing")
             arrays[x_key] = _checked(_load(archive, x_key), x_key)
-            labels = _labels(_load(archive, y_key), y_key, len(arrays[x_key]))
+            given, count = _load(archive, y_key), len(arrays[x_key])
+            targets: list[Target] = [NoTarget()] * count  # until all marks are read
+            if given.ndim == 2 and given.shape[1] > 1:
+                marks.append(_marks(given, y_key, count))
+            else:
+                targets = [Label(_class_name(label, named, y_key)) for label in _labels(given, y_key, count)]
             groups = _load(archive, _GROUP_KEY.format(split)) if _GROUP_KEY.format(split) in keys else None
-            for i, label in enumerate(labels):
+            for i, target in enumerate(targets):
                 group = "" if groups is None else str(groups[i])
-                rows.append(Sample(f"{x_key}[{i}]", Label(_class_name(label, named, y_key)), split, group))
+                rows.append(Sample(f"{x_key}[{i}]", target, split, group))
     if not rows:
         wanted = "x_train and y_train (x_val, x_test ...) or train_images and train_labels"
         raise DataError(f"{path} holds {', '.join(sorted(keys)) or 'nothing'}; {wanted} are wanted")
+    if marks:
+        names = _mark_names(marks, named, len(rows))
+        told = marks_to_targets(np.concatenate(marks), names)
+        marked = tuple(replace(row, target=target) for row, target in zip(rows, told))
+        return Samples(path, marked, "npz", names, arrays=arrays)
     return Samples(path, tuple(rows), "npz", _classes(rows, named), arrays=arrays)
 
 
@@ -138,6 +154,26 @@ def _labels(array: Array, key: str, count: int) -> list[int | str]:
     return [str(label) if flat.dtype.kind == "U" else int(label) for label in flat.tolist()]
 
 
+def _marks(array: Array, key: str, count: int) -> Array:
+    """Labels (N, K) of 0 and 1 as bool."""
+    if len(array) != count or array.dtype.kind not in "iufb" or not np.isin(array, (0, 1)).all():
+        raise DataError(
+            f"{key} is {array.dtype} {array.shape} beside {count} pictures; one label a picture is wanted, ({count},), "
+            f"or for each class 0 or 1, ({count}, classes)"
+        )
+    return array.astype(np.bool_)
+
+
+def _mark_names(marks: list[Array], named: Array | None, rows: int) -> tuple[str, ...]:
+    """Class names of the columns. Raises DataError when splits differ in how they are labelled."""
+    widths = sorted({table.shape[1] for table in marks})
+    if len(widths) > 1 or sum(map(len, marks)) != rows:
+        raise DataError(f"all splits must have labels of one kind; those of 0 and 1 have {widths} columns")
+    if named is not None and len(named) != widths[0]:
+        raise DataError(f"labels of 0 and 1 have {widths[0]} columns, and there are {len(named)} class names")
+    return tuple(map(str, range(widths[0]) if named is None else named))
+
+
 def _class_name(label: int | str, named: Array | None, key: str) -> str:
     if isinstance(label, str) or named is None:
         return str(label)
@@ -165,7 +201,11 @@ def _pictures(samples: Samples, rows: list[Sample]) -> list[Array]:
     return [pixels[..., 0] for pixels in pictures] if first.shape[2] == 1 else pictures
 
 
-def _index(samples: Samples, row: Sample) -> int:
-    if not isinstance(row.target, Label):
-        raise DataError(f"{row.path} has no label, and npz needs one")
-    return samples.classes.index(row.target.name)
+def _indices(samples: Samples, rows: list[Sample]) -> Array:
+    """Class numbers (N,), int64, or 0 and 1 (N, K), uint8, where pictures have several labels."""
+    bare = next((row for row in rows if isinstance(row.target, NoTarget)), None)
+    if bare is not None:
+        raise DataError(f"{bare.path} has no label, and npz needs one")
+    if any(isinstance(row.target, Tags) for row in samples.rows):
+        return np.array([np.isin(samples.classes, row.target.strata()) for row in rows], np.uint8)
+    return np.array([samples.classes.index(name) for row in rows for name in row.target.strata()], np.int64)
