@@ -20,10 +20,11 @@ from safetensors.torch import load_file
 from sightline.core.card import Preparation
 from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
-from sightline.learn.augment import draws
+from sightline.learn import loop
 from sightline.learn.checkpoint import LAST
-from sightline.learn.loop import Job, fit, forward, normalised, resolve_steps
-from sightline.learn.source import Streamed
+from sightline.learn.draws import balanced_order, draws
+from sightline.learn.loop import Job, batches_of, fit, forward, normalised, resolve_steps
+from sightline.learn.source import Cached, Streamed
 from sightline.tasks import classify
 
 Weights = dict[str, Any]
@@ -109,11 +110,12 @@ def test_what_is_kept(tmp_path: Path, ema: float, kept: str, other: str) -> None
 def test_a_picture_keeps_its_draws_wherever_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, seen = pictures(26, 0), []
 
-    def augment(images: Any, uniform: Any, jitter: Any) -> Any:
-        seen.append((images, uniform))
-        return images
+    def augmented(images: Any, targets: Any, uniform: Any, **settings: Any) -> Any:
+        seen.append((normalised(images, CARD), uniform))
+        return plain(images, targets, uniform, **settings)
 
-    monkeypatch.setattr("sightline.learn.loop.augment", augment)
+    plain = loop.augmented
+    monkeypatch.setattr(loop, "augmented", augmented)
     run(job(tmp_path, train=source))
     known = normalised(source.images, CARD)
     for step, (images, uniform) in enumerate(seen):
@@ -136,11 +138,23 @@ def test_a_batch_is_never_larger_than_the_data(tmp_path: Path) -> None:
 
 # Stopping and going on.
 
+AUGMENTED = {
+    "shift": 0.2,
+    "rotate": 10.0,
+    "policy": "trivialaugment",
+    "jitter": 0.3,
+    "noise": 0.1,
+    "erase": 0.5,
+    "mixup": 0.4,
+    "cutmix": 1.0,
+    "balance": "sampling",
+}
+
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 @pytest.mark.parametrize("at", [1, 2, 3, 5, 7])
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, at: int, kind: str) -> None:
-    settings = {"steps": 8, "optimizer": kind, "patience": 9, "shift": 0.2, "rotate": 10.0}
+    settings = {"steps": 8, "optimizer": kind, "patience": 9, **AUGMENTED}
     whole, expected = run(job(tmp_path / "whole", **settings))
     source, seen = fit(job(tmp_path / "stopped", stop=after(at), **settings)), []
     with pytest.raises(KeyboardInterrupt):
@@ -174,6 +188,40 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
     events, again = run(job(tmp_path))
     assert [type(event) for event in events] == [Note]
     assert same(again, weights)
+
+
+# Classes of unequal size.
+
+
+def tail() -> Cached:
+    """Twenty pictures of the left, four of the right."""
+    source = pictures(48, 0)
+    rows = np.sort(np.concatenate([np.arange(0, 40, 2), np.arange(1, 9, 2)]))
+    return Cached(source.images[rows], {"label": source.targets["label"][rows]})
+
+
+def test_balanced_sampling_shows_both_classes_alike(tmp_path: Path) -> None:
+    todo = job(tmp_path, train=tail(), balance="sampling")
+    rows = np.concatenate([rows for rows, _ in batches_of(todo, 1)])
+    np.testing.assert_array_equal(rows, balanced_order(3, 1, tail().targets["label"]))
+    assert np.bincount(tail().targets["label"][rows]).tolist() == [12, 12]
+    uniform = np.concatenate([uniform for _, uniform in batches_of(todo, 1)])
+    assert len(np.unique(uniform[:, 0])) == 24  # a picture that comes three times is altered in three ways
+
+
+def test_adjusted_logits_get_the_prior_and_only_while_learning(tmp_path: Path) -> None:
+    priors = []
+
+    def loss(outputs: Any, targets: Any, batch: Any) -> Any:
+        priors.append((torch.is_grad_enabled(), batch.prior))
+        return TINY.loss(outputs, targets, batch)
+
+    run(job(tmp_path, net=SimpleNamespace(build=TINY.build, loss=loss), train=tail(), balance="logits"))
+    learning = [prior for grad, prior in priors if grad]
+    assert len(learning) == 6
+    assert all(torch.allclose(prior, torch.tensor([20 / 24, 4 / 24])) for prior in learning)
+    assert all(prior is None for grad, prior in priors if not grad)
+    assert any(not grad for grad, _ in priors)
 
 
 # Two players.
@@ -295,7 +343,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
 
     def time_steps(self: Any, count: int) -> float:
         noted.append(torch.get_num_threads())
-        self._advance(self.tensor(pictures(8, 0).images), pictures(8, 0).targets)
+        self._advance(*self._seen(pictures(8, 0).images, pictures(8, 0).targets, draws(0, 0, 8)))
         return seconds
 
     monkeypatch.setattr("sightline.learn.loop._Training.time_steps", time_steps)

@@ -23,18 +23,24 @@ class _Commands(click.Group):
     """One file, one command; listing them reads only each file's first sentence."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(p.stem for p in _HERE.glob("*.py") if not p.stem.startswith("_") and p.stem != "main")
+        stems = (p.stem for p in _HERE.glob("*.py") if not p.stem.startswith("_") and p.stem != "main")
+        return sorted(stem.replace("_", "-") for stem in stems)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"sightline.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"sightline.cli.{_stem(cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, _first_sentence(_HERE / f"{name}.py")) for name in self.list_commands(ctx)]
+        rows = [(name, _first_sentence(_HERE / f"{_stem(name)}.py")) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def _stem(command: str) -> str:
+    """The file of a command: `show-input` is show_input.py."""
+    return command.replace("-", "_")
 
 
 def _first_sentence(path: Path) -> str:

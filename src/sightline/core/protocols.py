@@ -105,6 +105,8 @@ class Batch:
     recipe: Recipe
     step: int
     steps: int
+    prior: Any = None
+    """Each class's share of the training pictures, a tensor (K,), where the loss shall make up for it."""
 
 
 class Task(Protocol):
@@ -152,6 +154,8 @@ class Task(Protocol):
 #   agree(reference, candidate, card) -> Agreement         else outputs must be equal to 1e-4 of their scale
 #   check(card, graphs) -> None                            else the card is believed
 #   check_samples(classes, indexed, card) -> None          else any data may be judged
+#   soft(targets, card) -> float vectors by name           else pictures cannot be mixed while training
+#   strata(targets) -> class of each, int64 (N,)           else its recipe must not offer `balance`
 #   scores(outputs, card) -> array (B, K)                  needed for `explain`
 #   COMPETING = False                                      else the scores share one softmax
 #   correct(result, target) -> bool                        needed for further graphs, which are judged by it

@@ -1,98 +1,106 @@
-"""Augmentation of whole batches: flips and small affine jitter, drawn from (seed, epoch, index) alone."""
+"""Augmentation: prepared pictures and their targets as the net sees them in training, all from a table of draws."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-SLOTS = 6
-"""Random numbers a picture: flip, shift y, shift x, angle, scale, aspect."""
+from sightline.core.card import Card
+from sightline.core.errors import UsageError
+from sightline.core.protocols import Arrays
+from sightline.core.recipe import Recipe
+from sightline.learn.colours import Colours, changes
+from sightline.learn.draws import Uniform
+from sightline.learn.mixing import Mixing, erased, mixed
+from sightline.learn.moves import Jitter, moved
+from sightline.learn.policies import Policy, policy_changes, policy_moves
 
 
 @dataclass(frozen=True)
-class Jitter:
-    """How far a picture may be moved; each picture draws uniformly within."""
+class Augmentation:
+    """Everything that is done to a picture in training, in this order: values, places, erasing, mixing."""
 
-    flip: bool = False
-    """Mirror half of the pictures left to right."""
-    shift: float = 0.0
-    """Largest translation as a share of the picture's side."""
-    rotate: float = 0.0
-    """Largest turn in degrees, either way."""
-    scale: float = 0.0
-    """Largest change of size, 0.1 is from 1/1.1 to 1.1; half as much between the two axes."""
+    policy: Policy = field(default_factory=Policy)
+    colours: Colours = field(default_factory=Colours)
+    jitter: Jitter = field(default_factory=Jitter)
+    erase: float = 0.0
+    """Share of the pictures of which a rectangle is erased."""
+    mixing: Mixing = field(default_factory=Mixing)
 
 
-def draws(seed: int, epoch: int, count: int) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), shape (count, SLOTS): row i belongs to picture i in this epoch, whatever the order."""
-    key = np.array([seed & (2**64 - 1), epoch], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).random((count, SLOTS))
+def augmentation_of(recipe: Recipe) -> Augmentation:
+    """The augmentation a task's recipe asks for; a task without a setting goes without it."""
+
+    def value(name: str, default: float = 0.0) -> float:
+        found = getattr(recipe, name, None)
+        return default if found is None else float(found)
+
+    flip = getattr(recipe, "mirror", "no") == "yes"
+    policy = str(getattr(recipe, "policy", "none"))
+    return Augmentation(
+        policy=Policy("none" if policy == "auto" else policy, int(value("magnitude", 9))),
+        colours=Colours(value("jitter"), value("hue"), value("blur"), value("noise")),
+        jitter=Jitter(flip, value("shift"), value("rotate"), value("scale"), value("crop", 1.0)),
+        erase=value("erase"),
+        mixing=Mixing(value("mixup"), value("cutmix"), value("mix")),
+    )
 
 
-def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """The order of one epoch, from (seed, epoch) alone."""
-    key = np.array([seed & (2**64 - 1), epoch | 1 << 32], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key)).permutation(count)
+def augmented(
+    images: np.ndarray[Any, Any],
+    targets: Arrays,
+    uniform: Uniform,
+    *,
+    how: Augmentation,
+    card: Card,
+    task: Any,
+    device: torch.device,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One batch as the net sees it.
 
-
-def augment(images: Tensor, uniform: NDArray[np.float64], jitter: Jitter) -> Tensor:
-    """Move each picture of a batch.
-
-    images: (B, C, H, W) float, normalised, so that the border fills with the training mean (0).
-    uniform: (B, SLOTS) from `draws`. Returns a tensor of the same shape.
+    images: prepared pictures (B, H, W, C) of the card's dtype. targets: as the task encoded them, (B, ...) by name.
+    uniform: (B, SLOTS) from `draws`. Returns normalised float32 (B, C, H, W), channels last in memory, and the targets,
+    as the task's `soft` vectors where pictures are mixed. Values are changed on the CPU, so every device sees the same.
     """
-    if not (jitter.flip or jitter.shift or jitter.rotate or jitter.scale):
-        return images
-    mirrored = np.where(jitter.flip & (uniform[:, 0] < 0.5), -1.0, 1.0)
-    if not (jitter.rotate or jitter.scale):
-        return _shifted(images, mirrored, _pixels(images, uniform, jitter.shift))
-    matrix = torch.from_numpy(_affine(images, uniform, jitter, mirrored)).to(images)
-    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
-    moved = functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return moved.contiguous(memory_format=torch.channels_last)
+    unit = _changed(to_unit(images, card), uniform, how)
+    batch = standardised(unit, card).to(device)
+    after = None if how.policy.name == "none" else policy_moves(uniform, how.policy, *batch.shape[2:])
+    batch = erased(moved(batch, uniform, how.jitter, after=after), uniform, how.erase)
+    if how.mixing.idle:
+        return batch, to_tensors(targets, device)
+    if not hasattr(task, "soft"):
+        raise UsageError(f"the task {card.task} has no targets that can be mixed; leave out mixup and cutmix")
+    return mixed(batch, to_tensors(task.soft(targets, card), device), uniform, how.mixing)
 
 
-def _signed(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 2.0 * column - 1.0
+def to_tensors(targets: Arrays, device: torch.device) -> dict[str, Tensor]:
+    """Encoded targets on the device."""
+    return {name: torch.from_numpy(array).to(device) for name, array in targets.items()}
 
 
-def _pixels(images: Tensor, uniform: NDArray[np.float64], shift: float) -> NDArray[np.int64]:
-    """Whole-pixel offsets, shape (B, 2)."""
-    reach = np.array([round(shift * side) for side in images.shape[2:]])
-    offsets: NDArray[np.int64] = np.floor(uniform[:, 1:3] * (2 * reach + 1)).astype(np.int64) - reach
-    return offsets
+def to_unit(images: np.ndarray[Any, Any], card: Card) -> Tensor:
+    """Prepared pictures (B, H, W, C) → float32 shares of full scale (B, C, H, W), channels last in memory."""
+    plain = torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.float32)).float()
+    return (plain / card.preparation.high).permute(0, 3, 1, 2)
 
 
-def _shifted(images: Tensor, mirrored: NDArray[np.float64], offsets: NDArray[np.int64]) -> Tensor:
-    """Flip and shift by whole pixels: exact, and without the blur of interpolation."""
-    batch, _, height, width = images.shape
-    reach = int(np.abs(offsets).max(initial=0))
-    padded = functional.pad(images, (reach, reach, reach, reach))
-    rows = torch.from_numpy(offsets[:, :1] + reach + np.arange(height)).to(images.device)
-    columns = np.where(mirrored[:, None] < 0, np.arange(width)[::-1], np.arange(width)) + offsets[:, 1:] + reach
-    picks = torch.arange(batch, device=images.device)[:, None, None]
-    moved = padded.permute(0, 2, 3, 1)[picks, rows[:, :, None], torch.from_numpy(columns).to(images.device)[:, None, :]]
-    return moved.permute(0, 3, 1, 2)
+def standardised(unit: Tensor, card: Card) -> Tensor:
+    """Shares of full scale less the training mean, in training deviations."""
+    mean, std = (torch.tensor(each)[:, None, None] for each in (card.preparation.mean, card.preparation.std))
+    return (unit - mean) / std
 
 
-def _affine(
-    images: Tensor, uniform: NDArray[np.float64], jitter: Jitter, mirrored: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Output-to-input matrices in the normalised coordinates of `affine_grid`, shape (B, 2, 3)."""
-    height, width = images.shape[2:]
-    angle = np.deg2rad(jitter.rotate) * _signed(uniform[:, 3])
-    size = (1.0 + jitter.scale) ** _signed(uniform[:, 4])
-    stretch = (1.0 + jitter.scale / 2) ** _signed(uniform[:, 5])
-    cos, sin, aspect = np.cos(angle), np.sin(angle), height / width
-    matrix = np.zeros((len(uniform), 2, 3))
-    matrix[:, 0, 0] = mirrored * size * stretch * cos
-    matrix[:, 0, 1] = -size * stretch * sin * aspect
-    matrix[:, 1, 0] = mirrored * size / stretch * sin / aspect
-    matrix[:, 1, 1] = size / stretch * cos
-    matrix[:, :, 2] = 2.0 * jitter.shift * _signed(uniform[:, [2, 1]])
-    return matrix
+def _changed(unit: Tensor, uniform: Uniform, how: Augmentation) -> Tensor:
+    """Each picture through the changes of values that its draws ask for."""
+    if how.colours.idle and how.policy.name == "none":
+        return unit
+    pictures = []
+    for picture, row in zip(unit.contiguous(), uniform):
+        for change in (*policy_changes(row, how.policy), *changes(row, how.colours)):
+            picture = change(picture)
+        pictures.append(picture)
+    return torch.stack(pictures).contiguous(memory_format=torch.channels_last)

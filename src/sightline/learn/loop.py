@@ -23,9 +23,10 @@ from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.protocols import Arrays, Batch
 from sightline.core.recipe import Recipe
-from sightline.learn.augment import Jitter, augment, draws, order
+from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
 from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
 from sightline.learn.choose import budget_seconds
+from sightline.learn.draws import Uniform, balanced_order, draws, order
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, update_average
 from sightline.learn.source import Source
 
@@ -107,6 +108,26 @@ def fit(job: Job) -> Generator[Event, None, nn.Module]:
         return training.outcome()
 
 
+def batches_of(job: Job, epoch: int) -> list[tuple[np.ndarray[Any, Any], Uniform]]:
+    """The steps of an epoch (0-based): row numbers (B,) and their draws (B, SLOTS), from (seed, epoch) alone.
+
+    With balanced sampling a picture may come several times, so its draws follow its place instead of its row.
+    """
+    seed, count = job.recipe.seed, job.train.count
+    uniform = draws(seed, epoch, count)
+    if balance_of(job.recipe) == "sampling":
+        rows, places = balanced_order(seed, epoch, job.task.strata(job.train.targets)), np.arange(count)
+    else:
+        rows = places = order(seed, epoch, count)
+    cuts = [slice(i * job.batch, (i + 1) * job.batch) for i in range(job.steps_per_epoch)]
+    return [(rows[cut], uniform[places[cut]]) for cut in cuts]
+
+
+def balance_of(recipe: Recipe) -> str:
+    """How a task's recipe treats classes of unequal size; a task without this setting leaves them as they are."""
+    return str(getattr(recipe, "balance", "none"))
+
+
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """PyTorch's CPU threads while it lasts."""
@@ -139,6 +160,7 @@ class _Training:
         self.module = raw
         self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
         self.players = players
+        self.prior = self.fabric.to_device(_prior(job)) if balance_of(recipe) == "logits" else None
         self.average = averaged(raw)
         # without validation pictures nothing is ever better, and what is kept would stay untrained
         self.kept = averaged(raw) if recipe.patience and job.validation is not None else None
@@ -188,15 +210,11 @@ class _Training:
     def _epoch(self, epoch: int) -> Generator[Event, None, None]:
         """The steps that remain of one epoch; where it goes on follows from the step alone."""
         job, per_epoch = self.job, self.job.steps_per_epoch
-        shuffled = order(job.recipe.seed, epoch, job.train.count)
-        uniform = draws(job.recipe.seed, epoch, job.train.count)
         begin, end = self.step % per_epoch, min(per_epoch, self.steps - epoch * per_epoch)
-        picks = [shuffled[i * job.batch : (i + 1) * job.batch] for i in range(begin, end)]
-        jitter = jitter_of(job.recipe)
+        todo = batches_of(job, epoch)[begin:end]
         self.module.train()
-        for rows, (images, targets) in zip(picks, job.train.batches(picks)):
-            batch = augment(self.tensor(images), uniform[rows], jitter)
-            lr, loss = self._rate(self.step), self._advance(batch, targets)
+        for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
+            lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform))
             self.step, self.loss_sum = self.step + 1, self.loss_sum + loss
             yield Step(step=self.step, steps=self.steps, epoch=epoch + 1, loss=loss, lr=lr)
             if job.stop() and self.step < epoch * per_epoch + end:
@@ -206,16 +224,23 @@ class _Training:
     def _rate(self, step: int) -> float:
         return (self.job.recipe.lr or 0.1) * rate(step, self.steps, self.job.recipe.warmup)
 
-    def _advance(self, images: Tensor, targets: Arrays) -> float:
+    def _seen(
+        self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A batch as the net sees it: altered, mixed, on the device."""
+        job = self.job
+        how, device = augmentation_of(job.recipe), self.fabric.device
+        return augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
+
+    def _advance(self, images: Tensor, targets: dict[str, Tensor]) -> float:
         """One step of every objective in turn; returns the loss of the first."""
         recipe = self.job.recipe
         set_rate(self.optimizers, self._rate(self.step))
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)  # dropout, too, follows from the step alone
-        on_device = {name: self.fabric.to_device(torch.from_numpy(array)) for name, array in targets.items()}
-        where = Batch(recipe, self.step, self.steps)
+        where = Batch(recipe, self.step, self.steps, self.prior)
         losses = []
         for objective, player in zip(self.objectives, self.players):
-            loss = objective.loss(self.wrapped, images, on_device, where)
+            loss = objective.loss(self.wrapped, images, targets, where)
             player.zero_grad(set_to_none=True)
             self.fabric.backward(loss)
             if recipe.clip:
@@ -246,7 +271,7 @@ class _Training:
             for images, wanted in self.job.validation.batches(_in_order(self.job.validation.count)):
                 seen = self.tensor(images)
                 put_out = self.average(seen)
-                on_device = {name: self.fabric.to_device(torch.from_numpy(array)) for name, array in wanted.items()}
+                on_device = to_tensors(wanted, self.fabric.device)
                 plain = hasattr(self.job.net, "loss")
                 loss = (
                     self.job.net.loss(put_out, on_device, where)
@@ -285,9 +310,16 @@ class _Training:
         uniform, seconds = draws(0, 0, self.job.batch), []
         for images, targets in self.job.train.batches(rows):
             began = time.perf_counter()
-            self._advance(augment(self.tensor(images), uniform, jitter_of(self.job.recipe)), targets)
+            self._advance(*self._seen(images, targets, uniform))
             seconds.append(time.perf_counter() - began)
         return float(np.median(seconds[2:]))
+
+
+def _prior(job: Job) -> Tensor:
+    """Each class's share of the training pictures, (K,); a class without any counts as one picture."""
+    counts = np.bincount(job.task.strata(job.train.targets), minlength=len(job.card.classes))
+    shares = np.maximum(counts, 1) / max(1, counts.sum())
+    return torch.from_numpy(shares.astype(np.float32))
 
 
 def _fabric(device: str, precision: Any) -> Fabric:
@@ -303,10 +335,7 @@ def _fabric(device: str, precision: Any) -> Fabric:
 
 def normalised(images: np.ndarray[Any, Any], card: Card) -> Tensor:
     """Prepared pictures (B, H, W, C) of the card's dtype → float32 (B, C, H, W), channels last in memory."""
-    ready = card.preparation
-    plain = torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.float32)).float()
-    scaled = (plain / ready.high - torch.tensor(ready.mean)) / torch.tensor(ready.std)
-    return scaled.permute(0, 3, 1, 2)
+    return standardised(to_unit(images, card), card)
 
 
 @torch.no_grad()
@@ -314,12 +343,6 @@ def forward(module: nn.Module, images: np.ndarray[Any, Any], card: Card, *, batc
     """The reference a graph is held against: prepared pictures → outputs as numpy arrays, in float32 on the CPU."""
     parts = [module(normalised(images[i : i + batch], card)) for i in range(0, len(images), batch)]
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
-
-
-def jitter_of(recipe: Recipe) -> Jitter:
-    """The augmentation a task's recipe asks for; a task without these settings gets none."""
-    shift, rotate, scale = (float(getattr(recipe, name, 0.0)) for name in ("shift", "rotate", "scale"))
-    return Jitter(flip=getattr(recipe, "mirror", "no") == "yes", shift=shift, rotate=rotate, scale=scale)
 
 
 def _in_order(count: int, batch: int = 256) -> list[np.ndarray[Any, Any]]:

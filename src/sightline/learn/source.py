@@ -22,6 +22,11 @@ class Source(Protocol):
         """How many there are."""
         ...
 
+    @property
+    def targets(self) -> dict[str, Array]:
+        """Encoded targets of all rows by name, (N, ...)."""
+        ...
+
     def batches(self, picks: Sequence[Array]) -> Iterator[Item]:
         """For each array of row numbers: images (B, H, W, C) and targets by name (B, ...), in order."""
         ...

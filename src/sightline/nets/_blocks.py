@@ -13,14 +13,18 @@ ABSENT_FOCUS, MARGIN = 4.0, 0.05
 
 
 def classification_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:
-    """Mean cross-entropy of `logits` (B, K) and `label` (B,), in float32, with the recipe's label smoothing.
+    """Mean cross-entropy of `logits` (B, K) in float32, with the recipe's label smoothing.
 
-    Targets that say of each label whether it is `present` (B, K) have the loss of independent labels.
+    `label` is a class number (B,), or shares of classes (B, K) where pictures are mixed. With a prior, logits are
+    raised by tau x log prior, so that the plain logits learn to rank classes as if all were equally frequent (Menon et
+    al., 2021). Targets that say of each label whether it is `present` (B, K) have the loss of independent labels.
     """
+    smoothing, logits = getattr(batch.recipe, "smoothing", 0.0), outputs["logits"].float()
     if "present" in targets:
-        return tagging_loss(outputs["logits"].float(), targets["present"].float(), batch)
-    smoothing = getattr(batch.recipe, "smoothing", 0.0)
-    return functional.cross_entropy(outputs["logits"].float(), targets["label"], label_smoothing=smoothing)
+        return tagging_loss(logits, targets["present"].float(), batch)
+    if batch.prior is not None:
+        logits = logits + getattr(batch.recipe, "tau", 1.0) * batch.prior.log()
+    return functional.cross_entropy(logits, targets["label"], label_smoothing=smoothing)
 
 
 def tagging_loss(logits: Tensor, present: Tensor, batch: Batch) -> Tensor:

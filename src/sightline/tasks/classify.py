@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,20 +39,41 @@ _RANGES = {"temperature": (1e-3, 1e3), "threshold": (0.0, NEVER), "answer_precis
 
 SEVERAL = "the pictures have several labels each, and classify gives one; for such data: sightline train tag DATA"
 
+LONG_TAIL = 10
+"""From this ratio of the most to the least frequent class, the loss makes up for it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(_whole.Recipe):
     """Settings of single-label classification."""
 
     smoothing: float = setting(0.1, "label smoothing", low=0, high=0.99)
+    balance: str = setting(
+        "auto",
+        "make up for rare classes: draw them more often, or adjust the logits in the loss",
+        choices=("auto", "none", "sampling", "logits"),
+    )
+    tau: float = setting(1.0, "strength of --balance logits; 1 aims at equally frequent classes", low=0, high=5)
     answer_precision: float = setting(
         0.0, "abstain below the confidence that shows this precision (0: never)", low=0, high=1
     )
 
 
 def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
-    """Choose what the recipe leaves open: size, fit, colours, mirroring; with the reason for each."""
-    return _whole.plan(recipe, facts, _names(facts))
+    """Choose what the recipe leaves open: size, fit, colours, augmentation; with the reason for each."""
+    planned, reasons = _whole.plan(recipe, facts, _names(facts))
+    if recipe.balance == "auto":
+        balance, reasons["balance"] = _balance([target.name for target in facts.targets])
+        planned = dataclasses.replace(planned, balance=balance)
+    return planned, reasons
+
+
+def _balance(names: Sequence[str]) -> tuple[str, str]:
+    counts = sorted(Counter(names).values())
+    found = f"classes have from {counts[0]:,} to {counts[-1]:,} pictures"
+    if counts[-1] < LONG_TAIL * counts[0]:
+        return "none", found
+    return "logits", f"{found}; rare ones shall count as much (--balance none for the most answers right as they come)"
 
 
 def _names(facts: Facts) -> tuple[str, ...]:
@@ -87,6 +109,14 @@ def encode_target(target: Any, request: Request | None, card: Card) -> dict[str,
         known = ", ".join(card.classes[:10])
         raise DataError(f"class {target.name!r} is unknown to the model, which knows {known}; was it trained on this?")
     return {"label": np.asarray(card.classes.index(target.name), np.int64)}
+
+
+soft = _whole.soft
+
+
+def strata(targets: Arrays) -> NDArray[np.int64]:
+    """The class each picture counts towards when classes are balanced, (N,)."""
+    return np.asarray(targets["label"], np.int64)
 
 
 def probabilities(logits: NDArray[Any], card: Card) -> NDArray[np.float32]:

@@ -1,0 +1,83 @@
+"""Colours: each draw changes a picture as torchvision's kernel does, for grey and RGB, and only its own."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torchvision.transforms.v2 import functional as kernels
+
+from sightline.learn.colours import Colours, changes
+from sightline.learn.draws import SLOTS, Slot, draws
+
+
+def picture(channels: int = 3, height: int = 9, width: int = 12) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(channels).random((channels, height, width), np.float32))
+
+
+def drawn(**slots: float) -> np.ndarray:
+    row = np.full(SLOTS, 0.5)
+    for name, value in slots.items():
+        row[Slot[name.upper()]] = value
+    return row
+
+
+def changed(image: torch.Tensor, row: np.ndarray, colours: Colours) -> torch.Tensor:
+    return reduce(lambda x, change: change(x), changes(row, colours), image)
+
+
+def test_without_settings_nothing_is_changed() -> None:
+    assert Colours().idle
+    assert list(changes(drawn(), Colours())) == []
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_values_change_as_torchvision_changes_them(channels: int) -> None:
+    image = picture(channels)
+    row = drawn(brightness=0.75, contrast=0.0, saturation=1.0, hue=0.9)
+    found = changed(image, row, Colours(jitter=0.4, hue=0.1))
+    expected = kernels.adjust_brightness(image, 1.2)
+    expected = kernels.adjust_saturation(kernels.adjust_contrast(expected, 0.6), 1.4)
+    expected = kernels.adjust_hue(expected, 0.08)
+    torch.testing.assert_close(found, expected)
+    assert (found - image).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_each_number_is_for_one_change(name: str) -> None:
+    kernel = {"brightness": kernels.adjust_brightness, "contrast": kernels.adjust_contrast}
+    wanted = kernel.get(name, kernels.adjust_saturation)(picture(), 1.3)
+    torch.testing.assert_close(changed(picture(), drawn(**{name: 1.0}), Colours(jitter=0.3)), wanted)
+
+
+def test_half_of_the_pictures_are_blurred_and_noisy() -> None:
+    table = draws(0, 0, 400)
+    for colours, slot in ((Colours(blur=1.0), Slot.BLUR), (Colours(noise=0.1), Slot.NOISE)):
+        touched = [bool(list(changes(row, colours))) for row in table]
+        assert touched == (table[:, slot] > 0.5).tolist()
+
+
+@pytest.mark.parametrize(("hw", "sides"), [((31, 31), [13, 13]), ((4, 31), [13, 3]), ((1, 31), [13, 1])])
+def test_a_blur_is_torchvisions_and_fits_small_pictures(hw: tuple[int, int], sides: list[int]) -> None:
+    image = picture(3, *hw)
+    found = changed(image, drawn(blur=1.0), Colours(blur=2.0))
+    torch.testing.assert_close(found, kernels.gaussian_blur(image, sides, [2.0, 2.0]))
+    assert changed(picture(1, 1, 1), drawn(blur=1.0), Colours(blur=9.0)).shape == (1, 1, 1)
+
+
+def test_noise_is_drawn_from_the_pictures_own_seed() -> None:
+    flat, colours = torch.full((3, 64, 64), 0.5), Colours(noise=0.2)
+    torch.manual_seed(1)
+    first = changed(flat, drawn(noise=0.75, noise_seed=0.3), colours)
+    after = torch.rand(1)
+    again = changed(flat, drawn(noise=0.75, noise_seed=0.3), colours)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, changed(flat, drawn(noise=0.75, noise_seed=0.4), colours))
+    assert float((first - 0.5).std()) == pytest.approx(0.1, rel=0.03)
+    assert float((first - 0.5).mean()) == pytest.approx(0.0, abs=0.005)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(1), after)  # the global generator was not touched
