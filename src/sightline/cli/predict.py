@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+from sightline.cli._opened import GRAPH_HELP
+from sightline.cli._opened import opened as open_for
+
 EXAMPLE = """\b
 Examples:
   sightline predict model photo.jpg
@@ -22,7 +25,7 @@ Examples:
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS|GLOBS|FOLDERS|-")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 @click.option("--out", type=click.Path(path_type=Path), help="write to a .jsonl or .csv file instead")
-@click.option("--graph", default="", help="which graph of the bundle [onnx]")
+@click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--threads", type=click.IntRange(1), default=None, help="decoding threads and graph threads [all cores]")
 @click.option("--overwrite", is_flag=True, help="replace --out if it is there")
 @click.pass_context
@@ -38,11 +41,10 @@ def command(
 ) -> None:
     """Answer for each picture with MODEL."""
     from sightline.core.errors import PARTIAL_EXIT_CODE
-    from sightline.verbs.opened import open_model
     from sightline.verbs.predict import predict
     from sightline.verbs.sources import expand
 
-    opened = open_model(model, variant=graph, threads=threads or 0)
+    opened = open_for(model, graph=graph, threads=threads or 0)
     bad = total = 0
     with _writer(out, as_json, overwrite) as write, _counter(out) as count:
         for answer in predict(opened, expand(paths), threads=threads):
