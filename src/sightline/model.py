@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +91,26 @@ class Model:
         path = drain(export(self.opened, to=to, data=data, max_drop=max_drop, accept=accept), listen)
         return load(path, graph=to)
 
+    def best(
+        self,
+        *,
+        data: str | None = None,
+        max_drop: float = 0.5,
+        max_latency: str = "",
+        max_size: str = "",
+        accept: bool = False,
+        listen: Listener | None = None,
+    ) -> Model:
+        """Measure every graph on this machine, record the best within the limits, and return the model that runs it.
+
+        max_latency, max_size: as `20ms` and `8MB`; see `verbs.best`.
+        """
+        from sightline.verbs.best import Limits, best, megabytes, milliseconds
+
+        limits = Limits(max_drop=max_drop, max_latency_ms=milliseconds(max_latency), max_size_mb=megabytes(max_size))
+        drain(best(self.opened, data=data, limits=limits, accept=accept), listen)
+        return load(self.path)
+
     def bench(self, *, threads: int = 0) -> list[Any]:
         """Latency, throughput, load time and memory of each graph of the bundle, on this machine."""
         from sightline.verbs.bench import bench
@@ -111,9 +132,13 @@ class Model:
 def load(path: str | Path, *, graph: str = "", threads: int = 0) -> Model:
     """Open a bundle (a folder or one zip); nothing in it is executed but its checked graphs.
 
-    graph: `onnx` by default, or another the bundle holds. Raises BundleError for a bundle that is damaged or unsafe.
+    graph: by default the one the card prefers, else `onnx`; a warning says when the preferred one cannot run here.
+    Raises BundleError for a bundle that is damaged or unsafe.
     """
-    return Model(open_model(path, variant=graph, threads=threads))
+    opened = open_model(path, variant=graph, threads=threads)
+    if opened.fallback:
+        warnings.warn(opened.fallback, RuntimeWarning, stacklevel=2)
+    return Model(opened)
 
 
 def train(

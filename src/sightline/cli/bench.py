@@ -34,5 +34,9 @@ def command(model: Path, threads: int, as_json: bool) -> None:
         + [float(f"{v:.3g}") for v in (f.latency_ms, f.latency_p90_ms)]
         + [round(f.per_second), round(f.load_ms), round(f.peak_mb), round(f.size_mb, 2), round(base / f.latency_ms, 2)]
         for f in found
+        if not f.remark
     ]
     table(rows, headers)
+    for figures in found:
+        if figures.remark:
+            click.echo(f"{figures.variant} was not measured: {figures.remark}", err=True)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from sightline.cli._opened import GRAPH_HELP
+from sightline.cli._opened import opened as open_for
+
 EXAMPLE = """\b
 Examples:
   sightline evaluate runs/classify-1/model flowers/
@@ -17,7 +20,7 @@ Examples:
 @click.argument("data")
 @click.option("--split", default="", help="which part: test, validation, train, all [test where there is one]")
 @click.option("--layout", default=None, help="how DATA is laid out [detected]")
-@click.option("--graph", default="", help="which graph of the bundle [onnx]")
+@click.option("--graph", default="", help=GRAPH_HELP)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report"
 )
@@ -49,11 +52,10 @@ def command(
     from sightline.core.storage import occupied
     from sightline.verbs.evaluate import evaluate
     from sightline.verbs.finish import write_evaluation
-    from sightline.verbs.opened import open_model
 
     if out is not None and occupied(out):
         raise UsageError(f"{out} exists and is not empty; give another --out")
-    opened = open_model(model, variant=graph)
+    opened = open_for(model, graph=graph)
     found = watch(evaluate(opened, data, layout=layout, split=split, max_bad=max_bad), quiet=as_json)
     click.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
     for path, reason in found.left_out:

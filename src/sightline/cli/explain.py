@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from sightline.cli._opened import GRAPH_HELP
+from sightline.cli._opened import opened as open_for
+
 EXAMPLE = """\b
 Examples:
   sightline explain model photo.jpg
@@ -17,7 +20,7 @@ Examples:
 @click.argument("picture")
 @click.option("--target", default="", help="class to explain [the answer given]")
 @click.option("--probe", default="", help="instrument: evidence, occlusion [evidence where the graph has features]")
-@click.option("--graph", default="", help="which graph of the bundle [onnx]")
+@click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--out", type=click.Path(path_type=Path), help="picture to write [PICTURE_evidence.png here]")
 @click.option("--overwrite", is_flag=True, help="replace --out if it is there")
 @click.option("--json", "as_json", is_flag=True, help="print the figures as JSON")
@@ -30,12 +33,11 @@ def command(
     from sightline.core.errors import UsageError
     from sightline.core.storage import write_bytes
     from sightline.verbs.explain import explain
-    from sightline.verbs.opened import open_model
 
     out = out or Path(f"{Path(picture).stem}_evidence.png")
     if out.suffix.lower() != ".png" or (out.exists() and (not overwrite or out.samefile(picture))):
         raise UsageError(f"--out is {out}; it must end in .png and not be there yet (or give --overwrite)")
-    found = explain(open_model(model, variant=graph), picture, probe=probe, target=target)
+    found = explain(open_for(model, graph=graph), picture, probe=probe, target=target)
     write_bytes(out, found._repr_png_())
     if as_json:
         click.echo(json.dumps({"path": picture, **found.result.to_dict(), "evidence": found.evidence.to_dict()}))

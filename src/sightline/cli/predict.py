@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from sightline.cli._opened import GRAPH_HELP
+from sightline.cli._opened import opened as open_for
+
 EXAMPLE = """\b
 Examples:
   sightline predict model photo.jpg
@@ -23,7 +26,7 @@ An interrupted --out goes on where it stopped: give the same command again."""
 @click.argument("paths", nargs=-1, required=True, metavar="PATHS|GLOBS|FOLDERS|-")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 @click.option("--out", type=click.Path(path_type=Path), help="write to a .jsonl, .csv or .parquet file instead")
-@click.option("--graph", default="", help="which graph of the bundle [onnx]")
+@click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--threads", type=click.IntRange(1), default=None, help="pictures worked on at once [all cores]")
 @click.option("--batch", type=click.IntRange(1), default=None, help="most pictures in one run of the graph [measured]")
 @click.option("--overwrite", is_flag=True, help="replace --out if it is there")
@@ -41,10 +44,9 @@ def command(
 ) -> None:
     """Answer for each picture with MODEL."""
     from sightline.core.errors import PARTIAL_EXIT_CODE
-    from sightline.verbs.opened import open_model
     from sightline.verbs.sources import expand
 
-    opened = open_model(model, variant=graph, threads=threads or 0)
+    opened = open_for(model, graph=graph, threads=threads or 0)
     sources = expand(paths) if "-" in paths else list(expand(paths))
     if sources == []:
         raise click.UsageError("no picture in what was given")

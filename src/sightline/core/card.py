@@ -55,6 +55,9 @@ class Card:
     """`features` (a graph output, B C H W) and `weight` (a stored array, K x C or K x CHW) for evidence maps."""
     graphs: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """role → variant → file, sha256, inputs, outputs, dtype, layout (and `gate`: what it was checked against)."""
+    preferred: Mapping[str, Any] = field(default_factory=dict)
+    """`graph`: the variant to run by default, and what it was chosen by: `latency_ms`, `drop`, `cpu`, `versions` and so
+    on; empty where none was chosen."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """Other bundles this one needs: role → SHA-256 digest."""
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -109,7 +112,10 @@ def _migrated(body: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-_OBJECTS = ("net", "operating", "evidence", "graphs", "parts", "metrics", "data", "licences", "recipe", "versions")
+_OBJECTS = (
+    *("net", "operating", "evidence", "graphs", "preferred", "parts"),
+    *("metrics", "data", "licences", "recipe", "versions"),
+)
 
 
 def _from_dict(body: dict[str, Any]) -> Card:
@@ -128,6 +134,8 @@ def _from_dict(body: dict[str, Any]) -> Card:
     for name in ("evidence", "parts", "licences", "versions"):
         if not all(isinstance(value, str) for value in known.get(name, {}).values()):
             raise BundleError(f"card.json: {name} must hold strings")
+    if not isinstance(known.get("preferred", {}).get("graph", ""), str):
+        raise BundleError("card.json: preferred.graph must be a string")
     if not isinstance(known.get("created", ""), str):
         raise BundleError("card.json: created must be a string")
     for name in ("classes", "notes"):

@@ -207,11 +207,25 @@ class Method(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One way to write a graph in a further format; the gate judges it, and keeps the fastest that is good enough."""
+
+    blob: bytes
+    """The artefact; where it is the fp32 file itself, the bundle keeps that once."""
+    how: str = ""
+    """What is particular about it, as a verdict says it: `uint8 activations, stem.0 kept in fp32`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the format's own `gentler` goes on from."""
+
+
 class Format(Protocol):
     """An artefact format: a module in `graphs/`."""
 
     LAYOUT: ClassVar[str]
     SUFFIX: ClassVar[str]
+    DTYPE: ClassVar[str]
+    """How it computes: `float32` has to agree with the fp32 graph, `bfloat16` and `int8` may cost some accuracy."""
 
     def open(self, blob: bytes, *, threads: int) -> Session:
         """Open a verified artefact; torch-free. Raises BundleError for one that cannot be run safely."""
@@ -223,7 +237,8 @@ class Format(Protocol):
 
 
 # `onnx` also holds write(source, card) -> bytes, from a module or a ModelProto. A further format that can be exported
-# to holds write(fp32_blob, calibration, *, exclude, activations) -> bytes and sensitive_nodes(fp32_blob, calibration).
+# to holds candidates(fp32_blob, calibration) -> Iterator[Candidate], of which the fastest is taken, and may hold
+# gentler(fp32_blob, calibration, candidate) -> Iterator[Candidate]: what to try next while that one loses too much.
 
 
 class Layout(Protocol):

@@ -1,4 +1,4 @@
-"""An ONNX graph opened in ONNX Runtime on the CPU: named arrays in, named arrays out."""
+"""An opened graph: named arrays in, named arrays out, checked; here by ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.core import onnxscan
+from sightline.core import engines, onnxscan
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.protocols import Array, Arrays, Session, Spec
 
@@ -16,11 +16,10 @@ _QUIET = 4
 """ONNX Runtime's severity "fatal": what goes wrong is raised, so nothing needs to be printed beside it."""
 
 
-class OnnxSession:
-    """A graph ready to run; satisfies `core.protocols.Session`. Made by `open_session`."""
+class GraphSession:
+    """What the sessions of all engines share: their ends, and the check of what comes in."""
 
-    def __init__(self, inner: Any, inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> None:
-        self._inner = inner
+    def __init__(self, inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> None:
         self.inputs = inputs
         self.outputs = outputs
 
@@ -31,11 +30,10 @@ class OnnxSession:
         and BundleError when the graph itself fails.
         """
         self.check(arrays)
-        feed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        try:
-            return dict(zip(self.outputs, self._inner.run(None, feed), strict=True))
-        except _runtime_errors() as error:
-            raise BundleError(f"the graph failed while it ran: {_first_line(error)}") from None
+        return self._execute({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+    def _execute(self, feed: dict[str, Array]) -> dict[str, Array]:
+        raise NotImplementedError
 
     def check(self, arrays: Arrays, /) -> None:
         """Raise UsageError unless these arrays are what the graph takes: names, dtypes and shapes."""
@@ -51,6 +49,20 @@ class OnnxSession:
                 )
 
 
+class OnnxSession(GraphSession):
+    """A graph in ONNX Runtime; satisfies `core.protocols.Session`. Made by `open_session`."""
+
+    def __init__(self, inner: Any, inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> None:
+        super().__init__(inputs, outputs)
+        self._inner = inner
+
+    def _execute(self, feed: dict[str, Array]) -> dict[str, Array]:
+        try:
+            return dict(zip(self.outputs, self._inner.run(None, feed), strict=True))
+        except _runtime_errors() as error:
+            raise BundleError(f"the graph failed while it ran: {_first_line(error)}") from None
+
+
 def _fits(have: tuple[int, ...], want: tuple[int | str, ...]) -> bool:
     return len(have) == len(want) and all(isinstance(w, str) or w == h for w, h in zip(want, have))
 
@@ -62,8 +74,7 @@ def open_session(blob: bytes, *, threads: int = 0) -> OnnxSession:
     Raises BundleError for bytes that are no ONNX model, reach outside themselves, or use what ONNX Runtime lacks.
     """
     onnxscan.scan(blob)
-    import onnxruntime
-
+    onnxruntime = engines.onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

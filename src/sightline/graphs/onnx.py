@@ -15,10 +15,11 @@ from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, MissingExtraError
 from sightline.graphs._session import OnnxSession, describe, open_session
 
-__all__ = ["LAYOUT", "SUFFIX", "describe", "open", "write"]
+__all__ = ["DTYPE", "LAYOUT", "SUFFIX", "describe", "open", "write"]
 
 LAYOUT = "NHWC"
 SUFFIX = ".onnx"
+DTYPE = "float32"
 BATCH = "B"
 """Name of the free first axis of every input and output."""
 _SCOPES = "pkg.torch.onnx.name_scopes"

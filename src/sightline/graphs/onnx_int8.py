@@ -15,20 +15,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.core import engines
 from sightline.core.errors import GateError, MissingExtraError, UsageError
-from sightline.core.protocols import Array, Arrays
+from sightline.core.protocols import Array, Arrays, Candidate
+from sightline.graphs._sensitive import HEAVY, smooth_parts, spared, told
 from sightline.graphs._session import OnnxSession, describe, open_session
 
-__all__ = ["ACTIVATIONS", "LAYOUT", "SUFFIX", "candidates", "describe", "open", "sensitive_nodes", "write"]
+__all__ = [
+    "ACTIVATIONS",
+    "DTYPE",
+    "LAYOUT",
+    "SUFFIX",
+    "candidates",
+    "describe",
+    "gentler",
+    "open",
+    "sensitive_nodes",
+    "write",
+]
 
 LAYOUT = "NHWC"
 SUFFIX = ".onnx"
+DTYPE = "int8"
 ACTIVATIONS = ("uint8", "int8")
 """Types an activation can take; weights are always int8, per channel. On x86 uint8 is usually the faster by far."""
 CPUINFO = Path("/proc/cpuinfo")
 """Where Linux tells what the processor can do."""
 _OPS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "Clip", "AveragePool", "MaxPool", "Concat")
-_HEAVY = ("Conv", "Gemm", "MatMul")
+_WORST = 3
+"""So many layers are given back their full precision at most."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +67,38 @@ def write(
     """The 8-bit form of an ONNX file that `graphs.onnx` wrote.
 
     calibration: batches for the graph, {"image": B H W C}, of training pictures; a few hundred pictures suffice.
-    exclude: layers to leave in full precision, by name. The normalisation at the input and the layer that puts out
-    the answer always stay so: they cost next to nothing, and thresholds hang on the last digits of the answer.
-    Outputs stay float32. On an x86 processor without VNNI weights get 7 bits, since their products would saturate;
+    exclude: layers to leave in full precision, by name; `_sensitive.spared` says which stay so always. Outputs stay
+    float32. On an x86 processor without VNNI weights get 7 bits, since their products would saturate;
     such a file is right on every machine, one written with VNNI loses accuracy on a machine without.
     Raises UsageError for unknown names or no calibration pictures, GateError where there is nothing to quantise.
     """
     return _quantised(_calibrated(fp32_blob, calibration), exclude=exclude, activations=activations)
 
 
-def candidates(
-    fp32_blob: bytes, calibration: Iterable[Arrays], *, exclude: Sequence[str] = ()
-) -> Iterator[tuple[str, bytes]]:
-    """Every type of activation with the file it gives, calibrated once; the caller keeps the faster. See `write`."""
+def candidates(fp32_blob: bytes, calibration: Iterable[Arrays]) -> Iterator[Candidate]:
+    """A file for every type of activation, calibrated once; see `write`."""
     ready = _calibrated(fp32_blob, calibration)
     for activations in ACTIVATIONS:
-        yield activations, _quantised(ready, exclude=exclude, activations=activations)
+        yield _candidate(ready, activations, ())
+
+
+def gentler(fp32_blob: bytes, calibration: Sequence[Arrays], candidate: Candidate) -> Iterator[Candidate]:
+    """Less and less in 8 bits, for a candidate that lost too much: without the worst layer, the worst two, three."""
+    activations, part = candidate.options["activations"], calibration[:32]
+    ready = _calibrated(fp32_blob, calibration)
+    worst = list(_ranked(ready, fp32_blob, part, activations))[:_WORST]
+    for count in range(1, len(worst) + 1):
+        if set(_heavy_nodes(ready)) - set(worst[:count]):
+            yield _candidate(ready, activations, tuple(worst[:count]))
+
+
+def _candidate(ready: _Calibrated, activations: str, exclude: tuple[str, ...]) -> Candidate:
+    kept = told(ready.model.graph, exclude)
+    return Candidate(
+        blob=_quantised(ready, exclude=exclude, activations=activations),
+        how=", ".join(filter(None, (f"{activations} activations", kept))),
+        options={"activations": activations},
+    )
 
 
 def sensitive_nodes(fp32_blob: bytes, calibration: Sequence[Arrays], *, activations: str = "uint8") -> dict[str, float]:
@@ -78,7 +109,10 @@ def sensitive_nodes(fp32_blob: bytes, calibration: Sequence[Arrays], *, activati
     enters; both have to be excluded to spare it. One small graph is written and run for each layer: seconds below a
     hundred layers.
     """
-    ready = _calibrated(fp32_blob, calibration)
+    return _ranked(_calibrated(fp32_blob, calibration), fp32_blob, calibration, activations)
+
+
+def _ranked(ready: _Calibrated, fp32_blob: bytes, calibration: Sequence[Arrays], activations: str) -> dict[str, float]:
     truth = _first_output(fp32_blob, calibration)
     moved = {}
     for name in _heavy_nodes(ready):
@@ -103,6 +137,8 @@ def _calibrated(fp32_blob: bytes, calibration: Iterable[Arrays]) -> _Calibrated:
         import onnx
     except ModuleNotFoundError:
         raise MissingExtraError("writing 8-bit graphs needs the onnx package: pip install 'sightline[fit]'") from None
+
+    engines.onnxruntime()
     from onnxruntime.quantization import create_calibrator, quant_pre_process
 
     with tempfile.TemporaryDirectory(prefix="sightline-int8-") as folder:
@@ -130,10 +166,17 @@ def _checked(batches: Iterable[Arrays], session: OnnxSession) -> Iterator[dict[s
 
 
 def _kept(graph: Any) -> tuple[str, ...]:
-    """The preparation of the input, and the layers whose output is the answer itself."""
-    outputs = {output.name for output in graph.output}
-    answers = (node.name for node in graph.node if node.op_type in _HEAVY and outputs & set(node.output))
-    return (*(node.name for node in graph.node if node.name.startswith("input.")), *answers)
+    """Nodes that stay in full precision; of a transformer all but the layers with weights of their own.
+
+    Products of two activations (attention) and sums along the residual stream carry its outliers, which one scale a
+    tensor cannot hold.
+    """
+    kept = spared(graph)
+    if not smooth_parts(graph):
+        return kept
+    constants = {tensor.name for tensor in graph.initializer}
+    light = (node.name for node in graph.node if node.op_type not in HEAVY or not constants.intersection(node.input))
+    return tuple(dict.fromkeys((*kept, *light)))
 
 
 def _with_followers(graph: Any, names: Sequence[str]) -> list[str]:
@@ -141,7 +184,7 @@ def _with_followers(graph: Any, names: Sequence[str]) -> list[str]:
     taken = set(names)
     exact = {output for node in graph.node if node.name in taken for output in node.output}
     for node in graph.node:  # in topological order
-        if node.op_type not in _HEAVY and exact & set(node.input):
+        if node.op_type not in HEAVY and exact & set(node.input):
             taken.add(node.name)
             exact.update(node.output)
     return sorted(taken)
@@ -149,7 +192,7 @@ def _with_followers(graph: Any, names: Sequence[str]) -> list[str]:
 
 def _heavy_nodes(ready: _Calibrated) -> list[str]:
     """Layers that are worth quantising, in order."""
-    return [n.name for n in ready.model.graph.node if n.op_type in _HEAVY and n.name not in ready.kept]
+    return [n.name for n in ready.model.graph.node if n.op_type in HEAVY and n.name not in ready.kept]
 
 
 def _quantised(ready: _Calibrated, *, activations: str, exclude: Sequence[str] = (), only: Sequence[str] = ()) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.core import engines
 from sightline.core.card import Card
 from sightline.core.errors import DataError, MissingExtraError, UsageError
 from sightline.core.events import Epoch, Event, Note, Progress
@@ -124,13 +125,11 @@ def _checked_labels(targets: Arrays, card: Card) -> NDArray[np.int64]:
 
 def _encoded(images: Array, card: Card, options: Options) -> Generator[Event, None, Floats]:
     """Features of all pictures, (N, C, h, w), by the graph itself in ONNX Runtime."""
-    import onnxruntime
-
     grid = _grid(card, options)
     shapes = {"features.mean": grid.shape, "head.weight": (1, int(np.prod(grid.shape))), "head.bias": (1,)}
     zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     blank = classifier(grid, card.preparation, zeros)
-    session = onnxruntime.InferenceSession(blank.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = engines.onnxruntime().InferenceSession(blank.SerializeToString(), providers=["CPUExecutionProvider"])
     yield Note(text=f"features: {grid.shape[1]} x {grid.shape[2]} cells of {grid.shape[0]} numbers each")
     parts = []
     for start in range(0, len(images), CHUNK):

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from sightline.core.errors import SightlineError
+from sightline.core.bundle import open_bundle
+from sightline.core.errors import MissingExtraError, SightlineError, UsageError
 from sightline.core.protocols import Session
 from sightline.verbs.opened import open_model
 
@@ -27,37 +28,44 @@ class Figures:
     """One graph on this machine. Machines are noisy: compare figures of one run only."""
 
     variant: str
-    latency_ms: float
+    latency_ms: float = np.nan
     """Median of single pictures, graph alone, all threads."""
-    latency_p90_ms: float
-    per_second: float
+    latency_p90_ms: float = np.nan
+    per_second: float = np.nan
     """Pictures a second at the better of the batches 1 and 16."""
-    load_ms: float
+    load_ms: float = np.nan
     """Opening the bundle and the graph, packages imported."""
-    peak_mb: float
+    peak_mb: float = np.nan
     """Peak resident memory of a fresh process that opened the bundle and answered, in MB."""
-    size_mb: float
+    size_mb: float = np.nan
     """The artefact on disk."""
+    remark: str = ""
+    """Why the graph could not be measured here, where an extra or the processor lacks something."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return asdict(self)
+        """JSON-ready values; what could not be measured is None."""
+        return {name: None if value != value else value for name, value in asdict(self).items()}
 
 
 def bench(path: Path, *, threads: int = 0) -> Iterator[Figures]:
     """Measure every graph of the bundle, each in a process of its own."""
-    for variant in open_model(path).card.graphs["main"]:
+    for variant in open_bundle(path).card.graphs["main"]:
         child = [sys.executable, "-c", _CHILD, str(path), variant, str(threads)]
         done = subprocess.run(child, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SightlineError(f"measuring {variant} failed: {done.stderr.strip().splitlines()[-1:]}")
-        yield Figures(**json.loads(done.stdout))
+        found = json.loads(done.stdout)
+        yield Figures(**{name: value for name, value in found.items() if value is not None})
 
 
 def measure_here(path: str, variant: str, threads: str) -> None:
     """Measure one graph in this process and print its figures as JSON."""
     began = time.perf_counter()
-    opened = open_model(path, variant=variant, threads=int(threads))
+    try:
+        opened = open_model(path, variant=variant, threads=int(threads))
+    except (MissingExtraError, UsageError) as error:
+        sys.stdout.write(json.dumps(Figures(variant=variant, remark=str(error)).to_dict()))
+        return
     load = time.perf_counter() - began
     session = opened.graphs["main"]
     single = _times(session, 1)

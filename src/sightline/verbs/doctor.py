@@ -6,6 +6,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
+from sightline.core import engines
 from sightline.core.runs import environment
 from sightline.core.shelf import SHELVES, Shelf
 
@@ -13,7 +14,7 @@ EXTRAS = {
     "fit": ("onnx", "scipy", "sklearn", "matplotlib"),
     "train": ("torch", "lightning_fabric", "onnxscript"),
     "tables": ("pyarrow",),
-    "openvino": ("openvino",),
+    "openvino": ("openvino", "nncf"),
     "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "medical": ("pydicom", "nibabel"),
     "video": ("av",),
@@ -59,8 +60,7 @@ def _packages(name: str, modules: tuple[str, ...], *, needed: bool) -> Checked:
 def _graph_runs() -> Checked:
     """Whether the runtime loads and names a CPU provider."""
     try:
-        import onnxruntime
-
+        onnxruntime = engines.onnxruntime()
         providers: list[Any] = onnxruntime.get_available_providers()
     except ImportError as error:
         return Checked("graph runtime", False, f"onnxruntime does not load: {error}")

@@ -42,6 +42,8 @@ class Evaluation:
     measures: Mapping[str, Measure]
     judged: tuple[Judged, ...]
     samples: Samples
+    graph: str = ""
+    """The graph that answered."""
     left_out: tuple[tuple[str, str], ...] = ()
 
     def worst(self, count: int = 24) -> list[Judged]:
@@ -52,13 +54,14 @@ class Evaluation:
         """JSON-ready measures."""
         return {
             "split": self.label,
+            "graph": self.graph,
             "pictures": len(self.judged),
             "left_out": [list(pair) for pair in self.left_out],
             "measures": {name: measure.to_dict() for name, measure in self.measures.items()},
         }
 
     def __repr__(self) -> str:
-        lines = [f"{self.label}: {len(self.judged)} pictures"]
+        lines = [f"{self.label}: {len(self.judged)} pictures, graph {self.graph}"]
         lines += [f"  {name:<20} {measure}" for name, measure in self.measures.items() if "/" not in name]
         return "\n".join(lines)
 
@@ -106,7 +109,7 @@ def judge(
     if not judged:
         raise DataError(f"none of the {len(rows)} pictures of {label} can be read; the first: {left_out[0]}")
     measures = {name: measure for meter in meters for name, measure in meter.compute().items()}
-    parts = {"split": split, "label": label, "measures": measures, "samples": samples}
+    parts = {"split": split, "label": label, "measures": measures, "samples": samples, "graph": opened.variant}
     return Evaluation(judged=tuple(judged), left_out=tuple(left_out), **parts)  # type: ignore[arg-type]
 
 

@@ -217,10 +217,19 @@ def _facts(opened: Opened, evaluation: Evaluation) -> tuple[Fact, ...]:
         Fact("Fingerprint", str(card.data.get("fingerprint", ""))[:16], "of pixels, labels, splits and groups"),
         Fact("Preparation", size, "the same in training, measuring and use"),
         Fact("Exported graph", "agrees", str(gate.get("detail", "")), "small"),
+        Fact("Graph measured", evaluation.graph, _preference(card), "small"),
     ]
     numbers = {name: value for name, value in card.operating.items() if isinstance(value, int | float)}
     facts += [Fact(name.replace("_", " "), value, section="sure") for name, value in numbers.items()]
     return tuple(facts)
+
+
+def _preference(card: Any) -> str:
+    """What `sightline export --best` recorded."""
+    chosen = card.preferred
+    if not chosen:
+        return "none was chosen yet: sightline export MODEL --best"
+    return f"preferred is {chosen['graph']}: {chosen.get('latency_ms')} ms on {chosen.get('cpu')}"
 
 
 def _by_class(measures: Mapping[str, Measure]) -> dict[str, dict[str, Measure | float]]:
@@ -241,5 +250,5 @@ def _commands(model: str) -> tuple[Command, ...]:
             "In Python",
             f'import sightline\n\nmodel = sightline.load("{model}")\nprint(model.predict("photo.jpg").line())',
         ),
-        Command("Make it smaller and faster", f"sightline export {model} --to onnx-int8"),
+        Command("Make it smaller and faster", f"sightline export {model} --best"),
     )

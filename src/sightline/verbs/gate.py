@@ -75,7 +75,7 @@ def entry(form: Any, variant: str, blob: bytes, session: Session, gate: Mapping[
     return {
         "file": f"graphs/{stem}{form.SUFFIX}",
         "sha256": hashlib.sha256(blob).hexdigest(),
-        "dtype": "int8" if "int8" in variant else "float32",
+        "dtype": form.DTYPE,
         "layout": form.LAYOUT,
         **form.describe(session),
         "gate": dict(gate),

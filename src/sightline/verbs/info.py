@@ -48,6 +48,7 @@ def _bundle(path: Path) -> dict[str, Any]:
         },
         "operating": dict(card.operating),
         "graphs": graphs,
+        "preferred": dict(card.preferred),
         "metrics": metrics,
         "data": {name: card.data.get(name) for name in ("name", "layout", "fingerprint", "counts", "leak")},
         "notes": list(card.notes),

@@ -10,12 +10,13 @@ from typing import Any
 
 from sightline.core.bundle import Bundle, open_bundle
 from sightline.core.card import Card
-from sightline.core.errors import BundleError, UsageError
+from sightline.core.errors import BundleError, MissingExtraError, UsageError
 from sightline.core.protocols import Graphs, Request, Session, stack, unstack
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
 
 DEFAULT_VARIANT = "onnx"
+"""What runs everywhere."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Opened:
     """The module of the shelf `tasks`."""
     graphs: Graphs
     variant: str
+    fallback: str = ""
+    """Why another graph runs than the one the card prefers; empty where that one does."""
 
     @property
     def card(self) -> Card:
@@ -72,7 +75,8 @@ def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card
 def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Opened:
     """Open a bundle and its graphs.
 
-    variant: which execution of each role (`onnx`, `onnx-int8`); by default `onnx`.
+    variant: which execution of each role (`onnx`, `onnx-int8`). By default the one the card prefers, and `onnx` where
+    none was chosen, or where what it needs is not there (see `Opened.fallback`).
     threads: of each graph; 0 lets the runtime take all cores.
     Raises BundleError when the bundle is damaged, unsafe or contradicts itself, UsageError for an absent variant.
     """
@@ -81,12 +85,34 @@ def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Open
     if not Shelf("tasks").has(card.task):
         raise BundleError(f"{path}: the card's task {card.task!r} is unknown to this Sightline; upgrade it")
     task = Shelf("tasks").load(card.task)
-    graphs = {role: _session(bundle, role, variant or DEFAULT_VARIANT, threads) for role in card.graphs}
+    variant, graphs, fallback = (
+        _default(bundle, threads) if not variant else (variant, _all(bundle, variant, threads), "")
+    )
     if hasattr(task, "check"):
         task.check(card, graphs)
     if card.evidence:
         _check_evidence(card, graphs)
-    return Opened(bundle, task, graphs, variant or DEFAULT_VARIANT)
+    return Opened(bundle, task, graphs, variant, fallback)
+
+
+def _default(bundle: Bundle, threads: int) -> tuple[str, Graphs, str]:
+    """The preferred variant with its sessions; or `onnx`, and why the preferred one does not run on this machine."""
+    wanted = str(bundle.card.preferred.get("graph", DEFAULT_VARIANT))
+    if wanted == DEFAULT_VARIANT:
+        return wanted, _all(bundle, wanted, threads), ""
+    if not all(wanted in entries for entries in bundle.card.graphs.values()):
+        raise BundleError(f"{bundle.path}: the card prefers the graph {wanted!r:.80}, which the bundle does not have")
+    try:
+        if not Shelf("graphs").has(wanted):
+            raise UsageError("its format is unknown to this Sightline")
+        return wanted, _all(bundle, wanted, threads), ""
+    except (MissingExtraError, UsageError) as error:
+        reason = f"the preferred graph {wanted} does not run here, so {DEFAULT_VARIANT} does: {error}"
+        return DEFAULT_VARIANT, _all(bundle, DEFAULT_VARIANT, threads), reason
+
+
+def _all(bundle: Bundle, variant: str, threads: int) -> Graphs:
+    return {role: _session(bundle, role, variant, threads) for role in bundle.card.graphs}
 
 
 def _session(bundle: Bundle, role: str, variant: str, threads: int) -> Any:

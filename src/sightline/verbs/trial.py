@@ -1,0 +1,208 @@
+"""A trial: is a graph as good as the fp32 one on the validation pictures, and faster on this machine?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.errors import DataError, GateError, PictureError, UsageError
+from sightline.core.events import Event, Note, Progress
+from sightline.core.protocols import Agreement, Arrays, Candidate, Request, Session, stack
+from sightline.core.recipe import parse
+from sightline.core.shelf import Shelf
+from sightline.data.read import read
+from sightline.data.samples import Sample, Samples
+from sightline.data.splits import fingerprint
+from sightline.verbs.gate import agree, raw_outputs, spread
+from sightline.verbs.gather import split, surveyed
+from sightline.verbs.opened import Opened
+from sightline.verbs.predict import read_request
+from sightline.verbs.settings import training_of
+
+DECIDABLE = 1000
+"""Under so many validation pictures a drop of half a point cannot be told from chance."""
+CALIBRATION = 256
+ROUNDS = 60
+_AT_A_TIME = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What graphs are tried on: the fp32 graph, and the pictures that calibrate and judge."""
+
+    fp32: bytes
+    session: Session
+    """The fp32 graph, opened."""
+    calibration: tuple[Arrays, ...]
+    """Training pictures, one a batch."""
+    pairs: tuple[tuple[Sample, Request], ...]
+    """Validation pictures."""
+    right: tuple[bool, ...]
+    """Which of them fp32 answers right; empty for a task that has no `correct`."""
+
+    @property
+    def one(self) -> Arrays:
+        """A single picture, as the graph takes it."""
+        return stack([self.pairs[0][1]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A graph beside the fp32 graph, on the same validation pictures."""
+
+    to: str
+    """The format."""
+    candidate: Candidate
+    session: Session
+    speedup: float
+    """fp32 seconds over this one's at batch 1, medians of interleaved runs."""
+    count: int
+    """Validation pictures."""
+    lost: int = 0
+    """Pictures that only fp32 answers right."""
+    won: int = 0
+    """Pictures that only this graph answers right."""
+    agreement: Agreement | None = None
+    """For a format in float32, which has to give the same outputs: whether it does."""
+
+    @property
+    def drop(self) -> float:
+        """Accuracy lost, in points."""
+        return 100.0 * (self.lost - self.won) / self.count
+
+    def sentence(self) -> str:
+        """The figures in one line."""
+        name = f"{self.to} ({self.candidate.how})" if self.candidate.how else self.to
+        speed = f"{name}: {self.speedup:.2f}x the speed of fp32"
+        if self.agreement:
+            return f"{speed}; {self.agreement.detail} on {self.count} validation pictures"
+        return (
+            f"{speed}, accuracy {0.0 - self.drop:+.2f} points on {self.count} validation pictures "
+            f"({self.lost} lost, {self.won} won)"
+        )
+
+    def refusal(self, *, max_drop: float, accept: bool) -> str:
+        """Why the graph is not kept; nothing when it is."""
+        if self.agreement and not self.agreement.ok:
+            return f"{self.to} does not do what the fp32 graph does"
+        if self.speedup <= 1.0:
+            return f"{self.to} is not faster here"
+        if self.drop > max_drop:
+            return f"{self.to} costs more than --max-drop {max_drop:g} points allows"
+        if not self.agreement and self.count < DECIDABLE and not accept:
+            return (
+                f"not decidable: {self.count} validation pictures cannot show a drop of {max_drop:g} points "
+                f"(that takes {DECIDABLE:,}); give --accept to keep {self.to} on these figures"
+            )
+        return ""
+
+    def gate(self) -> dict[str, Any]:
+        """What the card keeps."""
+        figures = dict(self.agreement.figures) if self.agreement else {"lost": self.lost, "won": self.won}
+        return {"detail": self.sentence(), "pictures": self.count, **figures}
+
+
+def training_samples(opened: Opened, data: str | None) -> Generator[Event, None, Samples]:
+    """The training data, split as the training split it; raises DataError where it is gone or has changed."""
+    training = training_of(opened.bundle.path)
+    if data is None and training is None:
+        raise UsageError(f"{opened.bundle.path} lies in no run folder; say where the training data is with --data")
+    source = data or (training.data if training else "")
+    recipe = parse(opened.task.Recipe, opened.card.recipe)
+    samples = read(source, layout=training.layout if training and not data else None, group_by=recipe.group_by)
+    found = yield from surveyed(samples, opened.card, recipe)
+    carved, _ = split(found, recipe)
+    if fingerprint(carved, found.digests) != opened.card.data.get("fingerprint"):
+        raise DataError(f"{source} is not the data this model was trained on; a gate on other pictures proves nothing")
+    return carved
+
+
+def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
+    """Read the pictures that graphs are tried on; raises DataError where there are none."""
+    fp32 = opened.bundle.graph("main", "onnx")
+    session: Session = Shelf("graphs").load("onnx").open(fp32, threads=0)
+    learnt = (_request(opened, samples, row) for row in spread(samples.split("train").rows, CALIBRATION))
+    calibration = tuple(stack([request]) for request in learnt if request is not None)
+    held = samples.split("validation").rows or samples.split("train").rows
+    pairs = tuple((row, request) for row in held if (request := _request(opened, samples, row)) is not None)
+    if not calibration or not pairs:
+        raise DataError("a trial needs readable training pictures to calibrate on and validation pictures to judge by")
+    done = len(calibration) + len(pairs)
+    yield Progress(what="pictures read for the trial", done=done, total=done)
+    right = _correct(opened, session, pairs) if hasattr(opened.task, "correct") else ()
+    return Bench(fp32=fp32, session=session, calibration=calibration, pairs=pairs, right=right)
+
+
+def tried(opened: Opened, bench: Bench, to: str, max_drop: float) -> Generator[Event, None, Verdict]:
+    """The fastest of a format's candidates that is good enough; where none is, the format's gentler ones in turn."""
+    form = Shelf("graphs").load(to)
+    if not hasattr(form, "candidates"):
+        raise UsageError(f"the graph format {to} can be opened, but not written")
+    found = []
+    for candidate in form.candidates(bench.fp32, bench.calibration):
+        found.append(judged(opened, bench, to, candidate))
+        yield Note(text="tried " + found[-1].sentence())
+    if not found:
+        raise GateError(f"{to} has nothing to offer for this graph")
+    best = max(found, key=lambda verdict: (verdict.drop <= max_drop, verdict.speedup))
+    if best.drop > max_drop and hasattr(form, "gentler"):
+        for candidate in form.gentler(bench.fp32, bench.calibration, best.candidate):
+            best = judged(opened, bench, to, candidate)
+            yield Note(text="tried " + best.sentence())
+            if best.drop <= max_drop:
+                break
+    return best
+
+
+def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdict:
+    """One candidate's figures: outputs or answers beside fp32's, and the speed beside it."""
+    form = Shelf("graphs").load(to)
+    session = form.open(candidate.blob, threads=0)
+    times = np.median(side_by_side([bench.session, session], bench.one), axis=0)
+    verdict = {"to": to, "candidate": candidate, "session": session, "count": len(bench.pairs)}
+    verdict["speedup"] = float(times[0] / times[1])
+    if form.DTYPE == "float32":
+        requests = [request for _, request in bench.pairs]
+        reference, outputs = (raw_outputs(opened.task, each, requests) for each in (bench.session, session))
+        return Verdict(**verdict, agreement=agree(opened.task, reference, outputs, opened.card))
+    if not bench.right:
+        raise UsageError(f"the task {opened.card.task} cannot say which answers are right, which {to} is judged by")
+    right = _correct(opened, session, bench.pairs)
+    lost = sum(a and not b for a, b in zip(bench.right, right))
+    won = sum(b and not a for a, b in zip(bench.right, right))
+    return Verdict(**verdict, lost=lost, won=won)
+
+
+def side_by_side(sessions: Sequence[Session], arrays: Arrays, *, rounds: int = ROUNDS) -> NDArray[np.float64]:
+    """Seconds of single runs (rounds, sessions), the sessions taking turns, so that a busy machine slows all alike."""
+    times = np.zeros((rounds, len(sessions)))
+    for session in sessions:
+        for _ in range(5):
+            session.run(arrays)
+    for turn in range(rounds):
+        for index, session in enumerate(sessions):
+            began = time.perf_counter()
+            session.run(arrays)
+            times[turn, index] = time.perf_counter() - began
+    return times
+
+
+def _correct(opened: Opened, session: Session, pairs: Sequence[tuple[Sample, Request]]) -> tuple[bool, ...]:
+    right: list[bool] = []
+    for start in range(0, len(pairs), _AT_A_TIME):
+        part = pairs[start : start + _AT_A_TIME]
+        results = opened.running(session).answer([request for _, request in part])
+        right += [opened.task.correct(result, row.target) for result, (row, _) in zip(results, part)]
+    return tuple(right)
+
+
+def _request(opened: Opened, samples: Samples, row: Sample) -> Request | None:
+    try:
+        return read_request(opened.task, opened.card, samples.open(row))
+    except PictureError:
+        return None
