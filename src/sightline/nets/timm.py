@@ -24,7 +24,7 @@ from sightline.core.protocols import Batch
 from sightline.core.recipe import setting
 from sightline.nets._blocks import classification_loss
 
-TASKS = frozenset({"classify"})
+TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
 DEFAULT = "resnet10t"
 """The lightest of timm's residual nets that is meant for photos."""
