@@ -33,6 +33,9 @@ class Recipe:
     validation: float = setting(0.15, "share of the training pictures kept aside to calibrate and choose thresholds")
     holdout: float = setting(0.0, "share kept aside as test split when the data has none (0: no test split)")
     group_by: str = setting("", "regular expression on the path; its first group names the patient, part or video")
+    group_near_duplicates: bool = setting(
+        False, "keep near-duplicates (other size, crop, mirrored, turned) together when a split is carved"
+    )
     allow_leak: bool = setting(False, "train although a picture or group stands in two splits; the card records it")
     max_bad: float = setting(0.05, "largest share of unreadable pictures before the run is refused", low=0, high=1)
     bits: int | None = setting(

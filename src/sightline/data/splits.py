@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,14 +37,21 @@ class Leak:
 
 
 def carve(
-    samples: Samples, *, validation: float, holdout: float, seed: int, digests: Sequence[str] | None = None
+    samples: Samples,
+    *,
+    validation: float,
+    holdout: float,
+    seed: int,
+    digests: Sequence[str] | None = None,
+    near: Mapping[int, int] | None = None,
 ) -> Samples:
     """Give every row a split: rows without one are training, and what is missing is carved from training.
 
     First a test split of the share `holdout`, if there is none and the share is not 0, then a validation split of the
     share `validation`. Groups stay whole, and so do pictures with equal `digests` (of their pixels), which otherwise
-    would leak. Classes keep their shares as nearly as whole groups permit; the last group of a class never leaves
-    training. What should be known of the result is added to `notes`.
+    would leak, and the clusters of `near` (row → the row a cluster is named for, from `duplicates.clusters`). Classes
+    keep their shares as nearly as whole groups permit; the last group of a class never leaves training. What should be
+    known of the result is added to `notes`.
 
     The same rows, seed and shares give the same splits, in whatever order the rows come. Raises UsageError for shares
     outside 0 to 1, DataError when there is nothing to train on or a split comes out empty.
@@ -53,7 +60,7 @@ def carve(
         if not 0 <= share < 1:
             raise UsageError(f"{name} is {share}; it must be a share of the training pictures, from 0 to below 1")
     rows = [replace(row, split=row.split or "train") for row in samples.rows]
-    units = _units(rows, None if digests is None else check_digests(digests, samples))
+    units = _units(rows, None if digests is None else check_digests(digests, samples), near or {})
     if not any(row.split == "train" for row in rows):
         raise DataError(f"{samples.root} holds no training pictures; their split is called train, or has no name")
     notes = list(samples.notes)
@@ -144,8 +151,8 @@ def _pairs(kind: str, rows: Iterable[Sample]) -> list[Leak]:
     ]
 
 
-def _units(rows: Sequence[Sample], digests: Sequence[str] | None) -> list[list[int]]:
-    """Rows that must stay together: linked by group or by equal pixels (union-find), in the order of their paths."""
+def _units(rows: Sequence[Sample], digests: Sequence[str] | None, near: Mapping[int, int]) -> list[list[int]]:
+    """Rows that must stay together, by their paths: linked (union-find) by group, equal pixels or cluster."""
     parent = list(range(len(rows)))
 
     def root(i: int) -> int:
@@ -158,6 +165,7 @@ def _units(rows: Sequence[Sample], digests: Sequence[str] | None) -> list[list[i
     for i, row in enumerate(rows):
         keys = [("group", row.group)] if row.group else []
         keys += [("pixels", digests[i])] if digests is not None else []
+        keys += [("near", str(near[i]))] if i in near else []
         for key in keys:
             parent[root(i)] = root(first.setdefault(key, i))
     members: dict[int, list[int]] = defaultdict(list)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError, PictureError
 from sightline.core.events import Progress
+from sightline.data.duplicates import sketch
 from sightline.data.pictures import LIMITS, Limits, Picture, pixel_digest, read_picture
 from sightline.data.samples import Sample, Samples
 
@@ -38,6 +39,8 @@ class Survey:
     """Shape (N,): which are grey."""
     dtype: str
     """The deepest dtype met: uint8, uint16 or float32."""
+    sketches: NDArray[np.float32]
+    """Shape (N, 64): `duplicates.sketch` of each row, as decoded."""
     left_out: tuple[tuple[str, str], ...] = ()
     """Path and reason of each picture that cannot be read."""
     kept: tuple[Any, ...] = ()
@@ -49,6 +52,7 @@ class Survey:
 @dataclass(frozen=True)
 class _Found:
     digest: str
+    sketch: NDArray[np.float32]
     size_hw: tuple[int, int]
     grey: bool
     dtype: str
@@ -83,8 +87,8 @@ def survey(
     def look(sample: Sample) -> _Found:
         picture = read_picture(samples.open(sample), at_least_hw=at_least_hw, bits=bits, limits=limits)
         kept = keep(sample, picture) if keep else None
-        grey = picture.pixels.shape[2] == 1
-        return _Found(pixel_digest(picture), picture.size_hw, grey, picture.pixels.dtype.name, picture.notes, kept)
+        grey, digest = picture.pixels.shape[2] == 1, pixel_digest(picture)
+        return _Found(digest, sketch(picture), picture.size_hw, grey, picture.pixels.dtype.name, picture.notes, kept)
 
     with closing(_in_order(samples, look, threads or _cpus())) as results:
         for sample, result in results:
@@ -139,6 +143,7 @@ def _survey(samples: Samples, found: list[_Found | None], bad: list[tuple[str, s
         sizes_hw=np.array([item.size_hw for item in good], np.int64).reshape(-1, 2),
         grey=np.array([item.grey for item in good], np.bool_),
         dtype=max((item.dtype for item in good), key=_DEPTHS.index),
+        sketches=np.stack([item.sketch for item in good]),
         left_out=tuple(bad),
         kept=tuple(item.kept for item in good) if kept else (),
         notes=dict(Counter(note for item in good for note in item.notes)),

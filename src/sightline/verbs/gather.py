@@ -17,6 +17,7 @@ from sightline.core.errors import DataError, PictureError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe
+from sightline.data.duplicates import Near, across, clusters, find_near, told
 from sightline.data.pictures import Picture, read_header
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, refuse_leaks
@@ -24,6 +25,7 @@ from sightline.data.survey import Keep, Survey, survey
 
 Array = NDArray[Any]
 _SHOWN = 5
+GROUPING = "--group-near-duplicates keeps them together where the split is ours to make"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +76,16 @@ def gather(
     if len(found.left_out) > _SHOWN:
         yield Note(text=f"... and {len(found.left_out) - _SHOWN} more pictures left out", kind="warning")
     refuse_leaks(find_leaks(found.digests, found.samples), allow=recipe.allow_leak)
-    carved, remarks = split(found, recipe)
+    near = yield from near_duplicates(found)
+    carved, remarks = split(found, recipe, near=near)
     for remark in remarks:
         yield Note(text=remark, kind="warning")
     notes = yield from _leaks(carved, found, recipe)
+    apart = across(near, carved)
+    for line in told(apart, carved, hint=GROUPING if not recipe.group_near_duplicates else ""):
+        yield Note(text=line, kind="warning")
     card = _described(card, carved, found, notes, source)
+    card = dataclasses.replace(card, data={**card.data, "near_duplicates": len(near), "near_across": len(apart)})
     images, targets = _arrays(carved, found.kept, keeps)
     facts = dataclasses.replace(facts, count=len(carved.split("train")))
     return Gathered(
@@ -98,11 +105,33 @@ def surveyed(
     raise AssertionError("a survey ends with its Survey")
 
 
-def split(found: Survey, recipe: Any) -> tuple[Samples, tuple[str, ...]]:
-    """The surveyed rows, each in its split, and what should be known of it; the same for the same data and recipe."""
+def near_duplicates(found: Survey) -> Generator[Event, None, tuple[Near, ...]]:
+    """All near-duplicates in a survey; yields progress. Reads again only the pictures that are likely to be some."""
+    for item in find_near(found.samples, found.sketches, found.digests):
+        if isinstance(item, tuple):
+            return item
+        yield item
+    raise AssertionError("the search ends with its pairs")
+
+
+def split(found: Survey, recipe: Any, *, near: Sequence[Near] | None = None) -> tuple[Samples, tuple[str, ...]]:
+    """The surveyed rows, each in its split, and what should be known of it; the same for the same data and recipe.
+
+    near: what `near_duplicates` found, when that is known; looked for when the recipe keeps them together.
+    """
+    together: dict[int, int] = {}
+    if recipe.group_near_duplicates:
+        known = _at_once(found) if near is None else near
+        together = clusters(known, found.samples)
     shares = {"validation": recipe.validation, "holdout": recipe.holdout}
-    carved = carve(found.samples, seed=recipe.seed, digests=found.digests, **shares)
+    carved = carve(found.samples, seed=recipe.seed, digests=found.digests, near=together, **shares)
     return carved, carved.notes
+
+
+def _at_once(found: Survey) -> tuple[Near, ...]:
+    """`near_duplicates` without its events."""
+    search = find_near(found.samples, found.sketches, found.digests)
+    return next(item for item in search if isinstance(item, tuple))
 
 
 def _facts(samples: Samples) -> Generator[Event, None, Facts]:

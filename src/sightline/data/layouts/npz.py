@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import replace
@@ -32,8 +33,9 @@ MAX_BYTES = 8 * 1024**3
 """Largest array, unpacked."""
 _BROKEN = (
     *(OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(zipfile.BadZipFile, zlib.error, struct.error, SyntaxError, tokenize.TokenError, Warning),
 )
+"""All that zipfile and numpy raise on damage: numpy reads headers as Python source, and warns of those of Python 2."""
 
 
 def fits(path: Path) -> bool:
@@ -113,7 +115,10 @@ def _read(path: Path, archive: zipfile.ZipFile) -> Samples:
 def _load(archive: zipfile.ZipFile, key: str) -> Array:
     """One array, never larger than the file says it is, and never a pickle."""
     name = f"{key}.npy" if f"{key}.npy" in archive.namelist() else key
-    size = archive.getinfo(name).file_size
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DataError(f"{key} is packed in a way numpy never writes; save it with np.savez or np.savez_compressed")
+    size = info.file_size
     if size > MAX_BYTES:
         raise DataError(f"{key} unpacks to {size:,} bytes; the limit is {MAX_BYTES:,}")
     with archive.open(name) as file:
