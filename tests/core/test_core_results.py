@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sightline.core.measures import Measure
-from sightline.core.results import Evidence, Labels, Result
+from sightline.core.results import Evidence, Labels, Result, TagScores
 
 
 def labels(*scores: float, abstained: str | None = None) -> Labels:
@@ -93,3 +93,43 @@ def test_a_measure_prints_its_interval_and_is_json(measure: Measure, text: str) 
     told = json.loads(json.dumps(measure.to_dict(), allow_nan=False))
     assert told["n"] == measure.n
     assert told["value"] == (measure.value if measure.value == measure.value else None)
+
+
+def tags(*scores: float, present: str = "", unsure: str = "", abstained: str | None = None) -> TagScores:
+    names = ("<cat>", "dog", "犬", "a", "b", "c")[: len(scores)]
+    marks = (np.array([name in given.split() for name in names]) for given in (present, unsure))
+    shown, doubted = marks
+    return TagScores(
+        classes=names, scores=np.array(scores, np.float32), present=shown, unsure=doubted, abstained=abstained
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "line"),
+    [
+        (tags(0.7, 0.9, 0.1, present="<cat> dog"), "dog 90.0 %, <cat> 70.0 %"),
+        (tags(0.7, 0.9, 0.1, present="dog", unsure="<cat>"), "dog 90.0 %; unsure: <cat> 70.0 %"),
+        (tags(0.1, 0.2, 0.1), "none of them (nearest: dog 20.0 %)"),
+        (tags(0.4, 0.5, 0.1, unsure="<cat> dog"), "none for sure; unsure: dog 50.0 %, <cat> 40.0 %"),
+        (tags(0.5, 0.5, unsure="<cat> dog", abstained="why"), "(not sure: <cat> 50.0 %)"),
+    ],
+)
+def test_tags_say_what_is_claimed_and_what_is_not(answer: TagScores, line: str) -> None:
+    assert answer.line() == line
+
+
+def test_tags_are_json_with_native_values_likeliest_first() -> None:
+    answer = tags(0.25, 0.75, 0.5, present="<cat> dog", unsure="犬")
+    assert json.loads(json.dumps(answer.to_dict())) == {
+        "labels": ["dog", "<cat>"],
+        "unsure": ["犬"],
+        "abstained": None,
+        "top": {"dog": 0.75, "犬": 0.5, "<cat>": 0.25},
+    }
+
+
+def test_tags_in_html_show_every_claim_and_escape_names() -> None:
+    shown = tags(*[0.9] * 6, present="<cat> dog 犬 a b c")._repr_html_()
+    assert shown.count("present") == 6
+    assert "&lt;cat&gt;" in shown and "<cat>" not in shown
+    assert "below &lt;1&gt;" in tags(0.5, 0.5, abstained="below <1>")._repr_html_()

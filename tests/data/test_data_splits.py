@@ -2,13 +2,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.data.read import read
-from sightline.data.samples import Label, Sample, Samples
+from sightline.data.samples import Label, Sample, Samples, Tags
 from sightline.data.splits import Leak, carve, find_conflicts, find_leaks, fingerprint, refuse_leaks
 
 
@@ -222,3 +223,50 @@ def test_real_patients_stay_on_one_side(real):
     for split, share in (("test", 0.2), ("validation", 0.15 * 0.8)):
         for name, number in carved.counts()[split].items():
             assert number == pytest.approx(share * sum(c[name] for c in carved.counts().values()), abs=4)
+
+
+# Several labels a picture.
+
+
+def tagged(count, shares, seed=0):
+    """Rows whose labels are drawn independently with these shares; many of the common, few of the rare."""
+    random = np.random.default_rng(seed)
+    there = random.random((count, len(shares))) < np.array(shares)
+    rows = [Sample(f"{i}.png", Tags(tuple(f"c{k}" for k in np.flatnonzero(row)))) for i, row in enumerate(there)]
+    return Samples(Path(), tuple(rows), "made", tuple(f"c{k}" for k in range(len(shares))))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_label_keeps_its_share_the_rare_ones_too(seed):
+    given_rows = tagged(600, [0.5, 0.3, 0.1, 0.03, 0.02], seed)
+    carved = carve(given_rows, validation=0.2, holdout=0.0, seed=seed)
+    counts, total = carved.counts(), given_rows.counts()[""]
+    assert len(carved.split("validation")) == 120
+    for name, n in total.items():
+        assert abs(counts["validation"][name] - 0.2 * n) <= max(1.0, 0.03 * n), name
+    plain = np.random.default_rng(seed).permutation(600)[:120]
+    by_chance = [sum(f"c{k}" in given_rows.rows[i].target.names for i in plain) - 0.2 * total[f"c{k}"] for k in (3, 4)]
+    ours = [counts["validation"][f"c{k}"] - 0.2 * total[f"c{k}"] for k in (3, 4)]
+    assert sum(map(abs, ours)) <= sum(map(abs, by_chance))
+
+
+def test_a_label_of_one_picture_stays_in_training_and_is_named():
+    rows = tagged(60, [0.5, 0.5]).rows
+    lone = Sample("lone.png", Tags(("only", "c0")))
+    carved = carve(Samples(Path(), (*rows, lone), "made"), validation=0.2, holdout=0.0, seed=1)
+    assert next(row for row in carved.rows if row.path == "lone.png").split == "train"
+    assert any(note.startswith("only has too few") for note in carved.notes)
+
+
+def test_pictures_without_any_label_are_carved_too():
+    rows = tuple(Sample(f"{i}.png", Tags(("a", "b") if i % 2 else ())) for i in range(100))
+    carved = carve(Samples(Path(), rows, "made"), validation=0.2, holdout=0.0, seed=3)
+    held = [row.target.names for row in carved.split("validation").rows]
+    assert (held.count(()), held.count(("a", "b"))) == (10, 10)
+    assert carved.notes == ()
+
+
+def test_different_labels_on_one_picture_are_a_conflict():
+    rows = (Sample("a.png", Tags(("x", "y"))), Sample("b.png", Tags(("y", "x"))), Sample("c.png", Tags(("x",))))
+    found = find_conflicts(["same"] * 3, Samples(Path(), rows, "made"))
+    assert found == ["a.png (x|y) and c.png (x) are the same picture with different targets"]

@@ -15,6 +15,8 @@ from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.data.samples import SPLITS, Sample, Samples, check_digests
 
 _SHOWN = 10
+_AHEAD = 32
+"""How many units are looked at for the next one, where a unit has several classes."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
     Greedy, after iterative stratification (Sechidis et al., 2011): the class that lacks most takes its next unit,
     unless that overshoots the wanted number by more than leaving it falls short. When all do, the smallest is taken.
     Where pictures have several classes, the rarest of those that lack a picture comes first: the common ones come
-    along with it, but not the other way round.
+    along with it, but not the other way round. Of its next few units it takes the one that brings least too much.
     """
     strata = [row.target.strata() or ("",) for row in rows]
     several = any(len(names) > 1 for names in strata)
@@ -197,12 +199,16 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
     def urgency(name: str) -> tuple[float, float]:
         return (several and lacking[name] >= 0.5) / total[name], lacking[name]
 
+    def surplus(unit: int) -> float:
+        return -1.0 if pool[unit][0] in chosen else sum(n for name, n in held[unit].items() if lacking[name] < 0.5)
+
     while moved < wanted and queues:
         name = max(queues, key=urgency)
         if not queues[name]:
             del queues[name]
             continue
-        unit = queues[name].pop()
+        ahead = queues[name][-_AHEAD:] if several else [0]
+        unit = queues[name].pop(min(range(-1, -len(ahead) - 1, -1), key=lambda i: surplus(queues[name][i])))
         size = len(pool[unit])
         overshoots = moved + size - wanted > wanted - moved
         if pool[unit][0] in chosen or overshoots or any(remaining[other] < 2 for other in held[unit]):

@@ -145,10 +145,10 @@ def reliability(
 ) -> bytes:
     """Confidence against accuracy in bins, over a histogram of the confidences, as PNG bytes.
 
-    All three are (B,): mean confidence and share right of each bin, both in [0, 1] with NaN for an empty bin, and how
-    many pictures it holds. `note` is written in the corner (the calibration error, say), `words` name the figure and
-    its axes. Raises DataError for unequal shapes, MissingExtraError without matplotlib. After DeGroot &
-    Fienberg (1983).
+    All three are (B,): mean confidence and share right of each bin, both in [0, 1] with NaN for an empty bin, and
+    how many pictures it holds. `note` is written in the corner (the calibration error, say); `words` are the title and
+    the names of the two vertical axes. Raises DataError for unequal shapes, MissingExtraError without matplotlib. After
+    DeGroot & Fienberg (1983).
     """
     confidence, accuracy, count = (np.asarray(array, np.float64) for array in (confidence, accuracy, count))
     if confidence.ndim != 1 or not confidence.shape == accuracy.shape == count.shape:

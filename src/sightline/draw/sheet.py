@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw
 
 from sightline.core.errors import DataError
 from sightline.draw import style
-from sightline.draw.text import clean, elide, font, line_height
+from sightline.draw.text import clean, elide, font, line_height, wrap
 
 EDGE, GAP, MARGIN, BADGE = 4, 14, 20, 20
-TEXT = 13
-"""Sizes in pixels: coloured edge, space between tiles, page margin, mark's disc, caption."""
+TEXT, LINES = 13, 3
+"""Sizes in pixels: coloured edge, space between tiles, page margin, mark's disc, caption; lines of a text at most."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Tile:
     pixels: NDArray[np.uint8]
     """Shape (H, W, 3), (H, W, 1) or (H, W), uint8."""
     caption: tuple[str, ...] = ()
-    """Lines below the picture; each is elided to the tile's width."""
+    """Texts below the picture; each is wrapped to the tile's width, in a few lines at most."""
     mark: str = ""
     """`right`, `wrong`, `unsure` or nothing."""
 
@@ -43,7 +43,7 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int, tile_px: int = 128, ti
         raise DataError(f"a sheet needs columns >= 1 and tile_px >= 16, not {columns} and {tile_px}")
     columns = min(columns, max(1, len(tiles)))
     rows = math.ceil(len(tiles) / columns)
-    lines = max((len(tile.caption) for tile in tiles), default=0)
+    lines = max((len(_captioned(tile, tile_px + 2 * EDGE - 2)) for tile in tiles), default=0)
     side = tile_px + 2 * EDGE
     pitch_x, pitch_y = side + GAP, side + (lines * line_height(font(TEXT)) + 4 if lines else 0) + GAP
     face = font(TEXT + 3, bold=True)
@@ -73,10 +73,19 @@ def _paste(sheet: Image.Image, tile: Tile, *, left: int, top: int, tile_px: int)
     if tile.mark:
         sheet.paste(*_badge(tile.mark, colour, at=(left + side - BADGE + 7, top - 7)))
     face, baseline = font(TEXT), top + side + 4
-    for number, text in enumerate(tile.caption):
-        ink = style.INK if number == 0 else style.QUIET
-        draw.text((left + 1, baseline), elide(text, face, side - 2), fill=ink, font=face)
+    for line, ink in _captioned(tile, side - 2):
+        draw.text((left + 1, baseline), line, fill=ink, font=face)
         baseline += line_height(face)
+
+
+def _captioned(tile: Tile, width: int) -> list[tuple[str, str]]:
+    """The caption in lines that fit, each with its colour."""
+    face, lines = font(TEXT), list[tuple[str, str]]()
+    for number, text in enumerate(tile.caption):
+        parts = wrap(text, face, width) or [""]
+        parts[LINES - 1 :] = [" ".join(parts[LINES - 1 :])] if len(parts) > LINES else parts[LINES - 1 :]
+        lines += [(elide(part, face, width), style.INK if number == 0 else style.QUIET) for part in parts]
+    return lines
 
 
 def _badge(mark: str, colour: str, *, at: tuple[int, int]) -> tuple[Image.Image, tuple[int, int], Image.Image]:

@@ -17,9 +17,8 @@ from sightline.metrics.operating import OperatingPoint, at_most, threshold_for_p
 
 STEEPEST, FLATTEST = 20.0, 0.05
 """Slopes outside are the mark of a broken fit, or of scores that rank the wrong way round."""
-FEW = 10
-"""With fewer pictures with or without a label, its best F1 says more about them than about the threshold."""
-HALF = 0.5
+LEAST = 0.25
+"""A label is not claimed below, whatever F1 says: of such claims three in four are wrong."""
 
 
 @dataclass(frozen=True)
@@ -102,10 +101,10 @@ def tag_points(
 ) -> list[TagPoint]:
     """The two thresholds of each label from probabilities (N, K) and truth (N, K) of validation pictures.
 
-    By default both are the threshold of the best F1. A `precision` above 0 lifts `present` to the lowest threshold of
-    which the pictures show, at 95 % confidence, that so many of those claimed have the label; between the two the
-    label is unsure. A `recall` above 0 puts `absent` at the highest threshold of which they show that so many of those
-    that have the label stand above it; without a precision, `present` is the same. What cannot be shown is not
+    By default both are the threshold of the best expected F1. A `precision` above 0 moves `present` to the lowest
+    threshold of which the pictures show, at 95 % confidence, that so many of those claimed have the label; between the
+    two the label is unsure. A `recall` above 0 puts `absent` at the highest threshold of which they show that so many
+    of those that have the label stand above it; without a precision, `present` is the same. What cannot be shown is not
     claimed: not present without the precision, not absent without the recall.
     """
     check_tables(np.asarray(chances), target)
@@ -117,7 +116,7 @@ def tag_points(
 
 
 def _point(chance: Floats, there: NDArray[np.bool_], name: str, precision: float, recall: float) -> TagPoint:
-    usual, why = best_f1(chance, there)
+    usual, expected = best_f1(chance)
     present = absent = usual
     parts, shown = [], True
     if recall:
@@ -130,26 +129,24 @@ def _point(chance: Floats, there: NDArray[np.bool_], name: str, precision: float
         present, shown = found.threshold, shown and found.reached
         parts.append(_claimed(found, precision))
     elif not recall or absent == 0.0:
-        parts.append(f"present at {present:.3f} and above, {why}")
+        parts.append(f"present at {present:.3f} and above, where the best F1 is expected ({expected:.3f})")
     return TagPoint(present, min(absent, present), shown, f"{name}: {'; '.join(parts)}.")
 
 
-def best_f1(chance: Floats, there: NDArray[np.bool_]) -> tuple[float, str]:
-    """The threshold of the best F1 of one label, and how it was found; 0.5 where there are too few to choose by.
+def best_f1(chance: Floats) -> tuple[float, float]:
+    """The threshold of the best F1 that the calibrated probabilities (N,) of one label expect, and that F1.
 
-    Half-way between two pictures, so that another engine's rounding tips none over.
+    After Lipton, Elkan & Naryanaswamy (2014): of n claims the sum of their probabilities should be right. That moves
+    less by chance than the threshold that did best on the few pictures that have the label, and held better on other
+    pictures. Never below LEAST; half-way between two pictures, so that another engine's rounding tips none over.
     """
-    positives = int(there.sum())
-    if min(positives, len(there) - positives) < FEW:
-        return HALF, f"an even chance ({positives} of {len(there)} validation pictures have it, too few to choose by)"
-    order = np.argsort(-chance, kind="stable")
-    ordered, found = chance[order], there[order].cumsum()
-    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
-    f1 = 2 * found[ends] / (ends + 1 + positives)
-    best = int(np.argmax(f1))
-    below = ordered[ends[best + 1]] if best + 1 < len(ends) else 0.0
-    middle = float(ordered[ends[best]] + below) / 2
-    return middle, f"the best F1 on {len(there)} validation pictures ({f1[best]:.3f})"
+    if not len(chance):
+        return 0.5, float("nan")
+    ordered = np.sort(chance)[::-1]
+    expected = 2 * ordered.cumsum() / (np.arange(1, len(ordered) + 1) + ordered.sum())
+    best = int(np.argmax(expected))
+    below = float(ordered[best + 1]) if best + 1 < len(ordered) else 0.0
+    return max(LEAST, (float(ordered[best]) + below) / 2), float(expected[best])
 
 
 def threshold_for_recall(

@@ -198,7 +198,7 @@ def _why(recipe: Recipe, count: int, labels: int, unshown: Sequence[str]) -> str
     asked = [f"{100 * recipe.tag_precision:g} % precision of what is claimed present"] if recipe.tag_precision else []
     asked += [f"{100 * recipe.tag_recall:g} % recall of what is not claimed absent"] if recipe.tag_recall else []
     if not asked:
-        return f"Each label has the threshold of its best F1 on the {count} validation pictures."
+        return f"Each label has the threshold of its best expected F1, calibrated on {count} validation pictures."
     text = f"Thresholds are to show {' and '.join(asked)}, label by label on the {count} validation pictures"
     if not unshown:
         return f"{text}: shown for all {labels}."

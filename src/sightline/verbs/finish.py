@@ -129,7 +129,8 @@ def _tile(evaluation: Evaluation, each: Judged) -> Tile:
     picture = read_picture(evaluation.samples.open(each.sample), at_least_hw=(128, 128))
     mark = "unsure" if each.result.abstained else "wrong" if each.badness > 0 else "right"
     truth = each.sample.target.text()
-    return Tile(to_u8(picture.pixels, picture.high), (each.result.line(), f"truth: {truth}" if truth else ""), mark)
+    said = f"truth: {truth.replace('|', ', ')}" if truth else ""
+    return Tile(to_u8(picture.pixels, picture.high), (each.result.line(), said), mark)
 
 
 def _evidence(opened: Opened, evaluation: Evaluation) -> dict[str, Picture]:

@@ -28,6 +28,8 @@ from sightline.data.samples import NoTarget, Sample, Samples, Tags, Target, clas
 TABLE = "samples.csv"
 PICTURES = "pictures"
 _TABLES = (TABLE, "labels.csv", "metadata.csv", "data.csv")
+_BESIDE = ("images", PICTURES)
+"""Folders beside the table in which a picture is looked for that does not lie where its path says."""
 _COLUMNS = {
     "path": ("path", "image", "file", "filename", "filepath", "imagepath", "imagefile", "img", "imageindex"),
     "label": (
@@ -53,7 +55,8 @@ def fits(path: Path) -> bool:
 
 
 def read(path: Path) -> Samples:
-    """One row a picture; paths are relative to the table's folder, or absolute, with either kind of slash.
+    """One row a picture; paths are relative to the table's folder (or to `images` in it), or absolute, with either kind
+    of slash.
 
     The delimiter is a comma, semicolon or tab, the text UTF-8. Several labels stand in one cell with pipes (`cat|dog`,
     a lone pipe for none), in columns called `label_1`, `label_2` and so on, or, in a table without any of these, in two
@@ -183,6 +186,8 @@ def _sample(cells: Mapping[str, str], target: Target, folder: Path, where: str, 
         raise DataError(f"{where}: the path is empty")
     if "\\" in text and not (folder / text).exists():  # written on Windows
         text = text.replace("\\", "/")
+    places = [text, *(f"{place}/{text}" for place in _BESIDE)]
+    text = next((place for place in places if not is_url(text) and (folder / place).is_file()), text)
     split = split_word(cells.get("split", ""))
     if split is None:
         raise DataError(
