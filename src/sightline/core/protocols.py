@@ -182,7 +182,7 @@ class Net(Protocol):
 
 
 # A net may also hold EVIDENCE = {"features": output name, "weight": parameter name} and
-# choose(facts, recipe) -> (variant, reason).
+# choose(facts, recipe) -> (variant, reason) and prefers(options) -> (optimiser, its peak rate at 64 pictures a step).
 
 
 class Method(Protocol):
