@@ -59,6 +59,16 @@ def test_the_rate_grows_with_the_batch() -> None:
     assert rates == pytest.approx([0.05, 0.1, 0.2])
 
 
+@pytest.mark.parametrize(
+    ("typed", "optimizer", "lr", "decay"),
+    [({}, "sgd", 0.2, 5e-4), ({"optimizer": "adamw"}, "adamw", 2e-3, 0.05), ({"optimizer": "sgd"}, "sgd", 0.2, 5e-4)],
+)
+def test_a_net_may_prefer_an_optimiser(typed: dict[str, Any], optimizer: str, lr: float, decay: float) -> None:
+    chosen, _ = choose(Recipe(**typed), facts(), prefers=("sgd", 0.2))
+    assert (chosen.optimizer, chosen.weight_decay) == (optimizer, decay)
+    assert chosen.lr == pytest.approx(lr)
+
+
 @pytest.mark.parametrize(("cuda", "device"), [(False, "cpu"), (True, "cuda")])
 def test_the_device_is_the_fastest_there_is(monkeypatch: pytest.MonkeyPatch, cuda: bool, device: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)

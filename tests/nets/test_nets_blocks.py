@@ -32,3 +32,28 @@ def test_a_recipe_without_smoothing_has_none() -> None:
     logits, label = {"logits": torch.tensor([[2.0, 0.0]])}, {"label": torch.tensor([0])}
     loss = classification_loss(logits, label, Batch(Recipe(), 0, 1))
     assert loss.item() == pytest.approx(np.log1p(np.exp(-2)))
+
+
+def test_shares_of_classes_weigh_their_losses() -> None:
+    """A mixed target's loss is the mix of the losses of its classes."""
+    logits = torch.from_numpy(np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32))
+    where = Batch(classify.Recipe(smoothing=0.2), 0, 1)
+
+    def loss(target: torch.Tensor) -> float:
+        return float(classification_loss({"logits": logits}, {"label": target}, where))
+
+    zeros, twos = torch.zeros(5, dtype=torch.int64), torch.full((5,), 2)
+    mixed = 0.7 * torch.eye(3)[zeros] + 0.3 * torch.eye(3)[twos]
+    assert loss(mixed) == pytest.approx(0.7 * loss(zeros) + 0.3 * loss(twos), abs=1e-6)
+
+
+@pytest.mark.parametrize("tau", [0.0, 1.0, 1.5])
+def test_a_prior_raises_the_logits_of_frequent_classes(tau: float) -> None:
+    """Menon et al., 2021, equation 11."""
+    rng = np.random.default_rng(2)
+    logits, label, prior = rng.normal(size=(6, 3)), rng.integers(0, 3, 6), np.array([0.9, 0.09, 0.01])
+    margins = logits - logits[np.arange(6), label][:, None] + tau * np.log(prior / prior[label][:, None])
+    wanted = np.log(np.exp(margins).sum(axis=1)).mean()
+    where = Batch(classify.Recipe(smoothing=0.0, tau=tau), 0, 1, torch.from_numpy(prior).float())
+    loss = classification_loss({"logits": torch.from_numpy(logits)}, {"label": torch.from_numpy(label)}, where)
+    assert float(loss) == pytest.approx(wanted, abs=1e-5)

@@ -14,6 +14,7 @@ from sightline.core.errors import UsageError
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe, parse
 from sightline.nets import resnet
+from sightline.tasks import classify
 
 
 def card(hw: tuple[int, int] = (32, 32), *, mode: str = "rgb", classes: int = 10) -> Card:
@@ -96,9 +97,46 @@ def test_what_cannot_be_built_is_refused_in_words(values: dict[str, Any], said: 
         resnet.build(parse(resnet.Options, values, prefix="net."), task="classify", card=card())
 
 
-@pytest.mark.parametrize(("count", "variant"), [(100, "8"), (29_999, "8"), (30_000, "20")])
-def test_the_variant_follows_the_pictures(count: int, variant: str) -> None:
-    facts = Facts(count=count, sizes_hw=np.array([[32, 32]]), grey=False, dtype="uint8", targets=[])
-    chosen, reason = resnet.choose(facts, Recipe())
+@pytest.mark.parametrize(
+    ("count", "side", "size", "variant"),
+    [
+        (100, 32, None, "9"),
+        (29_999, 24, None, "9"),
+        (29_999, 23, None, "8"),
+        (100, 300, 16, "8"),
+        (100, 8, 64, "9"),
+        (30_000, 32, None, "20"),
+        (30_000, 8, None, "20"),
+    ],
+)
+def test_the_variant_follows_the_pictures(count: int, side: int, size: int | None, variant: str) -> None:
+    facts = Facts(count=count, sizes_hw=np.array([[side, side]]), grey=False, dtype="uint8", targets=[])
+    chosen, reason = resnet.choose(facts, classify.Recipe(size=size))
     assert chosen == variant
     assert f"{count:,}" in reason
+    assert resnet.choose(facts, Recipe())[0] in resnet.VARIANTS  # a task whose recipe has no size
+
+
+def test_a_pooled_net_learns_with_sgd_and_the_others_with_adamw() -> None:
+    assert resnet.prefers(resnet.VARIANTS["9"]) == ("sgd", 0.2)
+    assert {resnet.prefers(resnet.VARIANTS[name])[0] for name in ("8", "18", "20")} == {"adamw"}
+
+
+@pytest.mark.parametrize(
+    ("hw", "features"), [((24, 24), (3, 3)), ((32, 32), (4, 4)), ((9, 30), (2, 4)), ((2, 2), (1, 1))]
+)
+def test_a_pooled_stage_halves_the_picture_after_its_first_convolution(
+    hw: tuple[int, int], features: tuple[int, int]
+) -> None:
+    net = built(resnet.Options(width=4, halve="pool", blocks="1,2,1"), card(hw, mode="grey"))
+    assert net.stem[0].out_channels == 2
+    assert [stage.conv.out_channels for stage in net.stages] == [4, 8, 16]
+    assert [len(stage.rest) for stage in net.stages] == [1, 2, 1]
+    assert net(torch.zeros(2, 1, *hw))["features"].shape == (2, 16, *features)
+
+
+def test_what_follows_the_pooling_begins_as_the_identity() -> None:
+    stage = built(resnet.Options(width=4, halve="pool", blocks="3"), card()).eval().stages[0]
+    x = torch.randn(2, 2, 6, 6)
+    expected = torch.relu(stage.norm(torch.nn.functional.max_pool2d(stage.conv(x), 2)))
+    torch.testing.assert_close(stage(x), expected)

@@ -96,9 +96,34 @@ def test_every_choice_has_a_reason_and_what_was_typed_stays(typed: dict[str, Any
     before = classify.Recipe(**typed)
     after, reasons = classify.plan(before, facts((30, 60), (90, 60), names=("1", "2")))
     changed = {f.name for f in dataclasses.fields(before) if getattr(before, f.name) != getattr(after, f.name)}
-    assert changed == set(reasons) == {"size", "fit", "color", "mirror"} - set(typed)
+    open_ones = {"size", "fit", "color", "mirror", "policy", "erase", "mixup", "cutmix", "balance"}
+    assert changed == set(reasons) == open_ones - set(typed)
     assert {name: getattr(after, name) for name in typed} == typed
     assert classify.plan(after, facts((30, 60), (90, 60)))[1] == {}  # nothing is left to choose
+
+
+@pytest.mark.parametrize(
+    ("counts", "typed", "balance"),
+    [
+        ((5, 5), "auto", "none"),
+        ((1, 9), "auto", "none"),
+        ((1, 10), "auto", "logits"),
+        ((2, 3, 60), "auto", "logits"),
+        ((1, 99), "none", "none"),
+        ((1, 99), "sampling", "sampling"),
+        ((5, 5), "logits", "logits"),
+    ],
+)
+def test_a_long_tail_is_seen_and_said(counts: tuple[int, ...], typed: str, balance: str) -> None:
+    names = tuple(f"class {number}" for number, count in enumerate(counts) for _ in range(count))
+    planned, reasons = classify.plan(classify.Recipe(balance=typed), facts(*[(9, 9)] * len(names), names=names))
+    assert planned.balance == balance
+    said = f"classes have from {min(counts)} to {max(counts)} pictures"
+    assert (said in reasons.get("balance", "")) is (typed == "auto")
+
+
+def test_strata_are_the_classes() -> None:
+    np.testing.assert_array_equal(classify.strata({"label": np.array([2, 0, 1])}), [2, 0, 1])
 
 
 # draft, encode and encode_target.

@@ -22,7 +22,8 @@ from sightline.core.events import Epoch, Saved, Step
 from sightline.verbs.settings import Settings
 from sightline.verbs.train import train
 data, out, deaths, kind = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-values = {"epochs": 5, "seed": 3, "threads": 1, "net.width": 8, "patience": 3, "batch": 32}
+values = {"epochs": 5, "seed": 3, "threads": 1, "net.width": 8, "patience": 3, "batch": 32, "mixup": 0.4, "cutmix": 1.0}
+values |= {"policy": "trivialaugment", "balance": "sampling", "erase": 0.25, "jitter": 0.2, "noise": 0.05}
 resume = out if (out / "recipe.yaml").exists() else None
 events = train(Settings("classify", data, None, "resnet:8", values), out=None if resume else out, resume=resume)
 wanted = {"step": Step, "epoch": Epoch, "saved": Saved}[kind]
@@ -95,6 +96,8 @@ def test_stopped_by_a_signal(digits: Path, uninterrupted: Path, tmp_path: Path, 
         "3",
         "--batch",
         "32",
+        *["--mixup", "0.4", "--cutmix", "1", "--policy", "trivialaugment", "--balance", "sampling"],
+        *["--erase", "0.25", "--jitter", "0.2", "--noise", "0.05"],
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

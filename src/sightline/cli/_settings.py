@@ -68,13 +68,16 @@ def peek(args: list[str], option: str) -> str:
 class SettingsCommand(click.Command):
     """A command whose options depend on the task (its first word) and on `--net`."""
 
+    default_task = ""
+    """Whose options grow when no task is named."""
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Grow the options, then parse as usual."""
         from sightline.core.shelf import Shelf
 
         # called again in the same process, it must not keep what grew for another task
         self.params = [param for param in self.params if not str(param.name).startswith(_GROWN)]
-        task_name = next((arg for arg in args if Shelf("tasks").has(arg)), "")
+        task_name = next((arg for arg in args if Shelf("tasks").has(arg)), self.default_task)
         if task_name:
             named = peek(args, "--net") or any(arg.startswith("--net.") for arg in args)
             self.params = [*self.params, *_grown(task_name, peek(args, "--net"), bool(named))]

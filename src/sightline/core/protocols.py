@@ -182,8 +182,9 @@ class Net(Protocol):
         ...
 
 
-# A net may also hold choose(facts, recipe) -> (variant, reason), and EVIDENCE = {"features": output name, "weight":
-# parameter name}; where that depends on what was built, evidence(module) -> the same or {}.
+# A net may also hold choose(facts, recipe) -> (variant, reason), prefers(options) -> (optimiser, its peak rate at 64
+# pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
+# built, evidence(module) -> the same or {}.
 
 
 class Method(Protocol):

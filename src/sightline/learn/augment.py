@@ -19,6 +19,26 @@ from sightline.learn.mixing import Mixing, erased, mixed
 from sightline.learn.moves import Jitter, moved
 from sightline.learn.policies import Policy, policy_changes, policy_moves
 
+SETTINGS = (
+    "mirror",
+    "shift",
+    "rotate",
+    "scale",
+    "crop",
+    "policy",
+    "magnitude",
+    "jitter",
+    "hue",
+    "blur",
+    "noise",
+    "erase",
+    "mixup",
+    "cutmix",
+    "mix",
+    "balance",
+)
+"""What a recipe may say about augmentation, in the order it is done."""
+
 
 @dataclass(frozen=True)
 class Augmentation:

@@ -17,8 +17,17 @@ VIEWS = 160_000
 """Pictures looked at in all, augmented views counted each, where neither epochs nor a budget is given."""
 
 
-def choose(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
-    """The recipe with every open setting of the loop filled in (but `steps` under a budget), and the reasons."""
+PEAKS = {"adamw": 2e-3, "sgd": 0.1}
+"""The usual peak rate of each optimiser at 64 pictures a step."""
+
+
+def choose(
+    recipe: Recipe, facts: Facts, *, prefers: tuple[str, float] = ("adamw", 2e-3)
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe with every open setting of the loop filled in (but `steps` under a budget), and the reasons.
+
+    prefers: the net's own choice of optimiser, and its peak rate at 64 pictures a step.
+    """
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
 
@@ -43,15 +52,17 @@ def choose(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         "this processor multiplies bfloat16 about twice as fast" if fast else "no fast bfloat16 here",
     )
     settle("batch", 64 if facts.count < 20_000 else 128, f"{facts.count:,} training pictures")
-    settle("optimizer", "adamw", "learns reliably from a few thousand steps")
-    adam = changes.get("optimizer", recipe.optimizer) == "adamw"
+    name, peak = prefers
+    learns = "learns reliably from a few thousand steps" if name == "adamw" else "what this net learns most with"
+    settle("optimizer", name, learns)
+    moves = changes.get("optimizer", recipe.optimizer)
     batch: int = changes.get("batch") or recipe.batch or 64
     settle(
         "lr",
-        (2e-3 if adam else 0.1) * (batch / 64) ** 0.5,
-        f"the usual peak for {'adamw' if adam else 'sgd'} at {batch} pictures a step",
+        (peak if moves == name else PEAKS[moves]) * (batch / 64) ** 0.5,
+        f"the usual peak for {moves} at {batch} pictures a step",
     )
-    settle("weight_decay", 0.05 if adam else 5e-4, "the usual decay for this optimiser")
+    settle("weight_decay", 0.05 if moves == "adamw" else 5e-4, "the usual decay for this optimiser")
     settle("ema", 0.998, "the average over the last steps is steadier than the last step")
     if recipe.epochs is None and recipe.steps is None and not recipe.budget:
         epochs = min(100, max(12, round(VIEWS / facts.count)))

@@ -68,7 +68,7 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         if resume is None:
             write_settings(run.recipe, asked(settings), {})
         _check_resumed(run, gathered)
-        method, gathered = _chosen(settings, task, gathered)
+        method, gathered = chosen(settings, task, gathered)
         learned, gathered = yield from _learn(settings, task, method, gathered, run, began)
         bundle = yield from _ship(task, method, gathered, learned, run)
         evaluation = yield from _measure(gathered, run, bundle)
@@ -88,7 +88,7 @@ def _check_resumed(run: Run, gathered: Gathered) -> None:
         raise DataError(f"the data changed since {run.folder} was begun; train anew, or bring the pictures back")
 
 
-def _chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, Gathered]:
+def chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, Gathered]:
     """The method with its variant, and the recipe with the loop's settings filled in where there is a loop."""
     reasons = dict(gathered.reasons)
 
@@ -103,7 +103,9 @@ def _chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, 
     if method.gradients:
         from sightline.learn.choose import choose
 
-        recipe, why = choose(recipe, gathered.facts)
+        prefers = getattr(method.module, "prefers", None)
+        wanted = {"prefers": prefers(method.options)} if prefers else {}
+        recipe, why = choose(recipe, gathered.facts, **wanted)
         reasons |= why
     card = replace(gathered.card, net=method.to_card())
     return method, replace(gathered, recipe=recipe, reasons=reasons, card=card)
@@ -123,7 +125,7 @@ def _learn(
     from sightline.learn.loop import resolve_steps
 
     with stoppable() as stop:
-        job = _job(task, method, gathered, run, stop)
+        job = job_of(task, method, gathered, run.checkpoint, stop)
         resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
         gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
         yield from _announce(settings, method, gathered, run)
@@ -140,7 +142,8 @@ def _announce(settings: Settings, method: Method, gathered: Gathered, run: Run) 
         yield Note(text=f"{name} = {values.get(name)}: {reason}", kind="choice")
 
 
-def _job(task: Any, method: Method, gathered: Gathered, run: Run, stop: Callable[[], bool]) -> Any:
+def job_of(task: Any, method: Method, gathered: Gathered, folder: Path, stop: Callable[[], bool]) -> Any:
+    """The loop's job: a net, its data and settings; checkpoints go into `folder`."""
     from sightline.learn.loop import Job
 
     has_validation = "validation" in gathered.targets
@@ -152,7 +155,7 @@ def _job(task: Any, method: Method, gathered: Gathered, run: Run, stop: Callable
         recipe=gathered.recipe,
         train=_source(task, gathered, "train"),
         validation=_source(task, gathered, "validation") if has_validation else None,
-        folder=run.checkpoint,
+        folder=folder,
         stop=stop,
     )
 

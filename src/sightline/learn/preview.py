@@ -1,0 +1,46 @@
+"""Preview: what becomes of single pictures in the first epochs of a training, made by the loop's own steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sightline.core.protocols import Arrays
+from sightline.learn.augment import augmentation_of, augmented
+from sightline.learn.loop import Job, batches_of
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One picture as the net sees it in one epoch."""
+
+    pixels: NDArray[np.float32]
+    """Shape (H, W, C), shares of full scale; what noise or contrast brings out of 0 to 1 stays outside."""
+    targets: Arrays
+    """Its targets without a batch axis; shares where pictures are mixed."""
+
+
+def previews(job: Job, rows: Sequence[int], *, epochs: int) -> list[list[Seen | None]]:
+    """For each training row, what the net sees of it in epochs 1, 2, ...; None where an epoch leaves it out.
+
+    Whole batches are made, since mixing takes partners from them; so this is what `loop.fit` would make.
+    """
+    return [list(column) for column in zip(*(_epoch(job, rows, epoch) for epoch in range(epochs)))]
+
+
+def _epoch(job: Job, rows: Sequence[int], epoch: int) -> list[Seen | None]:
+    todo = batches_of(job, epoch)
+    found: dict[int, Seen] = {}
+    wanted = [(picks, uniform) for picks, uniform in todo if np.isin(rows, picks).any()]
+    ready, how, device = job.card.preparation, augmentation_of(job.recipe), torch.device("cpu")
+    for (picks, uniform), (images, targets) in zip(wanted, job.train.batches([picks for picks, _ in wanted])):
+        batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
+        unit = batch.permute(0, 2, 3, 1).numpy() * np.float32(ready.std) + np.float32(ready.mean)
+        for place, row in enumerate(picks):
+            if row in rows and row not in found:
+                found[int(row)] = Seen(unit[place], {name: aim[place].numpy() for name, aim in aims.items()})
+    return [found.get(row) for row in rows]
