@@ -232,9 +232,20 @@ def net_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, w
     loss = module.loss(put_out, targets, protocols.Batch(toy.recipe, 0, 1))
     if loss.shape != () or not torch.isfinite(loss):
         yield f"its loss is {loss}, no finite scalar"
-    evidence = getattr(module, "EVIDENCE", {"weight": None})["weight"]
-    if evidence is not None and evidence not in net.state_dict():
-        yield f"EVIDENCE names {evidence}, which it does not store"
+    named = module.evidence(net) if hasattr(module, "evidence") else getattr(module, "EVIDENCE", None)
+    if named:
+        yield from evidence_faults(named, put_out, net.state_dict())
+
+
+def evidence_faults(named: Mapping[str, str], outputs: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[str]:
+    """The head's share of the mean map and a constant are the logits, or a map drawn from it would be a story."""
+    if named["weight"] not in stored:
+        yield f"EVIDENCE names {named['weight']}, which it does not store"
+        return
+    shares = outputs[named["features"]].mean((2, 3)) @ stored[named["weight"]].T
+    rest = outputs["logits"] - shares
+    if bool((rest - rest[:1]).abs().max() > 1e-4 * (1 + outputs["logits"].abs().max())):
+        yield f"its logits are not {named['weight']} times the mean of its {named['features']}"
 
 
 def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:

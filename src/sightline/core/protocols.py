@@ -177,8 +177,8 @@ class Net(Protocol):
         ...
 
 
-# A net may also hold EVIDENCE = {"features": output name, "weight": parameter name} and
-# choose(facts, recipe) -> (variant, reason).
+# A net may also hold choose(facts, recipe) -> (variant, reason), and EVIDENCE = {"features": output name, "weight":
+# parameter name}; where that depends on what was built, evidence(module) -> the same or {}.
 
 
 class Method(Protocol):

@@ -12,6 +12,7 @@ from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch, Facts
 from sightline.core.recipe import Recipe, setting
+from sightline.nets._attention import ATTENTION
 from sightline.nets._blocks import classification_loss
 
 TASKS = frozenset({"classify"})
@@ -26,6 +27,7 @@ class Options:
     blocks: str = setting("1,1,1", "residual blocks in each stage, a stage halves the picture")
     width: int = setting(32, "channels of the first stage; each later stage has twice as many")
     stem: str = setting("auto", "first layers, by picture size", choices=("auto", "1", "2", "4"))
+    attention: str = setting("none", "what weighs each block's channels or places", choices=tuple(ATTENTION))
 
 
 VARIANTS = {
@@ -45,15 +47,16 @@ def choose(facts: Facts, recipe: Recipe) -> tuple[str, str]:
 
 
 class _Block(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut; starts as the identity."""
+    """Two 3 x 3 convolutions, weighed by attention where asked, around a shortcut; starts as the identity."""
 
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
+    def __init__(self, inside: int, outside: int, stride: int, attention: str) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(outside)
         self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outside)
         nn.init.zeros_(self.norm2.weight)
+        self.attention = ATTENTION[attention](outside)
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or inside != outside:
             conv = nn.Conv2d(inside, outside, 1, bias=False)
@@ -61,7 +64,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+        return torch.relu(self.attention(self.norm2(self.conv2(y))) + self.shortcut(x))
 
 
 def _stem(channels: int, width: int, stride: int) -> nn.Sequential:
@@ -80,15 +83,15 @@ def _stem(channels: int, width: int, stride: int) -> nn.Sequential:
 class ResNet(nn.Module):
     """Stem, stages, mean over the last feature map, one linear head."""
 
-    def __init__(self, channels: int, classes: int, blocks: tuple[int, ...], width: int, stride: int) -> None:
+    def __init__(self, channels: int, classes: int, blocks: tuple[int, ...], options: Options, stride: int) -> None:
         super().__init__()
-        self.stem = _stem(channels, width, stride)
+        self.stem = _stem(channels, options.width, stride)
         stages: list[nn.Module] = []
-        inside = width
+        inside = options.width
         for stage, count in enumerate(blocks):
-            outside = width * 2**stage
+            outside = options.width * 2**stage
             for index in range(count):
-                stages.append(_Block(inside, outside, 2 if stage and not index else 1))
+                stages.append(_Block(inside, outside, 2 if stage and not index else 1, options.attention))
                 inside = outside
         self.stages = nn.Sequential(*stages)
         self.head = nn.Linear(inside, classes)
@@ -115,7 +118,7 @@ def build(options: Options, *, task: str, card: Card) -> ResNet:
     side = max(card.preparation.size_hw)
     auto = 1 if side <= 48 else 2 if side <= 96 else 4
     stride = auto if options.stem == "auto" else int(options.stem)
-    return ResNet(card.preparation.channels, len(card.classes), blocks, options.width, stride)
+    return ResNet(card.preparation.channels, len(card.classes), blocks, options, stride)
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Any:

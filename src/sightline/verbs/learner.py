@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from sightline.core.recipe import Recipe, parse, split_net
 from sightline.core.shelf import Shelf
 
 Array = NDArray[Any]
+MOST_LISTED = 30
+"""Variants that a message names; of more, the nearest in spelling."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,18 @@ def pick(text: str, task: Any, task_name: str, values: Mapping[str, Any], chosen
         raise UsageError(f"{name} does not learn {task_name}; it learns {', '.join(sorted(module.TASKS))}")
     variant = variant or chosen(module)
     if variant and variant not in module.VARIANTS:
-        raise UsageError(f"{name} has no variant {variant!r}; it has {', '.join(module.VARIANTS)}")
+        raise UsageError(f"{name} has no variant {variant!r}; {_others(variant, module.VARIANTS)}")
     base = module.VARIANTS[variant] if variant else module.Options()
     options = parse(module.Options, {**dataclasses.asdict(base), **values}, prefix="net.")
     return Method(shelf, name, variant, options, module)
+
+
+def _others(variant: str, variants: Mapping[str, Any]) -> str:
+    """All variants, or of many the nearest in spelling."""
+    if len(variants) <= MOST_LISTED:
+        return f"it has {', '.join(variants)}"
+    near = difflib.get_close_matches(variant, variants, n=5, cutoff=0.4)
+    return f"of its {len(variants):,} the nearest are {', '.join(near) or 'none'}"
 
 
 def from_card(card: Card) -> Method:
@@ -101,6 +112,13 @@ def variant_for(module: Any, facts: Facts, recipe: Recipe) -> tuple[str, str]:
         variant, reason = module.choose(facts, recipe)
         return variant, reason
     return next(iter(module.VARIANTS), ""), ""
+
+
+def evidence_of(method: Method, learned: Learned) -> dict[str, str]:
+    """What the card says of evidence maps: fixed for the whole file, or asked of the net that was built."""
+    if hasattr(method.module, "evidence"):
+        return dict(method.module.evidence(learned.exported()))
+    return dict(getattr(method.module, "EVIDENCE", {}))
 
 
 def fit_arrays(

@@ -27,7 +27,7 @@ from sightline.verbs.evaluate import Evaluation, judge
 from sightline.verbs.finish import write_report
 from sightline.verbs.gate import checked_graph
 from sightline.verbs.gather import Gathered, gather
-from sightline.verbs.learner import Learned, Method, fit_arrays, fit_net, pick, variant_for
+from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, pick, variant_for
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, write_settings
@@ -194,8 +194,7 @@ def _ship(task: Any, method: Method, gathered: Gathered, learned: Learned, run: 
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
     card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now(), licences=LICENCES)
-    if hasattr(method.module, "EVIDENCE"):
-        card = replace(card, evidence=dict(method.module.EVIDENCE))
+    card = replace(card, evidence=evidence_of(method, learned))
     if hasattr(task, "calibrate") and held == "validation":
         outputs = learned.forward(_images(task, gathered, held))
         before = len(card.notes)
