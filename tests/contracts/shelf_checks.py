@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import made_graphs
 from sightline.core import protocols
 from sightline.core.bundle import GRAPH_SUFFIXES
 from sightline.core.card import Card
@@ -381,6 +383,8 @@ def format_faults(module: Any) -> Iterator[str]:
     """A graph format refuses what is no graph, in words."""
     if module.SUFFIX not in GRAPH_SUFFIXES or not module.LAYOUT:
         yield f"SUFFIX {module.SUFFIX} is none that a bundle may hold"
+    if getattr(module, "DTYPE", None) not in ("float32", "bfloat16", "int8"):
+        yield "DTYPE does not say how it computes"
     rng = np.random.default_rng(0)
     for name, blob in (("nothing", b""), ("noise", rng.bytes(300)), ("words", b"graph"), ("zeros", bytes(300))):
         try:
@@ -391,6 +395,35 @@ def format_faults(module: Any) -> Iterator[str]:
                 yield f"refuses {name} without a word"
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, OSError) as error:
             yield f"meets {name} with {type(error).__name__}"
+
+
+def session_faults(module: Any, blob: bytes) -> Iterator[str]:
+    """What a format opens has the ends of the fp32 graph, nearly its answers, and serves several threads at once."""
+    reference = Shelf("graphs").load("onnx").open(blob, threads=1)
+    candidates = module.candidates(blob, made_graphs_batches()) if hasattr(module, "candidates") else ()
+    for written in [candidate.blob for candidate in candidates] or [blob]:
+        session = module.open(written, threads=1)
+        if module.describe(session) != module.describe(reference):
+            yield f"its ends are {module.describe(session)}"
+            return
+        batches = [{"image": made_graphs.pictures(seed, 1 + seed % 3)} for seed in range(12)]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(session.run, batches))
+        for batch, outputs in zip(batches, found):
+            truth = reference.run(batch)
+            for name, array in truth.items():
+                if outputs[name].dtype != np.float32 or outputs[name].shape != array.shape:
+                    yield f"{name} is {outputs[name].dtype} of shape {outputs[name].shape}"
+                    return
+                gap = float(np.sqrt(np.mean((outputs[name] - array) ** 2) / np.mean(array**2)))
+                if gap > (1e-5 if module.DTYPE == "float32" else 0.05):
+                    yield f"{name} is {gap:.1e} off"
+                    return
+
+
+def made_graphs_batches() -> list[dict[str, Array]]:
+    """Calibration pictures for the small graphs of tests/made_graphs.py."""
+    return [{"image": made_graphs.pictures(seed, 1)} for seed in range(16)]
 
 
 def probe_faults(name: str, module: Any, view: View, request: Request) -> Iterator[str]:

@@ -18,12 +18,14 @@ torch = pytest.importorskip("torch")
 import shelf_checks as checks
 from shelf_checks import CLASSES, made, picture
 
-from sightline.core.errors import BundleError
+import made_graphs
+from sightline.core.errors import BundleError, MissingExtraError, UsageError
 from sightline.core.events import drain
 from sightline.core.protocols import Request
 from sightline.core.results import Evidence
 from sightline.core.shelf import SHELVES, Shelf
 from sightline.data.pictures import read_picture
+from sightline.graphs._session import GraphSession
 from sightline.probes._view import View
 
 ALL = {room: Shelf(room).all() for room in SHELVES}
@@ -134,7 +136,15 @@ def test_layout(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ALL["graphs"])
 def test_format(name: str) -> None:
-    assert list(checks.format_faults(ALL["graphs"][name])) == []
+    module = ALL["graphs"][name]
+    assert list(checks.format_faults(module)) == []
+    try:
+        assert list(checks.session_faults(module, made_graphs.net())) == []
+    except MissingExtraError as error:
+        pytest.skip(str(error))
+    except UsageError as error:
+        assert module.DTYPE == "bfloat16"  # the one thing a processor may lack
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
@@ -405,11 +415,35 @@ def mute(blob: bytes, *, threads: int = 0) -> Any:
         ({"open": crashing}, "meets noise with ValueError"),
         ({"open": mute}, "without a word"),
         ({"SUFFIX": ".pt"}, "none that a bundle may hold"),
+        ({"DTYPE": "int4"}, "does not say how it computes"),
     ],
 )
 def test_a_broken_format_is_seen(changes: dict[str, Any], said: str) -> None:
     found = list(checks.format_faults(broken("graphs", "onnx", **changes)))
     assert any(said in fault for fault in found), found
+
+
+class Wrong(GraphSession):
+    """A session that turns, rounds or scales what the right one says."""
+
+    def __init__(self, blob: bytes, deed: str) -> None:
+        self.inner = ALL["graphs"]["onnx"].open(blob, threads=1)
+        super().__init__(self.inner.inputs, {} if deed == "forgets" else self.inner.outputs)
+        self.deed = deed
+
+    def run(self, arrays: Any, /) -> dict[str, Any]:
+        outputs = self.inner.run(arrays)
+        change = {"turns": lambda a: a.T, "rounds": lambda a: a.astype(np.float16), "scales": lambda a: a * 1.001}
+        return {name: change[self.deed](array) for name, array in outputs.items()}
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [("forgets", "its ends are"), ("turns", "of shape (5,"), ("rounds", "is float16"), ("scales", "off")],
+)
+def test_a_broken_session_is_seen(deed: str, said: str) -> None:
+    module = broken("graphs", "onnx", open=lambda blob, *, threads: Wrong(blob, deed))
+    assert said in next(checks.session_faults(module, made_graphs.net()))
 
 
 def evidence(**changes: Any) -> Any:

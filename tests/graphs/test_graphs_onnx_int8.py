@@ -9,61 +9,9 @@ from sightline.core.errors import GateError, UsageError
 from sightline.graphs import onnx_int8 as form
 
 onnx = pytest.importorskip("onnx")
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 
-CHANNELS = 16
-
-
-def net(*, outlier: str = "") -> bytes:
-    """Three convolutions and a head. An outlier channel in a layer's input stretches its scale over everything else.
-
-    The stretched channel is then ignored by the layer itself, so full precision does not notice it.
-    """
-    rng = np.random.default_rng(3)
-    constants = {
-        "low": np.array(1 / 255),
-        "one.weight": rng.normal(0, 0.5, (CHANNELS, 1, 3, 3)),
-        "two.weight": rng.normal(0, 0.1, (CHANNELS, CHANNELS, 3, 3)),
-        "three.weight": rng.normal(0, 0.1, (CHANNELS, CHANNELS, 3, 3)),
-        "head.weight": rng.normal(0, 0.5, (5, CHANNELS)),
-        "head.bias": np.zeros(5),
-    }
-    if outlier:
-        before = {"two": "one", "three": "two"}[outlier]
-        constants[f"{before}.weight"][0] = np.abs(constants[f"{before}.weight"][0]) * 500
-        constants[f"{outlier}.weight"][:, 0] = 0
-        for later in {"two": ["three"], "three": []}[outlier]:
-            constants[f"{later}.weight"][:, 0] = 0
-    nodes = [
-        helper.make_node("Transpose", ["image"], ["nchw"], "input.transpose", perm=[0, 3, 1, 2]),
-        helper.make_node("Cast", ["nchw"], ["float"], "input.cast", to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["float", "low"], ["x"], "input.mul"),
-    ]
-    source = "x"
-    for name in ("one", "two", "three"):
-        nodes.append(helper.make_node("Conv", [source, f"{name}.weight"], [f"{name}.out"], name, pads=[1] * 4))
-        source = "features" if name == "three" else f"{name}.act"
-        nodes.append(helper.make_node("Relu", [f"{name}.out"], [source], f"{name}.relu"))
-    nodes += [
-        helper.make_node("GlobalAveragePool", ["features"], ["pooled"], "pool"),
-        helper.make_node("Flatten", ["pooled"], ["flat"], "flat"),
-        helper.make_node("Gemm", ["flat", "head.weight", "head.bias"], ["logits"], "head", transB=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "main",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["B", 12, 12, 1])],
-        [
-            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["B", 5]),
-            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["B", CHANNELS, 12, 12]),
-        ],
-        [numpy_helper.from_array(array.astype(np.float32), name) for name, array in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10).SerializeToString()
-
-
-def pictures(seed: int, count: int = 32) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, 12, 12, 1), np.uint8)
+from made_graphs import CHANNELS, net, pictures, transformer
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +46,36 @@ def test_eight_bits_answer_nearly_alike(
 
 
 def test_candidates_are_what_write_gives(batches: list[dict[str, np.ndarray]]) -> None:
-    found = dict(form.candidates(net(), iter(batches), exclude=["two"]))
-    assert list(found) == list(form.ACTIVATIONS)
-    for activations, blob in found.items():
-        assert blob == form.write(net(), batches, exclude=["two"], activations=activations)
+    found = list(form.candidates(net(), iter(batches)))
+    assert [candidate.options["activations"] for candidate in found] == list(form.ACTIVATIONS)
+    for candidate in found:
+        assert candidate.blob == form.write(net(), batches, activations=candidate.options["activations"])
+        assert candidate.how == f"{candidate.options['activations']} activations"
+
+
+def test_gentler_ones_give_the_worst_layers_back_one_by_one(batches: list[dict[str, np.ndarray]]) -> None:
+    blob = net(outlier="three")
+    first = next(form.candidates(blob, batches))
+    found = list(form.gentler(blob, batches, first))
+    worst = list(form.sensitive_nodes(blob, batches))
+    kept = [f"uint8 activations, {', '.join(worst[:count])} kept in fp32" for count in (1, 2)]
+    assert [candidate.how for candidate in found] == kept  # never all three, which would be no int8
+    images = pictures(9)
+    assert drift(blob, found[1].blob, images) < drift(blob, first.blob, images) / 2
+
+
+def test_a_transformer_keeps_its_sensitive_parts(batches: list[dict[str, np.ndarray]]) -> None:
+    candidate = next(form.candidates(transformer(), batches))
+    assert candidate.how == "uint8 activations, Softmax, LayerNormalization, Gelu, patch, logits kept in fp32"
+    kept = weights(candidate.blob)
+    assert {"patch.weight", "head.weight"} <= set(kept)
+    for name in ("query", "key", "value", "proj", "up", "down"):
+        assert kept[f"{name}.weight_quantized"].dtype == np.int8
+    producers = {output: node for node in onnx.load_from_string(candidate.blob).graph.node for output in node.output}
+    for node in producers.values():
+        if node.name in ("stream", "out", "products", "attention", "norm2", "gelu"):
+            assert all(producers[s].op_type != "DequantizeLinear" for s in node.input if s in producers), node.name
+    assert drift(transformer(), candidate.blob, pictures(9)) < 0.03
 
 
 def test_a_head_and_what_is_excluded_stay_in_full_precision(batches: list[dict[str, np.ndarray]]) -> None:

@@ -217,7 +217,8 @@ def _quantised(ready: _Calibrated, *, activations: str, exclude: Sequence[str] =
         list(only),
         [*ready.kept, *_with_followers(ready.model.graph, exclude)],
         list(_OPS),
-        {},
+        # What a transformer's layers put out goes to a softmax, a GELU or a sum, none of which may be rounded.
+        {"OpTypesToExcludeOutputQuantization": list(HEAVY) if smooth_parts(ready.model.graph) else []},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
