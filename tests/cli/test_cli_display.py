@@ -114,3 +114,46 @@ def test_a_table_lines_up(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_an_interval_is_shown_where_there_is_one(measure: Measure, text: str) -> None:
     assert with_interval(measure.to_dict()) == text
+
+
+def test_a_log_hears_from_time_to_time_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight a second for 75 seconds, begun at 400 of 10,000 by an earlier attempt."""
+    clock = 1000.0
+    monkeypatch.setattr("sightline.cli._display.time.monotonic", lambda: clock)
+    with Display() as display:
+        for done in range(400, 1001):
+            display.show(Progress(what="pictures answered", done=done, total=10_000))
+            clock += 0.125
+        display.show(Progress(what="pictures read", done=1, total=0))
+        clock += 40
+        display.show(Progress(what="pictures read", done=5, total=0))
+        display.show(Step(step=1, steps=40, epoch=1, loss=2.0, lr=0.1))
+        clock += 40
+        display.show(Step(step=2, steps=40, epoch=1, loss=2.0, lr=0.1))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "520 of 10,000 pictures answered, 8/s, 0:19:45 left",
+        "640 of 10,000 pictures answered, 8/s, 0:19:30 left",
+        "760 of 10,000 pictures answered, 8/s, 0:19:15 left",
+        "880 of 10,000 pictures answered, 8/s, 0:19:00 left",
+        "1,000 of 10,000 pictures answered, 8/s, 0:18:45 left",
+        "5 pictures read, 0.1/s",
+    ]
+
+
+def test_a_bar_shows_the_rate_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate is that of this attempt, not of what was there before it."""
+    clock = 1000.0
+    with Display() as display:
+        display.bars.disable = False
+        display.bars.get_time = lambda: clock
+        display.bars.start = lambda: None  # type: ignore[method-assign]
+        for done in range(5000, 5101):
+            display.moved = 0.0
+            display.show(Progress(what="pictures answered", done=done, total=10_000))
+            clock += 0.05
+        (task,) = display.bars.tasks
+        shown = [str(column.render(task)).strip() for column in display.bars.columns if hasattr(column, "render")]
+    assert shown[2:] == ["5100/10000", "20/s", "0:04:05"]

@@ -40,7 +40,7 @@ class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The rate of the last half minute, or of the whole when it is over."""
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.1f}/s")
+        return Text(_rate(speed) if speed else "")
 
 
 class Display:
@@ -69,6 +69,7 @@ class Display:
             self._move("training", f"loss {event.loss:.3f}  {self.headline}", event.step, event.steps)
         elif isinstance(event, events.Progress):
             self._move(event.what, "", event.done, event.total)
+            self._log(event.what, event.done, event.total)
         elif isinstance(event, events.Epoch):
             self.headline = "  ".join(f"{name} {value:.4f}" for name, value in event.metrics.items())
             count = f"epoch {event.epoch:>{len(str(event.epochs))}}/{event.epochs}"
@@ -85,7 +86,7 @@ class Display:
             self.bars.console.print(text, soft_wrap=True)
 
     def _move(self, what: str, detail: str, done: int, total: int) -> None:
-        """Move the bar of this work, which takes the place of the one before; in a log, say so from time to time."""
+        """Move the bar of this work, which takes the place of the one before."""
         now = time.monotonic()
         if self.bar is None or self.bar[0] != what:
             if self.bar is not None:
@@ -95,17 +96,25 @@ class Display:
         if now - self.moved >= _MOVED or done == total:
             self.moved = now
             self.bars.update(self.bar[1], completed=done, description=f"{what}  {detail}".rstrip())
+
+    def _log(self, what: str, done: int, total: int) -> None:
+        """Where there is no bar, say from time to time how far this work is."""
+        now = time.monotonic()
         if self.bars.disable and now - self.logged >= _LOGGED:
             self.logged = now
             self._print(_standing(what, done, total, (done - self.began[0]) / (now - self.began[1])))
 
 
 def _standing(what: str, done: int, total: int, rate: float) -> str:
-    """How far the work is, as one line of a log."""
+    """How far work is, as one line of a log."""
     count = f"{done:,} of {total:,}" if total else f"{done:,}"
-    minutes, seconds = divmod(round((total - done) / rate), 60) if total and rate else (0, 0)
-    left = f", {minutes // 60}:{minutes % 60:02}:{seconds:02} left" if total and rate else ""
-    return f"{count} {what}, {rate:,.1f}/s{left}"
+    seconds = round((total - done) / rate) if total and rate else 0
+    left = f", {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left" if total and rate else ""
+    return f"{count} {what}, {_rate(rate)}{left}"
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:,.0f}/s" if speed >= 10 else f"{speed:.2g}/s"
 
 
 def watch(source: Generator[Event, None, T], *, quiet: bool = False) -> T:
