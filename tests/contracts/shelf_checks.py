@@ -26,7 +26,7 @@ from sightline.core.recipe import Recipe, plain_type
 from sightline.core.results import Evidence, Result
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import pixel_digest, read_picture
-from sightline.data.samples import Label, Sample, Samples
+from sightline.data.samples import Label, Sample, Samples, Tags, Target
 from sightline.probes._view import View
 from sightline.verbs.gate import agree
 
@@ -336,7 +336,14 @@ def layout_faults(name: str, module: Any, folder: Path) -> Iterator[str]:
             yield f"reads {nonsense.name}"
         except SightlineError:
             pass
-    samples, path = pictured(folder / "pictures"), folder / f"out.{name}"
+    for kind, targets in (("one", ONE_EACH), ("several", SEVERAL)):
+        for fault in written_faults(name, module, folder / kind, targets):
+            yield f"{fault}, with {kind} label{'s' * (kind != 'one')} a picture"
+
+
+def written_faults(name: str, module: Any, folder: Path, targets: Sequence[Target]) -> Iterator[str]:
+    """What a layout writes fits it alone, and comes back as it was."""
+    samples, path = pictured(folder / "pictures", targets), folder / f"out.{name}"
     module.write(samples, path)
     fitting = [other for other, layout in Shelf("data.layouts").all().items() if layout.fits(path)]
     if not module.fits(path):
@@ -362,14 +369,18 @@ def nonsenses(folder: Path) -> list[Path]:
     return [folder / name for name in ("nowhere", "empty", "words", "noise.bin", "noise.npz", "list.json")]
 
 
-def pictured(folder: Path) -> Samples:
-    """Nine pictures of one size in three classes, in all three splits."""
+ONE_EACH = [Label(CLASSES[index % 3]) for index in range(9)]
+SEVERAL = [Tags(tuple(name for place, name in enumerate(CLASSES) if index >> place & 1)) for index in range(9)]
+
+
+def pictured(folder: Path, targets: Sequence[Target]) -> Samples:
+    """Nine pictures of one size, of three classes, in all three splits."""
     rows = []
     for index in range(9):
         path = folder / f"{index}.png"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture(index, (6, 9), grey=False)).save(path)
-        rows.append(Sample(path.name, Label(CLASSES[index % 3]), ("train", "validation", "test")[index // 3]))
+        rows.append(Sample(path.name, targets[index], ("train", "validation", "test")[index // 3]))
     return Samples(folder, tuple(rows), "made", CLASSES)
 
 

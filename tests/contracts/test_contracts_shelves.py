@@ -25,6 +25,7 @@ from sightline.core.protocols import Request
 from sightline.core.results import Evidence
 from sightline.core.shelf import SHELVES, Shelf
 from sightline.data.pictures import read_picture
+from sightline.data.samples import Label
 from sightline.graphs._session import GraphSession
 from sightline.probes._view import View
 
@@ -376,6 +377,11 @@ def without_splits(samples: Any, path: Path) -> None:
     FOLDER.write(dataclasses.replace(samples, rows=rows), path)
 
 
+def only_the_first_label(samples: Any, path: Path) -> None:
+    rows = [dataclasses.replace(row, target=Label((*row.target.strata(), "left")[0])) for row in samples.rows]
+    FOLDER.write(dataclasses.replace(samples, rows=tuple(rows)), path)
+
+
 def without_one_class(path: Path) -> Any:
     samples = FOLDER.read(path)
     return dataclasses.replace(samples, classes=samples.classes[1:])
@@ -388,6 +394,7 @@ def without_one_class(path: Path) -> Any:
         ({"fits": lambda path: False}, "does not fit what it wrote"),
         ({"write": without_splits}, "do not come back"),
         ({"read": without_one_class}, "the classes come back as"),
+        ({"write": only_the_first_label}, "do not come back, with several labels a picture"),
         ({"write": ALL["data.layouts"]["csv"].write, "read": ALL["data.layouts"]["csv"].read}, "does not fit"),
     ],
 )

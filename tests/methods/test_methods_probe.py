@@ -143,3 +143,59 @@ def test_nothing_in_nothing_out(digits: tuple[np.ndarray, np.ndarray]) -> None:
 def test_says_what_was_wrong(labels: list[int], settings: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         learned(np.zeros((4, 8, 8, 1), np.uint8), np.array(labels), parse(probe.Options, settings))
+
+
+# Several labels.
+
+
+def several(digits: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a digit is even, is over six, has a loop; and one label that none and one that all have."""
+    labels = digits[1]
+    marks = [labels % 2 == 0, labels > 6, np.isin(labels, (0, 6, 8, 9)), labels < 0, labels >= 0]
+    return digits[0], np.stack(marks, axis=1).astype(np.float32)
+
+
+def taught(images: np.ndarray, present: np.ndarray, options: probe.Options, *, seed: int = 0) -> Any:
+    card = Card(task="tag", net={}, classes=tuple("abcde"), preparation=a_card(images, 5).preparation)
+    return card, *drained(probe.fit(images, {"present": present}, card, options, Recipe(seed=seed)))
+
+
+def chances(outputs: dict[str, np.ndarray]) -> np.ndarray:
+    return 1 / (1 + np.exp(-outputs["logits"].astype(np.float64)))
+
+
+def test_several_labels_are_each_scikit_learns_and_shipped(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from sightline.graphs import onnx as form
+
+    images, present = several(digits)
+    options = probe.Options(c=0.1)
+    card, _, arrays = taught(images[:600], present[:600], options)
+    out = probe.forward(images[600:900], arrays, card, options)
+    flat = probe.forward(images[:600], arrays, card, options)["features"].reshape(600, -1).astype(np.float64)
+    spread = flat.std(axis=0) + probe.FLAT
+    held = out["features"].reshape(300, -1) / spread
+    for k in range(3):
+        reference = LogisticRegression(C=0.1, tol=1e-6, max_iter=2000).fit(flat / spread, present[:600, k])
+        np.testing.assert_allclose(chances(out)[:, k], reference.predict_proba(held)[:, 1], atol=2e-2)
+    assert chances(out)[:, 3].max() < 0.01 and chances(out)[:, 4].min() > 0.99
+    session = form.open(form.write(probe.graph(arrays, card, options), card), threads=1)
+    assert np.abs(chances(session.run({"image": images[600:900]})) - chances(out)).max() <= 1e-4
+
+
+def test_one_penalty_is_chosen_for_all_labels(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, present = several(digits)
+    card, events, arrays = taught(images[:300], present[:300], probe.Options(), seed=3)
+    assert events[-1].metrics["log_loss"] < 0.2
+    assert "c = " in next(event.text for event in events if isinstance(event, Note) and event.kind == "choice")
+    again = taught(images[:300], present[:300], probe.Options(), seed=3)[2]
+    assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
+    right = (probe.forward(images[300:], arrays, card, probe.Options())["logits"] > 0) == (present[300:] > 0.5)
+    assert right.mean() > 0.95
+
+
+@pytest.mark.parametrize("present", [np.zeros((20, 5)), np.ones((20, 5)), np.zeros((20, 4))])
+def test_labels_that_tell_nothing_apart_are_refused(digits: tuple[np.ndarray, np.ndarray], present: np.ndarray) -> None:
+    with pytest.raises(DataError):
+        taught(digits[0][:20], present, probe.Options())

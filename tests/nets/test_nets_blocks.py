@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 from sightline.core.protocols import Batch
 from sightline.core.recipe import Recipe
-from sightline.nets._blocks import classification_loss
-from sightline.tasks import classify
+from sightline.nets._blocks import ABSENT_FOCUS, MARGIN, classification_loss
+from sightline.tasks import classify, tag
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
@@ -57,3 +57,37 @@ def test_a_prior_raises_the_logits_of_frequent_classes(tau: float) -> None:
     where = Batch(classify.Recipe(smoothing=0.0, tau=tau), 0, 1, torch.from_numpy(prior).float())
     loss = classification_loss({"logits": torch.from_numpy(logits)}, {"label": torch.from_numpy(label)}, where)
     assert float(loss) == pytest.approx(wanted, abs=1e-5)
+
+
+def tagged() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(6, 4)) * 3, (rng.random((6, 4)) < 0.3).astype(np.float32)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_several_labels_are_each_learned_by_cross_entropy(smoothing: float) -> None:
+    logits, present = tagged()
+    p, wanted = 1 / (1 + np.exp(-logits)), present * (1 - smoothing) + smoothing / 2
+    where = Batch(tag.Recipe(smoothing=smoothing), 0, 1)
+    loss = classification_loss({"logits": torch.tensor(logits)}, {"present": torch.tensor(present)}, where)
+    assert loss.item() == pytest.approx(-(wanted * np.log(p) + (1 - wanted) * np.log(1 - p)).mean(), rel=1e-5)
+
+
+def test_the_asymmetric_loss_is_its_definition() -> None:
+    logits, present = tagged()
+    p = 1 / (1 + np.exp(-logits))
+    lowered = np.maximum(p - MARGIN, 0)
+    expected = np.where(present > 0, -np.log(p), -np.log(1 - lowered) * lowered**ABSENT_FOCUS).mean()
+    where = Batch(tag.Recipe(loss="asymmetric"), 0, 1)
+    loss = classification_loss({"logits": torch.tensor(logits)}, {"present": torch.tensor(present)}, where)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_asymmetric_loss_ignores_what_is_plainly_absent_and_stays_finite() -> None:
+    logits = torch.tensor([[-4.0, 80.0, -80.0]], requires_grad=True)
+    present = torch.tensor([[0.0, 0.0, 1.0]])
+    classification_loss({"logits": logits}, {"present": present}, Batch(tag.Recipe(loss="asymmetric"), 0, 1)).backward()
+    gradient = logits.grad
+    assert gradient is not None and torch.isfinite(gradient).all()
+    assert gradient[0, 0] == 0  # a chance under the margin counts as none
+    assert gradient[0, 2] < 0

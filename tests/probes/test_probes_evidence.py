@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -52,6 +53,20 @@ def test_the_shares_add_up_to_the_logit(planted: Callable[..., View], corner: Re
         shares = evidence.activation(outputs["features"][0], view.arrays()["head.weight"], target)
         total = (shares.mean() if everywhere else shares.sum()) + bias[target] - np.mean(bias)
         assert total == pytest.approx(logits[target] - logits.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_of_labels_that_do_not_compete_nothing_is_taken_off(
+    planted: Callable[..., View], corner: Request, everywhere: bool
+) -> None:
+    weight, bias = np.random.default_rng(1).normal(size=(3, 2 if everywhere else 72)), (0.3, -1.0, 2.0)
+    view = dataclasses.replace(planted(weight, bias=bias), competing=False)
+    outputs = view.run({"image": corner.arrays["image"][None]})
+    for target in range(3):
+        stored = view.arrays()["head.weight"]
+        shares = evidence.activation(outputs["features"][0], stored, target, competing=False)
+        total = (shares.mean() if everywhere else shares.sum()) + bias[target]
+        assert total == pytest.approx(outputs["logits"][0, target], abs=1e-4)
 
 
 def test_a_head_that_looks_at_one_cell_is_explained_by_it(planted: Callable[..., View], corner: Request) -> None:

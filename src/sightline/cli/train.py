@@ -14,6 +14,7 @@ Examples:
   sightline train classify flowers/ --net resnet:18 --epochs 20 --seed 7 --device cpu --threads 2
   sightline train classify xray/ --group-by 'person(\\d+)' --budget 10m
   sightline train classify parts.csv --net probe            (needs no PyTorch)
+  sightline train tag beach.csv --tag-precision 0.95        (several labels a picture, as sand|sea)
   sightline train --resume runs/classify-3
 
 \b

@@ -3,7 +3,8 @@
 Where the head is linear in the last feature map, the score before the softmax is a sum over places, and the map is
 that sum not yet added up: CAM (Zhou et al., 2016), to which HiResCAM (Draelos and Carin, 2020) comes down here. What
 is drawn is the evidence for the class above the mean over all classes, since what all classes gain alike the softmax
-takes away again. `activation` plus the head's bias, less their mean over classes, is the logit less its mean.
+takes away again. `activation` plus the head's bias, less their mean over classes, is the logit less its mean. Labels
+that do not share a softmax keep their whole evidence.
 """
 
 from __future__ import annotations

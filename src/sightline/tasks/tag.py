@@ -203,7 +203,8 @@ def _why(recipe: Recipe, count: int, labels: int, unshown: Sequence[str]) -> str
     if not unshown:
         return f"{text}: shown for all {labels}."
     names = ", ".join(unshown[:10]) + (f" and {len(unshown) - 10} more" if len(unshown) > 10 else "")
-    return f"{text}: shown for {labels - len(unshown)} of {labels}, and not claimed of {names}."
+    shown = f"shown for {labels - len(unshown)} of {labels}, and not claimed of {names}"
+    return f"{text}: {shown}; it takes more validation pictures or a lower wish."
 
 
 def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
