@@ -40,22 +40,28 @@ def train(data: Path, out: Path, settings: list[str]) -> dict[str, float]:
     return {name: found[name]["value"] for name in MEASURES if name in found}
 
 
-def write_table(path: Path, samples: Samples, split_of: dict[str, str]) -> None:
-    """A CSV of pictures with label and split."""
+def group_of(row: Sample, pattern: str) -> str:
+    """The patient, track or whatever the pattern names, else the picture itself."""
+    found = re.search(pattern, row.path) if pattern else None
+    return found[1] if found else row.path
+
+
+def write_table(path: Path, samples: Samples, split_of: dict[str, str], *, group: str = "") -> None:
+    """A CSV of pictures with label, split and group."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["path", "label", "split"])
+        writer.writerow(["path", "label", "split", "group"])
         for row in samples.rows:
             if row.path in split_of:
-                writer.writerow([str((samples.root / row.path).resolve()), row.target.text(), split_of[row.path]])
+                where = (samples.root / row.path).resolve()
+                writer.writerow([where, row.target.text(), split_of[row.path], group_of(row, group)])
 
 
 def folds_of(rows: list[Sample], group: str, count: int) -> dict[str, int]:
     """The fold of each path: whole groups, in turn within each class, so that every fold has every class."""
     members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        found = re.search(group, row.path) if group else None
-        members[row.target.text()][found[1] if found else row.path].append(row.path)
+        members[row.target.text()][group_of(row, group)].append(row.path)
     chance, fold = np.random.default_rng(0), {}
     for number, name in enumerate(sorted(members)):
         groups = sorted(members[name])
@@ -72,7 +78,9 @@ def cross_validate(args: argparse.Namespace) -> None:
     fold, results = folds_of(rows, args.group, args.folds), []
     for number in range(args.folds):
         table = args.out / f"fold{number}.csv"
-        write_table(table, samples, {path: "test" if at == number else "train" for path, at in fold.items()})
+        write_table(
+            table, samples, {path: "test" if at == number else "train" for path, at in fold.items()}, group=args.group
+        )
         results.append(train(table, args.out / f"fold{number}", args.settings))
         print(json.dumps({"fold": number, **results[-1]}), flush=True)
     for name in results[0]:

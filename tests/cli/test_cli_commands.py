@@ -85,7 +85,7 @@ def test_an_example_is_understood(name: str, words: list[str]) -> None:
 def test_the_front_page_lists_every_command_and_code(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = ran(capsys, "--help")
     assert code == 0
-    listed = dict(re.findall(r"^  (\w+)  +(\S.*)$", out.partition("Commands:")[2], re.MULTILINE))
+    listed = dict(re.findall(r"^  ([\w-]+)  +(\S.*)$", out.partition("Commands:")[2], re.MULTILINE))
     assert list(listed) == COMMANDS
     assert all(len(text) > 15 for text in listed.values())
     assert ran(capsys, "--version")[1].startswith("sightline, version ")

@@ -71,6 +71,7 @@ def test_fit(sizes: list[tuple[int, int]], fit: str) -> None:
         (tuple("0123456789"), "no", "digits or letters"),
         (("b", "d"), "no", "digits or letters"),
         (("7", "seven"), "yes", "--mirror no"),
+        (("00", "01", "42"), "no", "numbers"),
         (("left hand", "right hand"), "no", "left or right"),
         (("turn_LEFT", "straight"), "no", "left or right"),
         (("lung-right", "heart"), "no", "left or right"),

@@ -36,10 +36,11 @@ def _epoch(job: Job, rows: Sequence[int], epoch: int) -> list[Seen | None]:
     todo = batches_of(job, epoch)
     found: dict[int, Seen] = {}
     wanted = [(picks, uniform) for picks, uniform in todo if np.isin(rows, picks).any()]
-    ready, how, device = job.card.preparation, augmentation_of(job.recipe), torch.device("cpu")
+    mean, std = (np.array(each, np.float32) for each in (job.card.preparation.mean, job.card.preparation.std))
+    how, device = augmentation_of(job.recipe), torch.device("cpu")
     for (picks, uniform), (images, targets) in zip(wanted, job.train.batches([picks for picks, _ in wanted])):
         batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
-        unit = batch.permute(0, 2, 3, 1).numpy() * np.float32(ready.std) + np.float32(ready.mean)
+        unit = batch.permute(0, 2, 3, 1).numpy() * std + mean
         for place, row in enumerate(picks):
             if row in rows and row not in found:
                 found[int(row)] = Seen(unit[place], {name: aim[place].numpy() for name, aim in aims.items()})

@@ -102,6 +102,8 @@ def _uniform(facts: Facts) -> bool:
 def _mirror(names: Sequence[str]) -> tuple[str, str]:
     if all(len(name) == 1 for name in names):
         return "no", "the classes look like digits or letters, which a mirror would spoil"
+    if all(name.isdigit() for name in names):
+        return "no", "the classes are numbers, so they may be signs that a mirror turns into others (--mirror yes else)"
     if any(_SIDED.search(name) for name in names):
         return "no", "a class name says left or right"
     return "yes", "a mirrored picture shows the same thing (say --mirror no where it does not)"

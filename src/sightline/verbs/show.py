@@ -117,7 +117,10 @@ def show_input(opened: Opened, source: Any) -> Shown:
         to_u8(picture.pixels, picture.high),
         to_u8(image, ready.high),
         region_xyxy=region,
-        captions=(f"{width} x {height} px, framed: what the net sees", f"{image.shape[1]} x {image.shape[0]} px"),
+        captions=(
+            f"{width} x {height} px, framed: what the net sees",
+            f"{image.shape[1]} x {image.shape[0]} px: what it is given",
+        ),
         figures=list(figures.items()),
     )
     return Shown(page, figures)
