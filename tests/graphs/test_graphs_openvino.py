@@ -124,6 +124,15 @@ def unknown_operator() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def without_weights() -> bytes:
+    """On this OpenVINO's own reader leaves its memory, and the process ends."""
+    model = onnx.load_from_string(net())
+    node = next(node for node in model.graph.node if node.name == "two")
+    del node.input[:]
+    node.input.append("two.weight")
+    return bytes(model.SerializeToString())
+
+
 def elsewhere() -> bytes:
     model = onnx.load_from_string(net())
     model.graph.initializer[1].data_location = TensorProto.EXTERNAL
@@ -133,8 +142,8 @@ def elsewhere() -> bytes:
 
 @pytest.mark.parametrize(
     "blob",
-    [b"", b"<net name='x' version='11'></net>", net()[:-20], unknown_operator(), elsewhere()],
-    ids=["empty", "OpenVINO's own form", "cut off", "unknown operator", "external data"],
+    [b"", b"<net name='x' version='11'></net>", net()[:-20], unknown_operator(), without_weights(), elsewhere()],
+    ids=["empty", "OpenVINO's own form", "cut off", "unknown operator", "no weights", "external data"],
 )
 def test_refuses_what_cannot_run_safely(blob: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BundleError) as caught:

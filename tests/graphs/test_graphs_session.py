@@ -97,8 +97,9 @@ def test_a_batch_that_disagrees_with_itself_is_an_error_of_the_graph() -> None:
         b"\x08\x00\x00\x00ORTM" + b"\0" * 64,
         model(external=True),
         model(operator="Frobnicate"),
+        model().replace(b"\n\x04same\x12", b"\n\x04\xffame\x12").replace(b"\x12\x04same", b"\x12\x04\xffame"),
     ],
-    ids=["empty", "text", "cut off", "runtime format", "external data", "unknown operator"],
+    ids=["empty", "text", "cut off", "runtime format", "external data", "unknown operator", "no UTF-8"],
 )
 def test_refuses_what_cannot_run_safely(blob: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BundleError) as caught:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from sightline.core import engines, onnxscan
+from sightline.core import engines
 from sightline.core.errors import BundleError, UsageError
-from sightline.core.protocols import Array, Spec
-from sightline.graphs._session import GraphSession
+from sightline.core.protocols import Array, Session
+from sightline.graphs._session import GraphSession, open_session
 
 __all__ = ["OpenvinoSession", "open_openvino"]
 
@@ -27,8 +27,8 @@ class OpenvinoSession(GraphSession):
     (MobileNetV3 in bfloat16), and once more with a free axis when the first batch of another size comes.
     """
 
-    def __init__(self, core: Any, model: Any, settings: Mapping[str, Any]) -> None:
-        super().__init__(_specs(model.inputs), _specs(model.outputs))
+    def __init__(self, core: Any, model: Any, ends: Session, settings: Mapping[str, Any]) -> None:
+        super().__init__(ends.inputs, ends.outputs)
         self._core, self._model, self._settings = core, model, settings
         self._compiled = {True: self._compile(single=True)}
         self._lock = threading.Lock()
@@ -71,8 +71,10 @@ def open_openvino(blob: bytes, *, precision: str, threads: int = 0) -> OpenvinoS
     Raises MissingExtraError without OpenVINO, UsageError for bf16 on a processor that does not multiply it, and
     BundleError for bytes that are no ONNX model, reach outside themselves, or use what OpenVINO lacks.
     """
-    onnxscan.scan(blob)  # and so it is ONNX, not another of the formats OpenVINO would recognise
     openvino = engines.openvino()
+    # OpenVINO's reader can be made to read beyond its memory by a node that lacks an input. ONNX Runtime holds every
+    # node against its schema first; and it knows the names of free axes, which OpenVINO forgets.
+    ends = open_session(blob, threads=1, optimise=False)
     core = openvino.Core()
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise UsageError(
@@ -87,21 +89,21 @@ def open_openvino(blob: bytes, *, precision: str, threads: int = 0) -> OpenvinoS
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        return OpenvinoSession(core, core.read_model(model=blob), settings)
-    except RuntimeError as error:
+        model = core.read_model(model=blob)
+        _check_ends(model, ends)
+        return OpenvinoSession(core, model, ends, settings)
+    except (RuntimeError, UnicodeError) as error:  # a message may quote bytes of the file
         raise BundleError(f"OpenVINO cannot open the graph: {_reason(error)}") from None
 
 
-def _specs(ports: Any) -> dict[str, Spec]:
-    """Names, dtypes and shapes; OpenVINO forgets the name of a free axis, and the first one is the batch."""
-    specs = {}
-    for port in ports:
-        axes = [axis.get_length() if axis.is_static else None for axis in port.partial_shape]
-        shape = tuple(
-            _BATCH if axis is None and not place else "?" if axis is None else axis for place, axis in enumerate(axes)
-        )
-        specs[port.any_name] = Spec(port.element_type.to_dtype().name, shape)
-    return specs
+def _check_ends(model: Any, ends: Session) -> None:
+    """Raise BundleError unless both engines see the same arrays in the same places."""
+    for ports, specs in ((model.inputs, ends.inputs), (model.outputs, ends.outputs)):
+        found = [(port.names, port.element_type.to_dtype().name, len(port.partial_shape)) for port in ports]
+        wanted = [(name, spec.dtype, len(spec.shape)) for name, spec in specs.items()]
+        same = len(found) == len(wanted) and all(w[0] in f[0] and f[1:] == w[1:] for f, w in zip(found, wanted))
+        if not same:
+            raise BundleError(f"OpenVINO reads the graph's ends otherwise than ONNX Runtime: {found}, {wanted}"[:300])
 
 
 def _reason(error: BaseException) -> str:

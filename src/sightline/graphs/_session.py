@@ -67,10 +67,11 @@ def _fits(have: tuple[int, ...], want: tuple[int | str, ...]) -> bool:
     return len(have) == len(want) and all(isinstance(w, str) or w == h for w, h in zip(want, have))
 
 
-def open_session(blob: bytes, *, threads: int = 0) -> OnnxSession:
+def open_session(blob: bytes, *, threads: int = 0, optimise: bool = True) -> OnnxSession:
     """Open an ONNX model from its bytes.
 
     threads: CPU threads of one run; 0 leaves the choice to ONNX Runtime (one a physical core).
+    optimise: False for a session that is only looked at, which opens sooner.
     Raises BundleError for bytes that are no ONNX model, reach outside themselves, or use what ONNX Runtime lacks.
     """
     onnxscan.scan(blob)
@@ -79,15 +80,17 @@ def open_session(blob: bytes, *, threads: int = 0) -> OnnxSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     # Waiting threads must not spin: decoding and other sessions want the cores in the meantime.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # ONNX Runtime would recognise its own format as well, and that cannot be looked through.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         inner = onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-    except _runtime_errors() as error:
+        return OnnxSession(inner, _specs(inner.get_inputs()), _specs(inner.get_outputs()))
+    except _runtime_errors() as error:  # a ValueError, too, for a name that is not UTF-8
         raise BundleError(f"ONNX Runtime cannot open the graph: {_first_line(error)}") from None
-    return OnnxSession(inner, _specs(inner.get_inputs()), _specs(inner.get_outputs()))
 
 
 def describe(session: Session) -> dict[str, dict[str, Any]]:
