@@ -20,12 +20,14 @@ A = TypeVar("A")
 Work = Callable[[Opened, Sequence[Any]], list[A]]
 """A model and a few sources → an answer for each, in order."""
 
-CHUNK_SECONDS = 0.25
+CHUNK_SECONDS = 0.15
 """A thread's turn should not take longer: answers come steadily, and the last thread to finish is not waited for."""
 CHUNK_BYTES = 32_000_000
 """Pictures given as arrays, bytes or images that one turn may hold; paths weigh nothing."""
-MOST, AHEAD, TURNS = 64, 2, 3
-"""Pictures in a turn; turns under way for each thread; turns of each thread in one timing."""
+MOST, AHEAD, TURNS, ROUNDS = 64, 2, 2, 2
+"""Pictures in a turn; turns under way for each thread; turns of each thread in one timing; timings of each way."""
+MARGIN = 1.05
+"""Another way must be so much faster than the likeliest."""
 FEW = 32
 """With fewer pictures left, nothing is measured."""
 _END = object()
@@ -115,28 +117,30 @@ def measure(
     batch: int | None,
     listen: Callable[[Event], None] | None,
 ) -> Generator[A, None, tuple[Pace, Opened]]:
-    """Answer the first pictures in several ways, each for a second or less; returns the fastest, with its model.
+    """Answer the first pictures in several ways by turns, each for half a second; the fastest, and its model.
 
     Where few pictures are left, or there is one way only, nothing is measured.
     """
-    began = time.perf_counter()
+    began = time.process_time()
     yield from work(opened, queue.take(1))
-    seconds = workers * (time.perf_counter() - began)  # at most what one core takes for a picture
-    paces = _candidates(workers, batch or _power_of_two(CHUNK_SECONDS / seconds), only=batch is not None)
+    seconds = time.process_time() - began  # what a picture costs one core, whoever else is at work here
+    paces = _candidates(workers, batch or _power_of_two(CHUNK_SECONDS / max(seconds, 1e-6)), only=batch is not None)
     count = TURNS * workers * paces[0].batch
-    if len(paces) == 1 or (queue.left is not None and queue.left < max(FEW, 2 * count * len(paces))):
+    if len(paces) == 1 or (queue.left is not None and queue.left < max(FEW, 2 * ROUNDS * count * len(paces))):
         pace = Pace(workers, paces[0].batch, apart=queue.left is None or queue.left >= FEW)
         return pace, fitted(opened, pace)
     models = {apart: fitted(opened, Pace(workers, 1, apart)) for apart in (True, False)}
-    rates = {}
-    for pace in paces:
-        turns = partial(answers, pool, work, models[pace.apart], queue, pace)
-        yield from turns(most=workers * pace.batch)  # memory is taken, caches are warm
-        began = time.perf_counter()
-        some = list(turns(most=count))
-        rates[pace] = len(some) / (time.perf_counter() - began)
-        yield from some
-    best = max(paces, key=rates.__getitem__)
+    rates = dict.fromkeys(paces, 0.0)
+    for turn in range(ROUNDS):
+        for pace in paces:
+            turns = partial(answers, pool, work, models[pace.apart], queue, pace)
+            if turn == 0:
+                yield from turns(most=workers * pace.batch)  # memory is taken, caches are warm
+            began = time.perf_counter()
+            some = list(turns(most=count))
+            rates[pace] = max(rates[pace], len(some) / (time.perf_counter() - began))
+            yield from some
+    best = max(paces, key=lambda pace: rates[pace] * (MARGIN if pace == paces[0] else 1))
     if listen is not None:
         others = ", ".join(f"{rate:.0f}/s with {pace.brief()}" for pace, rate in rates.items() if pace != best)
         listen(Note(text=f"{best}: {rates[best]:.0f} pictures/s ({others})", kind="choice"))
