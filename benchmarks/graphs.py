@@ -3,7 +3,7 @@
 Usage: python benchmarks/graphs.py RUN [RUN ...]      trained classifiers: run folders that `sightline train` wrote
        python benchmarks/graphs.py --size 224 NET ... untrained nets (resnet:18, timm:vit_tiny_patch16_224): only speed
 
-All of one net take turns, picture by picture, so that a busy machine slows all alike; compare ratios, not times. The
+All of one net take turns, a few pictures each, so that a busy machine slows all alike; compare ratios, not times. The
 pictures enter as uint8, so that normalisation is part of what is measured everywhere. One JSON object a net.
 """
 
@@ -33,7 +33,7 @@ from sightline.verbs.learner import from_card
 from sightline.verbs.opened import open_model
 from sightline.verbs.trial import side_by_side
 
-ROUNDS = 200
+ROUNDS = 40
 EAGER = ("eager", "eager channels_last", "eager bf16 channels_last")
 INT8 = ("onnx-int8", "openvino-int8")
 

@@ -27,7 +27,7 @@ from sightline.verbs.settings import training_of
 DECIDABLE = 1000
 """Under so many validation pictures a drop of half a point cannot be told from chance."""
 CALIBRATION = 256
-ROUNDS = 60
+ROUNDS, BURST = 12, 5
 _AT_A_TIME = 64
 
 
@@ -179,17 +179,23 @@ def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdi
 
 
 def side_by_side(sessions: Sequence[Session], arrays: Arrays, *, rounds: int = ROUNDS) -> NDArray[np.float64]:
-    """Seconds of single runs (rounds, sessions), the sessions taking turns, so that a busy machine slows all alike."""
-    times = np.zeros((rounds, len(sessions)))
+    """Seconds of single runs, (rounds x BURST, sessions); the sessions take turns, so that noise hits all alike.
+
+    A turn is one run that is not counted, which wakes the engine's threads and brings its weights back into the cache,
+    and BURST that are, as one after the other comes in use.
+    """
+    times = np.zeros((rounds, BURST, len(sessions)))
     for session in sessions:
-        for _ in range(5):
+        for _ in range(3):
             session.run(arrays)
     for turn in range(rounds):
         for index, session in enumerate(sessions):
-            began = time.perf_counter()
             session.run(arrays)
-            times[turn, index] = time.perf_counter() - began
-    return times
+            for place in range(BURST):
+                began = time.perf_counter()
+                session.run(arrays)
+                times[turn, place, index] = time.perf_counter() - began
+    return times.reshape(-1, len(sessions))
 
 
 def _correct(opened: Opened, session: Session, pairs: Sequence[tuple[Sample, Request]]) -> tuple[bool, ...]:
