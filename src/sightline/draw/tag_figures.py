@@ -40,7 +40,8 @@ def label_bars(
         least = np.nanmin(np.concatenate([area[rows], precision, hits / actual]))
         axes.set(xlim=(max(0.0, math.floor(10 * least - 0.5) / 10), 1.01), ylim=(-0.7, len(rows) - 0.3))
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2)
-        few = f"the worst {len(rows)} of {len(classes)} labels" if len(rows) < len(classes) else "label"
+        held = int(target.any(axis=0).sum())
+        few = f"the worst {len(rows)} of {held} labels" if len(rows) < held else "label"
         dress(axes, title="", x="share", y=f"{few}, with its pictures", grid=False)
         axes.grid(True, axis="x")
         return png(figure)
