@@ -259,7 +259,10 @@ def unexplained(recipe: Any, facts: Any) -> tuple[Any, dict[str, str]]:
         (broken("tasks", "classify", "correct"), "export without correct"),
         (broken("tasks", "classify", Recipe=Odd), "no frozen extension"),
         (broken("tasks", "classify", DEFAULT_NET="nonet"), "nonet does not learn it"),
-        (broken("tasks", "classify", plan=unchanged), "plan leaves color, fit, mirror, size open"),
+        (
+            broken("tasks", "classify", plan=unchanged),
+            "plan leaves balance, color, cutmix, erase, fit, mirror",
+        ),
         (broken("tasks", "classify", plan=unexplained), "gives reasons for []"),
         (broken("tasks", "classify", HEADLINE="beauty"), "beauty is not among its measures"),
         (broken("tasks", "classify", decode=lambda outputs, request, card: "cat"), "no Result"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,7 @@ def test_the_variant_follows_the_pictures(count: int, side: int, size: int | Non
     assert chosen == variant
     assert f"{count:,}" in reason
     assert resnet.choose(facts, Recipe())[0] in resnet.VARIANTS  # a task whose recipe has no size
+    assert resnet.choose(replace(facts, grey=True), Recipe())[0] == ("20" if count == 30_000 else "8")
 
 
 def test_a_pooled_net_learns_with_sgd_and_the_others_with_adamw() -> None:

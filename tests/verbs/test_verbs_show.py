@@ -34,6 +34,7 @@ def cli(*words: object, code: int = 0, before: str = "") -> subprocess.Completed
         (np.float32([0, 1, 0]), ("cat",)),
         (np.float32([0.25, 0, 0.75]), ("75 % dog", "25 % ant")),
         (np.float32([1, 0, 1]), ("ant", "dog")),
+        (np.float32([0.002, 0.998, 0]), ("cat",)),
         (np.float32([0.5, 0.5]), ()),
     ],
 )

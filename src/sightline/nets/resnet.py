@@ -50,10 +50,10 @@ POOLED_FROM = 24
 def choose(facts: Facts, recipe: Recipe) -> tuple[str, str]:
     """The default variant for these pictures, and why."""
     side = getattr(recipe, "size", None) or int(np.median(facts.sizes_hw))
-    if facts.count < 30_000 and side >= POOLED_FROM:
-        return "9", f"{facts.count:,} pictures of {side} px: a light net that pools early learns most in the time"
+    if facts.count < 30_000 and side >= POOLED_FROM and not facts.grey:
+        return "9", f"{facts.count:,} pictures in colour, {side} px: a light net that pools early learns most"
     if facts.count < 30_000:
-        return "8", f"{facts.count:,} small pictures: a light net learns as much and is the fastest"
+        return "8", f"{facts.count:,} pictures, grey or small: a light net learns as much and is the fastest"
     return "20", f"{facts.count:,} pictures feed a deeper net"
 
 

@@ -95,8 +95,10 @@ def said(targets: Arrays, card: Card) -> tuple[str, ...]:
         if target.ndim == 0 and np.issubdtype(target.dtype, np.integer):
             return (card.classes[int(target)],)
         if target.shape == (len(card.classes),):
-            shares = [(float(target[k]), card.classes[k]) for k in np.argsort(-target, kind="stable") if target[k] > 0]
-            return tuple(name if share == 1 else f"{100 * share:.0f} % {name}" for share, name in shares)
+            shown = [k for k in np.argsort(-target, kind="stable") if target[k] >= 0.005]
+            return tuple(
+                card.classes[k] if target[k] > 0.995 else f"{100 * target[k]:.0f} % {card.classes[k]}" for k in shown
+            )
     return ()
 
 
