@@ -27,7 +27,8 @@ from sightline.core.shelf import SHELVES, Shelf
 from sightline.data.pictures import read_picture
 from sightline.data.samples import Label
 from sightline.graphs._session import GraphSession
-from sightline.probes._view import View
+from sightline.learn.loop import normalised
+from sightline.probes._view import Network, View
 
 ALL = {room: Shelf(room).all() for room in SHELVES}
 TASKS = ALL["tasks"]
@@ -167,6 +168,23 @@ def view() -> View:
 
 
 @pytest.fixture(scope="module")
+def view_of_net() -> View:
+    """A small network of the same classes and pictures, untrained, with its graph."""
+    task, form = TASKS["classify"], ALL["graphs"]["onnx"]
+    card = dataclasses.replace(made(task, side=16, grey=True).card, evidence=dict(RESNET.EVIDENCE))
+    torch.manual_seed(0)
+    module = RESNET.build(RESNET.Options(blocks="1,1", width=8), task="classify", card=card).eval()
+    return View(
+        run=form.open(form.write(module, card), threads=1).run,
+        scores=lambda outputs: task.scores(outputs, card),
+        card=card,
+        arrays=lambda: {name: tensor.numpy() for name, tensor in module.state_dict().items()},
+        classes=CLASSES,
+        network=lambda: Network(module, lambda images: normalised(images, card)),
+    )
+
+
+@pytest.fixture(scope="module")
 def request_of_another_size(view: View) -> Request:
     """A picture larger than the graph's input, and of another shape."""
     request: Request = TASKS["classify"].encode(read_picture(picture(1, (30, 45), grey=True)), view.card)
@@ -174,8 +192,10 @@ def request_of_another_size(view: View) -> Request:
 
 
 @pytest.mark.parametrize("name", ALL["probes"])
-def test_probe(name: str, view: View, request_of_another_size: Request) -> None:
-    assert list(checks.probe_faults(name, ALL["probes"][name], view, request_of_another_size)) == []
+def test_probe(name: str, view: View, view_of_net: View, request_of_another_size: Request) -> None:
+    module = ALL["probes"][name]
+    seen = view_of_net if "torch" in module.NEEDS else view
+    assert list(checks.probe_faults(name, module, seen, request_of_another_size)) == []
 
 
 # Planted violations: a check that cannot fail would be none.

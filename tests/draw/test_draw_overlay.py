@@ -1,5 +1,7 @@
 """The colour map is uniform and ordered by lightness; overlays keep the picture and say what they are."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage.color import deltaE_ciede2000, rgb2lab
@@ -7,7 +9,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from sightline.core.errors import DataError
 from sightline.core.results import Evidence, Labels
 from sightline.draw import style
-from sightline.draw.overlay import annotate, colours, overlay, side_by_side
+from sightline.draw.overlay import _scores, annotate, colours, overlay, several_maps, side_by_side
 from sightline.draw.sheet import to_u8
 
 LABELS = Labels(classes=("cat", "dog"), scores=np.array([0.2, 0.8], np.float32))
@@ -93,6 +95,43 @@ def test_a_long_verdict_makes_the_page_longer_not_wider() -> None:
     short = side_by_side(picture, evidence(heat), UNSURE)
     long = side_by_side(picture, evidence(heat, "It cannot be told apart from chance. " * 8 + "日本 " * 9), UNSURE)
     assert long.width == short.width and long.height > short.height + 30
+
+
+SCORES = {"deletion": 0.2, "random_deletion": 0.5, "insertion": 0.8, "random_insertion": 0.5}
+
+
+def test_several_maps_stand_in_a_row_each_with_its_own_scores() -> None:
+    heats = np.zeros((3, 8, 8), np.float32)
+    heats[0, 1, 1], heats[1, 6, 6], heats[2, 1, 6] = 1, 1, 1
+    maps = [replace(evidence(heat), faithfulness=SCORES) for heat in heats]
+    picture = np.zeros((8, 8, 3), np.uint8)
+    page = np.asarray(several_maps(picture, maps, LABELS)).astype(int)
+    for number, (down, across) in enumerate([(0.19, 0.19), (0.81, 0.81), (0.19, 0.81)], start=1):
+        left = 24 + number * (336 + 16)
+        panel = page[80 : 80 + 330, left : left + 336].sum(axis=2)
+        y, x = np.unravel_index(panel.argmax(), panel.shape)
+        assert y / 336 == pytest.approx(down, abs=0.1) and x / 336 == pytest.approx(across, abs=0.1)
+    plain = [replace(each, faithfulness={}) for each in maps]
+    assert several_maps(picture, plain, LABELS).height < page.shape[0]  # no scores, no lines for them
+    one, two = several_maps(picture, maps[:1], LABELS), several_maps(picture, maps[:2], LABELS)
+    assert one.width < two.width < page.shape[1] and one.height == two.height
+
+
+def test_scores_stand_beside_those_of_random_maps() -> None:
+    found = replace(evidence(np.zeros((2, 2))), faithfulness={**SCORES, "completeness": 0.998})
+    assert _scores(found) == ["deletion 0.20 (random 0.50)", "insertion 0.80 (random 0.50)", "completeness 0.998"]
+
+
+@pytest.mark.parametrize("shape", [(40, 300), (300, 40), (1, 1)])
+def test_several_maps_hold_the_whole_picture(shape: tuple[int, int]) -> None:
+    picture = np.zeros((*shape, 3), np.uint8)
+    picture[..., 1] = 200
+    page = np.asarray(several_maps(picture, [evidence(np.zeros(shape))] * 2, LABELS))
+    green = (page == (0, 200, 0)).all(axis=2)
+    rows, columns = np.flatnonzero(green.any(axis=1)), np.flatnonzero(green.any(axis=0))
+    assert np.ptp(columns) / max(1, np.ptp(rows)) == pytest.approx(shape[1] / shape[0], rel=0.05)
+    with pytest.raises(DataError):
+        several_maps(picture, [evidence(np.zeros((5, 5)))], LABELS)
 
 
 def test_annotate_keeps_the_picture_and_adds_a_bar() -> None:

@@ -12,14 +12,19 @@ from sightline.cli._opened import opened as open_for
 EXAMPLE = """\b
 Examples:
   sightline explain model photo.jpg
-  sightline explain model photo.jpg --target cat --probe occlusion --out why.png"""
+  sightline explain model photo.jpg --target cat --probe occlusion --out why.png
+  sightline explain model photo.jpg --probe gradcam
+  sightline explain model photo.jpg --probe all --json"""
+
+PROBES = """evidence or occlusion; with PyTorch also gradcam, integrated-gradients, each beside the first; or all
+[evidence where the graph has features, else occlusion]"""
 
 
 @click.command(epilog=EXAMPLE)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("picture")
 @click.option("--target", default="", help="class to explain [the answer given]")
-@click.option("--probe", default="", help="instrument: evidence, occlusion [evidence where the graph has features]")
+@click.option("--probe", default="", help=PROBES)
 @click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--out", type=click.Path(path_type=Path), help="picture to write [PICTURE_evidence.png here]")
 @click.option("--overwrite", is_flag=True, help="replace --out if it is there")
@@ -40,6 +45,10 @@ def command(
     found = explain(open_for(model, graph=graph), picture, probe=probe, target=target)
     write_bytes(out, found._repr_png_())
     if as_json:
-        click.echo(json.dumps({"path": picture, **found.result.to_dict(), "evidence": found.evidence.to_dict()}))
+        maps = [each.to_dict() for each in found.maps]
+        click.echo(
+            json.dumps({"path": picture, **found.result.to_dict(), "evidence": found.evidence.to_dict(), "maps": maps})
+        )
     else:
-        click.echo(f"{picture}\t{found.result.line()}\n{found.evidence.line()}\nmap {out}")
+        lines = "\n".join(each.line() for each in found.maps)
+        click.echo(f"{picture}\t{found.result.line()}\n{lines}\nmap {out}")

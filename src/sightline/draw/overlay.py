@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -17,8 +18,9 @@ from sightline.draw.text import elide, font, line_height, wrap
 
 PANEL, MARGIN, GAP, TEXT = 336, 24, 16, 14
 """Sizes in pixels: the square a picture is shown in, page margin, space between panels, letters."""
-BAR, LEAST_BAR, LEAST_WIDTH, LEAST_CAPTION = 54, 96, 480, 240
-"""More of them: width of the colour bar with its words, and the least room for bar, verdict and caption."""
+BAR, LEAST_BAR, LEAST_WIDTH, LEAST_CAPTION, LEAST_COLUMN = 54, 96, 480, 240, 260
+"""More of them: width of the colour bar with its words, and the least room for bar, verdict, caption and one of several
+maps."""
 
 
 @cache
@@ -75,12 +77,8 @@ def side_by_side(picture: NDArray[np.uint8], evidence: Evidence, result: Result)
     `picture` is (H, W, 3) uint8 and `evidence.heat` (H, W). Small pictures are enlarged with their pixels visible,
     the map smoothly. Raises DataError when the sizes differ.
     """
-    if evidence.heat.shape != picture.shape[:2]:
-        raise DataError(f"the map must have the picture's height and width: {evidence.heat.shape}, {picture.shape}")
     plain = fitted(picture, PANEL)
-    heat = Image.fromarray(np.nan_to_num(evidence.heat, nan=0.0).astype(np.float32))
-    smooth = np.asarray(heat.resize(plain.size, Image.Resampling.BICUBIC))
-    mapped = Image.fromarray(overlay(np.asarray(plain), smooth))
+    mapped = _mapped(plain, evidence, picture.shape)
     tall, room = max(plain.height, LEAST_BAR), max(2 * (plain.width + GAP) + BAR, LEAST_WIDTH)
     top = MARGIN + line_height(font(TEXT + 2)) + line_height(font(TEXT)) + 12
     verdict = wrap(evidence.verdict, font(TEXT), room)
@@ -102,12 +100,63 @@ def side_by_side(picture: NDArray[np.uint8], evidence: Evidence, result: Result)
     return page
 
 
+def several_maps(picture: NDArray[np.uint8], maps: Sequence[Evidence], result: Result) -> Image.Image:
+    """The picture and several maps of one answer in a row, each named above and with verdict and scores below; RGB.
+
+    `picture` is (H, W, 3) uint8 and each map's `heat` (H, W). Raises DataError when the sizes differ.
+    """
+    plain = fitted(picture, PANEL)
+    wide, face = max(plain.width, LEAST_COLUMN), font(TEXT - 1)
+    said = [[*wrap(each.verdict, face, wide), "", *_scores(each)] for each in maps]
+    top = MARGIN + line_height(font(TEXT + 2)) + line_height(font(TEXT)) + 12
+    height = top + plain.height + 10 + max(map(len, said)) * line_height(face) + MARGIN
+    width = 2 * MARGIN + (1 + len(maps)) * (wide + GAP) + BAR
+    page = Image.new("RGB", (width, height), style.PAPER)
+    answer = elide(f"answer: {result.line()}", font(TEXT + 2, bold=True), width - 2 * MARGIN)
+    _lines(page, [answer], top=MARGIN - 4, size=TEXT + 2, bold=True)
+    page.paste(plain, (MARGIN, top))
+    for number, (each, lines) in enumerate(zip(maps, said), start=1):
+        left = MARGIN + number * (wide + GAP)
+        aim = elide(f"{each.probe}, for {each.target}", font(TEXT), wide)
+        _lines(page, [aim], top=MARGIN - 4 + line_height(font(TEXT + 2)), left=left, ink=style.QUIET)
+        page.paste(_mapped(plain, each, picture.shape), (left, top))
+        _lines(page, lines, top=top + plain.height + 10, left=left, size=TEXT - 1)
+    _legend(page, left=MARGIN + (1 + len(maps)) * (wide + GAP), top=top, height=plain.height)
+    return page
+
+
+def _scores(evidence: Evidence) -> list[str]:
+    """The figures behind a verdict, a line each: the map's beside those of random maps."""
+    found = evidence.faithfulness
+    lines = [
+        f"{name} {found[name]:.2f} (random {found[f'random_{name}']:.2f})"
+        for name in ("deletion", "insertion")
+        if {name, f"random_{name}"} <= set(found)
+    ]
+    return [*lines, f"completeness {found['completeness']:.3f}"] if "completeness" in found else lines
+
+
+def _mapped(plain: Image.Image, evidence: Evidence, shape: tuple[int, ...]) -> Image.Image:
+    """A map's colours over a picture brought to its panel; raises DataError when the two differ in size."""
+    if evidence.heat.shape != shape[:2]:
+        raise DataError(f"the map must have the picture's height and width: {evidence.heat.shape}, {shape}")
+    heat = Image.fromarray(np.nan_to_num(evidence.heat, nan=0.0).astype(np.float32))
+    return Image.fromarray(overlay(np.asarray(plain), np.asarray(heat.resize(plain.size, Image.Resampling.BICUBIC))))
+
+
 def _lines(
-    page: Image.Image, lines: list[str], *, top: int, ink: str = style.INK, size: int = TEXT, bold: bool = False
+    page: Image.Image,
+    lines: list[str],
+    *,
+    top: int,
+    left: int = MARGIN,
+    ink: str = style.INK,
+    size: int = TEXT,
+    bold: bool = False,
 ) -> None:
     face, draw = font(size, bold=bold), ImageDraw.Draw(page)
     for number, line in enumerate(lines):
-        draw.text((MARGIN, top + number * line_height(face)), line, fill=ink, font=face)
+        draw.text((left, top + number * line_height(face)), line, fill=ink, font=face)
 
 
 def _legend(page: Image.Image, *, left: int, top: int, height: int) -> None:

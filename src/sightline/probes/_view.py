@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,16 @@ Watch = Callable[[Array], NDArray[np.float64]]
 """Versions of one prepared picture (N, H, W, C) → the target's score for each, (N,), in [0, 1]."""
 CHUNK = 64
 """Pictures in one run of the graph."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model as PyTorch holds it, for probes that follow gradients."""
+
+    module: Any
+    """The trained `torch.nn.Module`, in evaluation mode, float32 on the CPU: outputs by name."""
+    prepared: Callable[[Array], Any]
+    """Prepared pictures (N, H, W, C), the arrays that the graph takes, → the module's input (N, C, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +44,8 @@ class View:
     """Names of the targets."""
     competing: bool = True
     """Whether the targets share one softmax, so that what speaks for all alike speaks for none."""
+    network: Callable[[], Network] | None = None
+    """The same model in PyTorch, built when asked for, which raises SightlineError where it cannot be."""
 
 
 def run_one(view: View, request: Request) -> dict[str, Array]:

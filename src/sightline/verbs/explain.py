@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,30 +13,44 @@ from sightline.core.errors import BundleError, UsageError
 from sightline.core.results import Evidence, Result
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import Picture, read_picture
-from sightline.probes._view import View
+from sightline.probes._view import Network, View
+from sightline.verbs.learner import from_card, rebuilt
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import declared_bits
+
+ALL = "all"
+"""Stands for every probe that this model can be held against."""
 
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """A picture, the model's answer and the evidence for it."""
+    """A picture, the model's answer and one map or several of the evidence for it."""
 
     picture: Picture
     result: Result
-    evidence: Evidence
+    maps: tuple[Evidence, ...]
+    """In the order they are shown: what follows gradients stands after the map that needs none."""
+
+    @property
+    def evidence(self) -> Evidence:
+        """The map that was asked for, the last."""
+        return self.maps[-1]
 
     def __repr__(self) -> str:
-        return f"{self.result.line()}; evidence for {self.evidence.line()}"
+        return f"{self.result.line()}; evidence for {'; '.join(each.line() for each in self.maps)}"
 
     def image(self) -> Any:
-        """Picture, map, colour bar and verdict side by side, as a PIL image."""
-        from sightline.draw.overlay import side_by_side
+        """Picture, map, colour bar and verdict as a PIL image; several maps in a row, each with its scores."""
+        from sightline.draw.overlay import several_maps, side_by_side
         from sightline.draw.sheet import to_u8
 
         shown = to_u8(self.picture.pixels, self.picture.high)  # smaller than the picture after a scaled decoding
-        heat = Image.fromarray(self.evidence.heat).resize((shown.shape[1], shown.shape[0]), Image.Resampling.BOX)
-        return side_by_side(shown, replace(self.evidence, heat=np.asarray(heat)), self.result)
+        size = (shown.shape[1], shown.shape[0])
+        maps = [
+            replace(each, heat=np.asarray(Image.fromarray(each.heat).resize(size, Image.Resampling.BOX)))
+            for each in self.maps
+        ]
+        return side_by_side(shown, maps[0], self.result) if len(maps) == 1 else several_maps(shown, maps, self.result)
 
     def _repr_png_(self) -> bytes:
         from io import BytesIO
@@ -49,6 +64,7 @@ def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -
     """Hold an instrument against the model on one picture.
 
     probe: a name of the shelf `probes`; by default `evidence` where the graph has a feature map, else `occlusion`.
+    One that needs PyTorch is shown beside that default; `all` takes every one that this model can be held against.
     target: the class to explain; by default the answer given.
     Raises UsageError for an unknown class, or a probe or task that cannot do this.
     """
@@ -56,17 +72,38 @@ def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -
         raise UsageError(
             f"the task {opened.card.task} has no explanations; it offers {', '.join(sorted(opened.task.SUPPORTS))}"
         )
-    name = probe or ("evidence" if opened.card.evidence else "occlusion")
+    instruments = [(name, _loaded(opened, name)) for name in _named(opened, probe)]
+    picture = read_picture(source, at_least_hw=opened.card.preparation.size_hw, bits=declared_bits(opened.card))
+    request, index, seen = opened.encode(picture), _index(opened, target), view(opened)
+    maps = tuple(instrument.explain(request, index, seen) for _, instrument in instruments)
+    return Explanation(picture, opened.answer([request])[0], maps)
+
+
+def _named(opened: Opened, probe: str) -> list[str]:
+    """The probes to use, in the order they are shown."""
+    plain, shelf = "evidence" if opened.card.evidence else "occlusion", Shelf("probes")
+    if probe == ALL:
+        gradients = opened.card.net.get("shelf") == "nets"
+        rest = [name for name in shelf.names() if gradients or "torch" not in shelf.load(name).NEEDS]
+        rest = [name for name in rest if opened.card.evidence or "evidence" not in shelf.load(name).NEEDS]
+        return [plain, *(name for name in rest if name != plain)]
+    name = probe or plain
+    return [plain, name] if "torch" in shelf.load(name).NEEDS else [name]
+
+
+def _loaded(opened: Opened, name: str) -> Any:
+    """A probe that this model can be held against."""
     instrument = Shelf("probes").load(name)
     if "evidence" in instrument.NEEDS and not opened.card.evidence:
         raise UsageError(f"probe {name} needs a feature map, which this model's graph does not put out; use occlusion")
     if "evidence" in instrument.NEEDS:
         _check_weight(opened)
-    picture = read_picture(source, at_least_hw=opened.card.preparation.size_hw, bits=declared_bits(opened.card))
-    request = opened.encode(picture)
-    return Explanation(
-        picture, opened.answer([request])[0], instrument.explain(request, _index(opened, target), view(opened))
-    )
+    if "torch" in instrument.NEEDS and opened.card.net.get("shelf") != "nets":
+        raise UsageError(
+            f"probe {name} follows gradients, and this model was learnt by {opened.card.net.get('name')!r:.40}, "
+            f"which has none; use {'evidence or ' if opened.card.evidence else ''}occlusion"
+        )
+    return instrument
 
 
 def view(opened: Opened) -> View:
@@ -78,7 +115,22 @@ def view(opened: Opened) -> View:
         arrays=opened.bundle.arrays,
         classes=opened.card.classes or (opened.card.task,),
         competing=getattr(opened.task, "COMPETING", True),
+        network=cache(lambda: network(opened)),
     )
+
+
+def network(opened: Opened) -> Network:
+    """The trained network from the bundle's arrays, in PyTorch.
+
+    Raises MissingExtraError where PyTorch is absent, UsageError where the model was learnt without it.
+    """
+    method = from_card(opened.card)
+    if not method.gradients:
+        raise UsageError(f"{method.spelled} learns without gradients; use the probe evidence or occlusion")
+    from sightline.learn.loop import normalised
+
+    module = rebuilt(opened.card, opened.bundle.arrays()).exported()
+    return Network(module, lambda images: normalised(images, opened.card))
 
 
 def _check_weight(opened: Opened) -> None:

@@ -96,6 +96,10 @@ def _others(variant: str, variants: Mapping[str, Any]) -> str:
     return f"of its {len(variants):,} the nearest are {', '.join(near) or 'none'}"
 
 
+def _shortened(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
 def from_card(card: Card) -> Method:
     """The learner a card names."""
     net = card.net
@@ -155,12 +159,18 @@ def _from_module(module: Any, card: Card) -> Learned:
 
 
 def rebuilt(card: Card, arrays: Mapping[str, Array]) -> Learned:
-    """A trained model from its bundle; raises MissingExtraError for a network where PyTorch is absent."""
+    """A trained model from its bundle.
+
+    Raises MissingExtraError for a network where PyTorch is absent, BundleError for arrays that are not the network's.
+    """
     method = from_card(card)
     if not method.gradients:
         return rebuilt_arrays(method, arrays, card)
     import torch
 
     module = method.module.build(method.options, task=card.task, card=card)
-    module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    try:
+        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
+    except RuntimeError as error:
+        raise BundleError(f"the stored arrays are not those of {method.spelled}: {_shortened(error)}") from None
     return _from_module(module.eval(), card)

@@ -1,0 +1,64 @@
+"""What probes that follow gradients share: the network beside its graph, and how near the two are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.errors import UsageError
+from sightline.core.protocols import Array, Request
+from sightline.core.results import Evidence
+from sightline.probes._faithfulness import judged
+from sightline.probes._maps import heat, to_picture
+from sightline.probes._view import Network, View, watch
+
+SAME = 1e-3
+"""Largest difference of a score between network and graph that goes unmentioned."""
+
+
+def network(view: View, probe: str) -> Network:
+    """The model in PyTorch; raises UsageError where there is none, and what its maker raises."""
+    if view.network is None:
+        raise UsageError(f"probe {probe} follows gradients, and this model has no network; use the probe occlusion")
+    return view.network()
+
+
+def logits_of(net: Network, x: Any) -> Any:
+    """The module's `logits` (N, K) for its input; raises UsageError when it puts out none."""
+    outputs = net.module(x)
+    if "logits" not in outputs:
+        raise UsageError(
+            f"gradients are taken of logits, and this network puts out {', '.join(outputs)}; use occlusion"
+        )
+    return outputs["logits"]
+
+
+def drift(net: Network, image: Array, score: float, target: int, view: View) -> str:
+    """What to add to a verdict where the network's score is not the graph's; nothing where they agree to SAME."""
+    import torch
+
+    with torch.no_grad():
+        outputs = net.module(net.prepared(image[None]))
+    own = float(view.scores({name: array.numpy() for name, array in outputs.items()})[0, target])
+    if abs(own - score) <= SAME:
+        return ""
+    return f"; the gradients are the trained network's, which says {own:.1%} where this graph says {score:.1%}"
+
+
+def shown(grid: NDArray[Any], request: Request, target: int, view: View, *, probe: str, more: str = "") -> Evidence:
+    """A map over the graph's input as evidence with its verdict; `more` is said after it."""
+    verdict = judged(grid, request, watch(view, request, target), view.card.preparation)
+    return Evidence(
+        heat=heat(to_picture(grid, request)),
+        target=view.classes[target],
+        probe=probe,
+        verdict=verdict.sentence + more,
+        faithfulness=verdict.figures,
+    )
+
+
+def as_floats(tensor: Any) -> NDArray[np.float64]:
+    """A tensor's values in double precision."""
+    return np.asarray(tensor.detach().numpy(), np.float64)
