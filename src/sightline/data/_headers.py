@@ -60,6 +60,8 @@ _PIXEL_TAGS = frozenset(
 _SCALARS = frozenset({256, 257, 259, 262, 266, 277, 278, 284, 317, 322, 323})
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _MOST_ENTRIES = 4096
+_MOST_SAMPLES = 6
+"""As Pillow has it, which would otherwise log an error on the way to refusing."""
 
 
 def sniff(blob: bytes) -> str:
@@ -239,6 +241,8 @@ def strip_tiff(blob: bytes, most: int) -> tuple[bytes, int, int]:
     pixel_tags = {entry.tag: entry for entry in reversed(entries) if entry.tag in _PIXEL_TAGS}
     for entry in pixel_tags.values():
         _check_entry(tiff, entry, blob)
+    if 277 in pixel_tags and tiff.short(pixel_tags[277]) > _MOST_SAMPLES:
+        raise ValueError(f"{tiff.short(pixel_tags[277])} channels; at most {_MOST_SAMPLES} are read")
     if 284 in pixel_tags and tiff.short(pixel_tags[284]) == 2 and _bits(tiff, pixel_tags, blob) > 8:
         raise ValueError("more than 8 bits a channel in separate planes, which Pillow misreads; save it with one plane")
     head = (b"II" if tiff.order == "<" else b"MM") + struct.pack(tiff.order + "H", 43 if tiff.big else 42)

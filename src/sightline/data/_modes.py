@@ -154,11 +154,23 @@ def _fitted(pixels: Pixels) -> Pixels:
 def on_white(pixels: Pixels, white: float) -> tuple[Pixels, bool]:
     """Lay (H, W, C + alpha) on white: (H, W, C), and whether all of it was opaque. Integers are rounded to nearest."""
     colour, alpha = pixels[..., :-1], pixels[..., -1:]
-    if pixels.dtype == np.float32:
-        return (colour * alpha + (1 - alpha)).astype(np.float32), bool((alpha == 1).all())
-    top = int(np.iinfo(pixels.dtype).max)
-    if (alpha == top).all():
-        return np.ascontiguousarray(colour), True
+    top = 1 if pixels.dtype == np.float32 else int(np.iinfo(pixels.dtype).max)
+    mixed, opaque = np.empty_like(colour, order="C"), bool((alpha == top).all())
+    rows = max(1, _BAND // pixels[:1].size)
+    for start in range(0, len(pixels), rows):  # in bands: the numbers in between are four times as wide
+        band = slice(start, start + rows)
+        mixed[band] = colour[band] if opaque else _mixed(colour[band], alpha[band], white, top)
+    return mixed, opaque
+
+
+_BAND = 1 << 20
+"""Values that are laid on white at a time."""
+
+
+def _mixed(colour: Pixels, alpha: Pixels, white: float, top: int) -> Pixels:
+    if colour.dtype == np.float32:
+        floats: Pixels = (colour * alpha + (1 - alpha)).astype(np.float32)
+        return floats
     wide = alpha.astype(np.uint32)  # wide enough: 65535 * 65535 + 32767 < 2**32
-    mixed = (colour * wide + np.uint32(white) * (top - wide) + top // 2) // top
-    return mixed.astype(pixels.dtype), False
+    whole: Pixels = (colour * wide + np.uint32(white) * (top - wide) + top // 2) // top
+    return whole.astype(colour.dtype)

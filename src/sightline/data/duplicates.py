@@ -41,7 +41,7 @@ _ENOUGH = 96
 """Pixels of a side that a sketch looks at, or up to twice as many; ten waves need no more."""
 _FLAT = 0.5
 """Norm of a sketch, in shades of 255, below which a picture shows nothing."""
-_SIDE, _BLOCK, _BATCH = 128, 256, 64
+_SIDE, _BLOCK, _BATCH = 128, 64, 64
 
 
 def _frequencies() -> list[tuple[int, int]]:
@@ -189,10 +189,10 @@ def _block(
     """Candidates between rows start to stop and all earlier rows: rows, columns, likeness, way."""
     found: list[tuple[Array, Array, Array, Array]] = []
     for way, (variant, codes) in enumerate(zip(variants, hashes)):
-        for left in range(0, stop, 8 * _BLOCK):
-            right = min(left + 8 * _BLOCK, stop)
+        for left in range(0, stop, 32 * _BLOCK):
+            right = min(left + 32 * _BLOCK, stop)
             apart = np.bitwise_count(hashes[0][start:stop, None] ^ codes[None, left:right])
-            rows, columns = np.nonzero(apart <= RADIUS)
+            rows, columns = np.divmod(np.flatnonzero(apart <= RADIUS), right - left)
             rows, columns = rows + start, columns + left
             earlier = columns < rows
             rows, columns = rows[earlier], columns[earlier]

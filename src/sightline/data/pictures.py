@@ -30,7 +30,9 @@ from sightline.data._headers import (
     strip_jpeg,
     strip_tiff,
 )
+from sightline.data._memory import decoding_bytes
 from sightline.data._modes import ALPHA_NOTE, full_scale, header_of, on_white, to_array
+from sightline.data._quiet import silence_libtiff
 
 Pixels = NDArray[Any]
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels | Image.Image
@@ -66,13 +68,15 @@ class Limits:
     max_frames: int = 10_000
     max_scans: int = 500
     """Scans of a progressive JPEG: each is a pass over all pixels, and a small file can hold thousands."""
+    max_memory: int = 2 << 30
+    """Bytes that decoding may take at its peak, the result and all copies on the way included, by `decoding_bytes`."""
 
 
 LIMITS = Limits()
 
 HOSTILE = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, AssertionError),
-    *(ArithmeticError, BufferError, MemoryError, RuntimeError, struct.error, zlib.error),
+    *(ArithmeticError, BufferError, MemoryError, RuntimeError, SystemError, struct.error, zlib.error),
     *(Image.DecompressionBombError, Warning),  # Warning: when the caller has made warnings errors
 )
 """Everything that Pillow and its plugins have been seen to raise on damaged or hostile bytes."""
@@ -248,6 +252,12 @@ def _check(size: tuple[int, int], frames: int, limits: Limits) -> None:
         raise _Unusable(f"more than {limits.max_frames:,} frames", refused=True)
 
 
+def _check_memory(needed: int, limits: Limits) -> None:
+    if needed > limits.max_memory:
+        reason = f"decoding may take {needed:,} bytes of memory; the limit is {limits.max_memory:,}"
+        raise _Unusable(reason, refused=True)
+
+
 @dataclass(frozen=True)
 class _File:
     """A file whose header was read and kept within the limits; nothing is decoded yet."""
@@ -272,6 +282,7 @@ def _opened(blob: bytes, limits: Limits) -> Iterator[_File]:
         blob, exif = strip_jpeg(blob)
         orientation = exif_orientation(exif)
     elif kind == "TIFF":
+        silence_libtiff()
         blob, orientation, frames = strip_tiff(blob, limits.max_frames)
     elif kind == "PNG":
         frames = png_frames(blob)
@@ -282,6 +293,7 @@ def _opened(blob: bytes, limits: Limits) -> Iterator[_File]:
         if kind in ("WEBP", "AVIF"):
             frames = int(getattr(im, "n_frames", 1))
         _check(im.size, frames, limits)
+        _check_memory(decoding_bytes(im, kind, blob), limits)
         yield _File(kind, blob, im, orientation, frames)
 
 
