@@ -82,15 +82,26 @@ def once(model: str, picture: str) -> None:
     print(pipeline("image-classification", model=model, device="cpu")(picture)[0]["label"])
 
 
+def cpu_seconds() -> float:
+    """Processor time of this process and of its living workers (Linux), which neighbours disturb less."""
+    ticks, me = 0, str(os.getpid())
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(") ")[2].split()
+            ticks += sum(map(int, fields[11:13])) if fields[1] == me else 0
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def serve(run: Callable[[], list[Any]]) -> None:
     """A warm-up, then a run a line, each told with its seconds; what the peers print goes elsewhere."""
     told, sys.stdout = sys.stdout, sys.stderr
     run()
     print(json.dumps({"seconds": 0}), file=told, flush=True)
     for _ in sys.stdin:
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), cpu_seconds()
         answers = run()
-        print(json.dumps({"seconds": time.perf_counter() - began, "answers": answers}), file=told, flush=True)
+        figures = {"seconds": time.perf_counter() - began, "cpu": cpu_seconds() - spent}
+        print(json.dumps({**figures, "answers": answers}), file=told, flush=True)
 
 
 if __name__ == "__main__":

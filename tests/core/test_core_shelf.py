@@ -27,7 +27,7 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(shelf, "PACKAGE", "toyhouse")
     entry = EntryPoint(name="far-away", value="elsewhere_toy", group="toyhouse.nets")
-    monkeypatch.setattr(shelf, "entry_points", lambda *, group: [entry] if group == entry.group else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda *, group: [entry] if group == entry.group else [])
     before = set(sys.modules)
     yield Shelf("nets")
     for name in set(sys.modules) - before:

@@ -66,6 +66,8 @@ def test_the_pace_is_measured_on_the_pictures_themselves_and_told(opened: Opened
     found = list(predict(opened, many, threads=2, listen=told.append))
     assert [each.source for each in found] == list(map(str, many))
     (note,) = told
+    assert len(list(predict(opened, iter(pictures[:40]), threads=2, listen=told.append))) == 40
+    assert told == [note]  # a stream that ends before anything was measured
     assert isinstance(note, Note) and note.kind == "choice"
     assert re.fullmatch(r"2 threads, batches of \d+, .+: \d+ pictures/s \(\d+/s with .+\)", note.text)
 

@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import pkgutil
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
@@ -68,6 +67,8 @@ class Shelf:
         here = f"{PACKAGE}.{self.room}.{stem}"
         if importlib.util.find_spec(here) is not None:
             return here
+        from importlib.metadata import entry_points  # which takes longer to import than all of this package's core
+
         for entry in entry_points(group=f"{PACKAGE}.{self.room}"):
             if entry.name.replace("-", "_") == stem:
                 return entry.value

@@ -140,6 +140,8 @@ def measure(
             some = list(turns(most=count))
             rates[pace] = max(rates[pace], len(some) / (time.perf_counter() - began))
             yield from some
+            if queue.ended():  # a stream that was shorter than the timing
+                return paces[0], models[paces[0].apart]
     best = max(paces, key=lambda pace: rates[pace] * (MARGIN if pace == paces[0] else 1))
     if listen is not None:
         others = ", ".join(f"{rate:.0f}/s with {pace.brief()}" for pace, rate in rates.items() if pace != best)
