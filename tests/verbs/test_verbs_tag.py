@@ -16,6 +16,7 @@ pytest.importorskip("sklearn")
 
 import sightline
 from sightline.cli import main as front
+from sightline.core.errors import GateError
 from sightline.data.layouts import npz
 from sightline.data.read import read
 
@@ -176,7 +177,7 @@ def test_a_net_learns_by_the_asymmetric_loss_and_int8_is_judged_by_whole_answers
     assert model.card.operating["present"] == model.card.operating["absent"]
     code, _, err = ran(capsys, "export", model.path, "--max-drop", 100, "--accept")
     assert "tried int8 (uint8 activations)" in err and "on 300 validation pictures" in err
-    assert code in (0, 6), err  # kept, or refused because it is not faster here
+    assert code in (0, GateError.exit_code), err  # kept, or refused because it is not faster here
 
 
 def test_single_labels_are_taken_with_a_remark(digits: Path, tmp_path: Path) -> None:
