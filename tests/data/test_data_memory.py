@@ -25,7 +25,8 @@ from sightline.core.errors import PictureError
 from sightline.data.pictures import read_picture
 
 def line(name):
-    return next(int(row.split()[1]) for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(name))
+    rows = Path("/proc/self/status").read_text().splitlines()
+    return next(int(row.split()[1]) for row in rows if row.startswith(name))
 
 for path in sorted(Path(sys.argv[1]).iterdir()):
     read_picture(path, at_least_hw=(8, 8))  # loads what the format needs

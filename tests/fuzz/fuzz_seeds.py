@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def pictures() -> dict[str, bytes]:
     """One or more of each format."""
     image, second = scene(), scene().rotate(90)
@@ -125,6 +127,7 @@ def bundles() -> dict[str, bytes]:
         return {"zip": path.read_bytes()}
 
 
+@cache
 def seeds() -> dict[str, dict[str, bytes]]:
     """Target → name → bytes."""
     return {

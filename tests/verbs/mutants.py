@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import random
@@ -88,7 +89,7 @@ def _edit(card: Any, rng: random.Random) -> None:
     elif deed == "rename" and isinstance(place, dict):
         place[str(key) + "_"] = place.pop(key)
     else:
-        place[key] = rng.choice(NASTY)
+        place[key] = copy.deepcopy(rng.choice(NASTY))  # its own, or the next edit would end up inside it
 
 
 def _containers(value: Any) -> list[Any]:

@@ -10,7 +10,7 @@ _COLOUR = {"JPEG": 17, "PNG": 17, "GIF": 17, "BMP": 15, "PPM": 15, "TIFF": 21, "
 """Bytes a pixel at the peak, 8 bits a channel with or without alpha: Pillow's image, the array, and copies between."""
 _GREY = 9
 _DEEP_COLOUR, _DEEP_GREY = 40, 26
-"""16 bits or floats. Measured with benchmarks of one child process a file; `tests/data/test_data_memory.py` holds to it."""
+"""16 bits or floats. Measured, a child process a file; `tests/data/test_data_memory.py` holds the code to it."""
 _COPIES = 3
 """Of the file itself: as read, without its metadata, and in the decoder's hands."""
 

@@ -13,7 +13,7 @@ def silence_libtiff() -> None:
     The library is the one that Pillow's own extension is bound to. Where it cannot be reached that way (Windows, or
     linked into the extension without its names), it goes on writing.
     """
-    from PIL import _imaging  # type: ignore[attr-defined]
+    from PIL import _imaging
 
     try:
         handler = ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler
