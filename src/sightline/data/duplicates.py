@@ -78,7 +78,8 @@ def sketch(picture: Picture) -> NDArray[np.float32]:
     height, width = plane.shape
     values = (_waves(height) @ plane @ _waves(width).T)[_UV[:, 0], _UV[:, 1]]
     size = np.float32(np.linalg.norm(values))
-    return values / size if size > _FLAT else np.zeros(64, np.float32)
+    flat = _FLAT if pixels.dtype == np.uint8 else _FLAT / 64  # deep pictures may use a small part of their scale
+    return values / size if size > flat else np.zeros(64, np.float32)
 
 
 def candidates(sketches: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
