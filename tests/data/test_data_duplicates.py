@@ -89,7 +89,8 @@ def test_what_only_looks_alike_is_none(tmp_path):
     """One coarse layout with different detail: as cartons of one brand, or X-rays."""
     base = np.asarray(photo(0).resize((8, 6)).resize((240, 180), Image.Resampling.BICUBIC), float)
     images = [
-        Image.fromarray((0.85 * base + 0.15 * np.asarray(photo(100 + seed), float)).astype(np.uint8)) for seed in range(6)
+        Image.fromarray((0.85 * base + 0.15 * np.asarray(photo(100 + seed), float)).astype(np.uint8))
+        for seed in range(6)
     ]
     near, found = searched(on_disk(tmp_path, images))
     assert len(candidates(found.sketches)[0]) > 5, "they are candidates"
@@ -192,11 +193,12 @@ def test_a_family_is_one_cluster_whatever_the_order():
 
 def test_what_is_told_of_pairs_in_two_splits():
     samples = rows_of(8, {1: "test", 3: "validation", 5: "test"})
-    pairs = [Near(0, 1, 0.9), Near(2, 3, 0.99), Near(6, 7, 0.95), Near(4, 5, 0.91)]
+    pairs = [Near(1, 0, 0.9), Near(2, 3, 0.99), Near(6, 7, 0.95), Near(4, 5, 0.91)]
     apart = across(pairs, samples)
-    assert [pair.first for pair in apart] == [2, 4, 0]
+    assert [pair.first for pair in apart] == [2, 4, 1]
     lines = told(apart, samples, shown=2, hint="do this")
-    assert lines[0].startswith("3 pairs of near-duplicates stand in two splits") and lines[0].endswith("do this")
+    assert "3 pairs of near-duplicates stand in two splits (1 in train and validation, 2 in train and test)" in lines[0]
+    assert lines[0].endswith("do this")
     assert lines[1] == "02.png (train) and 03.png (validation): correlation 0.99" and lines[-1] == "... and 1 more"
     assert told([], samples) == [] and "1 pair of" in told(apart[:1], samples)[0]
 

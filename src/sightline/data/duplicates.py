@@ -148,7 +148,10 @@ def told(pairs: Sequence[Near], samples: Samples, *, shown: int = 5, hint: str =
     """Sentences on the pairs that stand in two splits: how many, what can be done (`hint`), and the likeliest few."""
     if not pairs:
         return []
-    splits = Counter(tuple(samples.rows[row].split or "train" for row in (p.first, p.second)) for p in pairs)
+    splits = Counter(
+        tuple(sorted((samples.rows[row].split or "train" for row in (p.first, p.second)), key=SPLITS.index))
+        for p in pairs
+    )
     where = ", ".join(f"{count} in {a} and {b}" for (a, b), count in splits.items())
     many = "pairs of near-duplicates stand" if len(pairs) > 1 else "pair of near-duplicates stands"
     lines = [f"{len(pairs)} {many} in two splits ({where}); the figures may flatter" + f"; {hint}" * bool(hint)]
