@@ -128,6 +128,9 @@ def _from_dict(body: dict[str, Any]) -> Card:
         inner = known.get(name, {}).values()
         if not all(isinstance(v, dict) and all(isinstance(entry, dict) for entry in v.values()) for v in inner):
             raise BundleError(f"card.json: {name} must be objects in objects in an object")
+    entries = [entry for variants in known.get("graphs", {}).values() for entry in variants.values()]
+    if not all(isinstance(entry.get("gate", {}), dict) for entry in entries):
+        raise BundleError("card.json: a graph's gate must be an object")
     measures = [measure for split in known.get("metrics", {}).values() for measure in split.values()]
     if not all(_is_number(m.get(part, "")) for m in measures for part in ("value", "low", "high")):
         raise BundleError("card.json: each measure in metrics must hold value, low and high, numbers or null")

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 _LEVELS = ((32, 15), (64, 8), (128, 5))
 """Side in pixels, and steps at most."""
-_GIVE_UP = {32: (0.85, 0.0), 64: (0.85, 0.5)}
+_GIVE_UP = {32: (0.8, 0.0), 64: (0.8, 0.5)}
 """Correlation of the values and of the detail below which a pair ends; true pairs stood above 0.91 (both), and 0.62."""
 _PIXELS = 1 << 17
 """In work at a time, so that the planes stay in the cache."""

@@ -78,7 +78,8 @@ def sketch(picture: Picture) -> NDArray[np.float32]:
     height, width = plane.shape
     values = (_waves(height) @ plane @ _waves(width).T)[_UV[:, 0], _UV[:, 1]]
     size = np.float32(np.linalg.norm(values))
-    return values / size if size > _FLAT else np.zeros(64, np.float32)
+    flat = _FLAT if pixels.dtype == np.uint8 else _FLAT / 64  # deep pictures may use a small part of their scale
+    return values / size if size > flat else np.zeros(64, np.float32)
 
 
 def candidates(sketches: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -147,7 +148,10 @@ def told(pairs: Sequence[Near], samples: Samples, *, shown: int = 5, hint: str =
     """Sentences on the pairs that stand in two splits: how many, what can be done (`hint`), and the likeliest few."""
     if not pairs:
         return []
-    splits = Counter(tuple(samples.rows[row].split or "train" for row in (p.first, p.second)) for p in pairs)
+    splits = Counter(
+        tuple(sorted((samples.rows[row].split or "train" for row in (p.first, p.second)), key=SPLITS.index))
+        for p in pairs
+    )
     where = ", ".join(f"{count} in {a} and {b}" for (a, b), count in splits.items())
     many = "pairs of near-duplicates stand" if len(pairs) > 1 else "pair of near-duplicates stands"
     lines = [f"{len(pairs)} {many} in two splits ({where}); the figures may flatter" + f"; {hint}" * bool(hint)]

@@ -76,6 +76,7 @@ def open_session(blob: bytes, *, threads: int = 0, optimise: bool = True) -> Onn
     """
     onnxscan.scan(blob)
     onnxruntime = engines.onnxruntime()
+    onnxruntime.set_default_logger_severity(_QUIET)  # of what no session's own logger hears, as overflowing sizes
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
