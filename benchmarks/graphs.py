@@ -4,8 +4,10 @@ Usage: python benchmarks/graphs.py [--threads N] RUN ...             run folders
        python benchmarks/graphs.py [--threads N] --size 224 NET ...  untrained nets (resnet:18): only speed
 
 All of one net take turns, a few pictures each, so that a busy machine slows all alike; compare ratios, not times. The
-pictures enter as uint8, so that normalisation is part of what is measured everywhere. One JSON object a net. Where other programs want the
-cores as well, --threads 1 is the fair comparison: threads that wait for each other suffer most, PyTorch's above all.
+pictures enter as uint8, so that normalisation is part of what is measured everywhere. One JSON object a net.
+
+Where other programs want the cores as well, --threads 1 is the fair comparison: threads that wait for each other
+suffer most, PyTorch's above all. What --best itself measures uses all cores whatever is given here.
 """
 
 from __future__ import annotations
