@@ -1,14 +1,18 @@
 """Every graph format beside PyTorch eager: latency at batch 1, the accuracy paid, and what `export --best` chose.
 
-Usage: python benchmarks/graphs.py RUN [RUN ...]      trained classifiers: run folders that `sightline train` wrote
-       python benchmarks/graphs.py --size 224 NET ... untrained nets (resnet:18, timm:vit_tiny_patch16_224): only speed
+Usage: python benchmarks/graphs.py [--threads N] RUN ...             run folders of classifiers that were trained
+       python benchmarks/graphs.py [--threads N] --size 224 NET ...  untrained nets (resnet:18): only speed
 
 All of one net take turns, a few pictures each, so that a busy machine slows all alike; compare ratios, not times. The
 pictures enter as uint8, so that normalisation is part of what is measured everywhere. One JSON object a net.
+
+Where other programs want the cores as well, --threads 1 is the fair comparison: threads that wait for each other
+suffer most, PyTorch's above all. What --best itself measures uses all cores whatever is given here.
 """
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import shutil
@@ -79,7 +83,7 @@ def copied(run: Path) -> Iterator[Path]:
         yield Path(shutil.copytree(run, Path(scratch) / "run")) / "model"
 
 
-def trained(run: Path) -> dict[str, Any]:
+def trained(run: Path, threads: int) -> dict[str, Any]:
     """One trained model: `--best` as a user types it, then every graph by hand in the same process."""
     with copied(run) as model:
         rows: list[Row] = []
@@ -98,7 +102,7 @@ def trained(run: Path) -> dict[str, Any]:
         for row in rows:
             blob = opened.bundle.graph("main", row.graph if row.kept else "onnx")
             if row.kept or row.graph not in INT8:  # a refused int8 file is gone; the others are the fp32 file itself
-                sessions[row.graph] = _opened(row.graph, blob)
+                sessions[row.graph] = _opened(row.graph, blob, threads)
         found = beside({name: each for name, each in sessions.items() if each is not None}, _picture(card))
     allowed = [row.graph for row in rows if row.graph in found and not row.drop > 0.5]
     fastest = min(allowed, key=lambda name: found[name]["ms"])
@@ -114,7 +118,7 @@ def trained(run: Path) -> dict[str, Any]:
     }
 
 
-def untrained(name: str, size: int) -> dict[str, Any]:
+def untrained(name: str, size: int, threads: int) -> dict[str, Any]:
     """A net with its first weights: speed hangs on shapes, not on what was learnt."""
     shelf = Shelf("nets")
     stem, variant = split_net(name)
@@ -130,14 +134,14 @@ def untrained(name: str, size: int) -> dict[str, Any]:
     for form in Shelf("graphs").names():
         loaded = Shelf("graphs").load(form)
         blob = next(loaded.candidates(fp32, calibration)).blob if hasattr(loaded, "candidates") else fp32
-        sessions[form] = _opened(form, blob)
+        sessions[form] = _opened(form, blob, threads)
     found = beside({name: each for name, each in sessions.items() if each is not None}, calibration[0])
     return {"net": name, "size": size, "untrained": True, "figures": found}
 
 
-def _opened(form: str, blob: bytes) -> Any:
+def _opened(form: str, blob: bytes, threads: int) -> Any:
     try:
-        return Shelf("graphs").load(form).open(blob, threads=0)
+        return Shelf("graphs").load(form).open(blob, threads=threads)
     except SightlineError as error:
         print(f"{form}: {error}", file=sys.stderr)
         return None
@@ -150,15 +154,16 @@ def _picture(card: Card) -> dict[str, Any]:
 
 def main() -> None:
     """Measure what was named."""
-    words = sys.argv[1:]
-    if not words:
-        sys.exit(__doc__)
-    if words[0] == "--size":
-        for name in words[2:]:
-            print(json.dumps(untrained(name, int(words[1]))), flush=True)
-        return
-    for run in words:
-        print(json.dumps(trained(Path(run))), flush=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--size", type=int, default=0)
+    parser.add_argument("what", nargs="+", metavar="RUN|NET")
+    given = parser.parse_args()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    for what in given.what:
+        found = untrained(what, given.size, given.threads) if given.size else trained(Path(what), given.threads)
+        print(json.dumps({"threads": given.threads or torch.get_num_threads(), **found}), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ _BATCH = "B"
 class OpenvinoSession(GraphSession):
     """A graph in OpenVINO; satisfies `core.protocols.Session`. Made by `open_openvino`.
 
-    It is compiled for single pictures when it is opened, which is up to 1.9 times as fast as with a free batch axis
-    (MobileNetV3 in bfloat16), and once more with a free axis when the first batch of another size comes.
+    It is compiled for single pictures when it is opened, which is up to 1.5 times as fast as with a free batch axis
+    (MobileNetV3 of 64 px in bfloat16), and once more with a free axis when the first batch of another size comes.
     """
 
     def __init__(self, core: Any, model: Any, ends: Session, settings: Mapping[str, Any]) -> None:
