@@ -1,8 +1,8 @@
 """gradcam: the last map of the network, each channel weighed by its mean gradient for the answer; needs PyTorch.
 
-Grad-CAM (Selvaraju et al., 2017), of the target's logit less the mean over all (where targets compete in a softmax), as
-the probe `evidence` draws it; of the logit alone, the maps of a transformer that had learnt a planted cue missed it. The
-map is the last one of the size of the network's features that moves the answer place by place: the last block of a
+Grad-CAM (Selvaraju et al., 2017), of the target's logit less the mean over all where targets compete in a softmax, as
+the probe `evidence` draws it; of the logit alone, the maps of a transformer that had learnt a planted cue missed it.
+The map is the last one of the size of the network's features that moves the answer place by place: the last block of a
 CNN, where the head is linear in its mean the very map that `evidence` reads from the graph. In a transformer it is
 the tokens that enter the last attention: after it, places have mixed, or only the class token counts.
 """
