@@ -133,10 +133,9 @@ def test_gradcam_is_the_class_activation_map_where_the_head_is_linear() -> None:
     np.testing.assert_allclose(own, evidence.activation(features, weight, 1), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("pool", ["auto", "avg"])
-def test_of_a_transformer_it_reads_the_tokens_that_enter_the_last_attention(pool: str) -> None:
+def test_of_a_transformer_it_reads_the_tokens_that_enter_the_last_attention() -> None:
     torch.manual_seed(0)
-    options = family.Options(arch="test_vit", patch=4, pool=pool)
+    options = family.Options(arch="test_vit", patch=4)
     net = stirred(family.build(options, task="classify", card=cue_card()))
     seen: list[Any] = []
     net.net.get_submodule("blocks.5.norm1").register_forward_hook(lambda _, __, output: seen.append(output))

@@ -56,13 +56,12 @@ def augmentation_of(recipe: Recipe) -> Augmentation:
     """The augmentation a task's recipe asks for; a task without a setting goes without it."""
 
     def value(name: str, default: float = 0.0) -> float:
-        found = getattr(recipe, name, None)
-        return default if found is None else float(found)
+        return float(getattr(recipe, name, default))
 
     flip = getattr(recipe, "mirror", "no") == "yes"
     policy = str(getattr(recipe, "policy", "none"))
     return Augmentation(
-        policy=Policy("none" if policy == "auto" else policy, int(value("magnitude", 9))),
+        policy=Policy(policy, int(value("magnitude", 9))),
         colours=Colours(value("jitter"), value("hue"), value("blur"), value("noise")),
         jitter=Jitter(flip, value("shift"), value("rotate"), value("scale"), value("crop", 1.0)),
         erase=value("erase"),

@@ -32,12 +32,11 @@ DEFAULT = "resnet10t"
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of timm; 0 and auto leave a thing as the architecture has it."""
+    """What is asked of timm; 0 leaves a thing as the architecture has it."""
 
     arch: str = setting(DEFAULT, "architecture by timm's name; timm:NAME sets it")
     patch: int = setting(0, "side in pixels of a transformer's patches, as 4 for small pictures (0: its own)", low=0)
     stride: int = setting(0, "how much smaller than the picture a CNN's last map is: 8, 16, 32 (0: its own)", low=0)
-    pool: str = setting("auto", "what the head looks at; avg gives transformers exact maps", choices=("auto", "avg"))
     drop: float = setting(0.0, "share of features dropped before the head while learning", low=0, high=0.99)
     drop_path: float = setting(0.0, "share of residual branches skipped while learning", low=0, high=0.99)
 
@@ -81,6 +80,7 @@ class TimmNet(nn.Module):
             last = net.forward_features(example)  # type: ignore[operator]
         self.channels = int(net.num_features)  # type: ignore[arg-type]
         self.prefix = int(getattr(net, "num_prefix_tokens", 0))
+        self.tokens = last.ndim == 3
         self.grid = _grid(last.shape, self.channels, self.prefix, example.shape[2:])
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -89,7 +89,7 @@ class TimmNet(nn.Module):
         return {"logits": self.net.forward_head(last), "features": self._as_map(last)}  # type: ignore[operator]
 
     def _as_map(self, last: Tensor) -> Tensor:
-        if last.ndim == 3:
+        if self.tokens:
             return last[:, self.prefix :].transpose(1, 2).reshape(last.shape[0], self.channels, *self.grid)
         return last if tuple(last.shape[2:]) == self.grid else last.permute(0, 3, 1, 2)
 
@@ -145,14 +145,11 @@ def _check_patches(net: nn.Module, size_hw: tuple[int, int], arch: str) -> None:
 def _made(options: Options, *, num_classes: int, in_chans: int, img_size: tuple[int, int]) -> nn.Module:
     """The architecture; what it has no setting for is left out where it would change nothing."""
     asked: dict[str, Any] = {"drop_rate": options.drop, "drop_path_rate": options.drop_path, "img_size": img_size}
-    neutral = {"img_size", "fc_norm"} | {name for name, value in asked.items() if value == 0}
+    neutral = {"img_size"} | {name for name, value in asked.items() if value == 0}
     if options.patch:
         asked["patch_size"] = options.patch
     if options.stride:
         asked["output_stride"] = options.stride
-    if options.pool == "avg":
-        # the norm then comes before the mean over patches, so that the head stays linear in it
-        asked |= {"global_pool": "avg", "fc_norm": False}
     while True:
         try:
             net: nn.Module = timm.create_model(
@@ -171,7 +168,7 @@ def _refusal(arch: str, size_hw: tuple[int, int], error: Exception) -> str:
     keyword = _UNKNOWN_KEYWORD.search(str(error))
     if keyword:
         names = {"drop_path_rate": "drop_path", "drop_rate": "drop", "patch_size": "patch", "output_stride": "stride"}
-        return f"timm's {arch} has no setting net.{names.get(keyword[1], 'pool')}; leave it out"
+        return f"timm's {arch} has no setting net.{names.get(keyword[1], keyword[1])}; leave it out"
     own = timm.models.get_pretrained_cfg(arch)
     side = max(own.input_size[1:]) if own else 224
     said = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
@@ -190,8 +187,12 @@ def evidence(module: TimmNet) -> dict[str, str]:
     """What explains a built net's answers: its last map and head weight where the head is linear in the map's mean.
 
     Tried rather than told by family, on noise: the logits less the head's share of the mean must be the bias alone.
-    Empty where they are not (a class token, a norm or layers after pooling); such nets are explained otherwise.
+    Empty where they are not (a norm or layers after pooling); such nets are explained otherwise. Empty for tokens,
+    too: by then attention has carried what a place shows to all others, and maps that add up exactly missed a planted
+    cue more often than random ones did.
     """
+    if module.tokens:
+        return {}
     head = module.net.get_classifier()  # type: ignore[operator]
     name = next((name for name, part in module.named_modules() if part is head), "")
     if not name or not isinstance(head, nn.Linear) or head.in_features != module.channels:

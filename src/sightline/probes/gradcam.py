@@ -1,8 +1,8 @@
 """gradcam: the last map of the network, each channel weighed by its mean gradient for the answer; needs PyTorch.
 
-Grad-CAM (Selvaraju et al., 2017), of the target's logit less the mean over all, as the softmax sees it and as the
-probe `evidence` draws it; of the logit alone, the maps of a transformer that had learnt a planted cue missed it. The
-map is the last one of the size of the network's features that moves the answer place by place: the last block of a
+Grad-CAM (Selvaraju et al., 2017), of the target's logit less the mean over all where targets compete in a softmax, as
+the probe `evidence` draws it; of the logit alone, the maps of a transformer that had learnt a planted cue missed it.
+The map is the last one of the size of the network's features that moves the answer place by place: the last block of a
 CNN, where the head is linear in its mean the very map that `evidence` reads from the graph. In a transformer it is
 the tokens that enter the last attention: after it, places have mixed, or only the class token counts.
 """
@@ -34,24 +34,27 @@ def explain(request: Request, target: int | None, view: View) -> Evidence:
     scores = view.scores(run_one(view, request))
     target = chosen(view, scores, target)
     image = request.arrays["image"]
-    grid = activation(net.module, net.prepared(image[None]), target)
+    grid = activation(net.module, net.prepared(image[None]), target, competing=view.competing)
     more = drift(net, image, float(scores[0, target]), target, view)
     return shown(grid, request, target, view, probe="gradcam", more=more)
 
 
-def activation(module: Any, x: Any, target: int) -> NDArray[np.float64]:
+def activation(module: Any, x: Any, target: int, *, competing: bool = True) -> NDArray[np.float64]:
     """Sum over channels of the last map times the channel's mean gradient: (h, w), before negatives are cut.
 
     module: a network with `logits` and `features` (B, C, h, w); x: its input (1, C, H, W).
     """
-    values, gradients = last_map(module, x, target)
+    values, gradients = last_map(module, x, target, competing=competing)
     weight = gradients.mean(axis=(1, 2), keepdims=True)
     return np.asarray((weight * values).sum(axis=0))
 
 
-def last_map(module: Any, x: Any, target: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The last map that the target's logit less the mean of all depends on, and the gradient there: (C, h, w) each.
+def last_map(
+    module: Any, x: Any, target: int, *, competing: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The last map that the target's logit depends on, and the gradient there: (C, h, w) each.
 
+    competing: whether the mean of all logits is taken off first, as targets share one softmax.
     Raises UsageError when the network puts out no feature map, or depends on none.
     """
     import torch
@@ -62,7 +65,8 @@ def last_map(module: Any, x: Any, target: int) -> tuple[NDArray[np.float64], NDA
     shape = tuple(outputs["features"].shape[1:])
     fitting = [[each for each in some if _spread(each, shape) is not None] for some in (entering, made)]
     maps = fitting[0] or fitting[1]
-    score = outputs["logits"][0, target] - outputs["logits"][0].mean()
+    logits = outputs["logits"][0]
+    score = logits[target] - logits.mean() if competing else logits[target]
     gradients = torch.autograd.grad(score, maps, allow_unused=True) if maps else ()
     for values, gradient in reversed(list(zip(maps, gradients))):
         if gradient is not None and _spread(gradient, shape).any():

@@ -37,22 +37,20 @@ class Recipe(base.Recipe):
     rotate: float = setting(15.0, "largest random turn in degrees", low=0, high=180)
     scale: float = setting(0.15, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times", low=0)
     crop: float = setting(1.0, "smallest share of the area that a random crop keeps (1: off)", low=0.01, high=1)
-    policy: str = setting(
-        "auto", "drawn operations on each picture", choices=("auto", "none", "trivialaugment", "randaugment")
-    )
+    policy: str = setting("none", "drawn operations on each picture", choices=("none", "trivialaugment", "randaugment"))
     magnitude: int = setting(9, "strength of --policy randaugment", low=0, high=30)
     jitter: float = setting(0.0, "largest random change of brightness, contrast and saturation", low=0, high=1)
     hue: float = setting(0.0, "largest random turn of the hue, as a share of the circle", low=0, high=0.5)
     blur: float = setting(0.0, "largest random Gaussian blur: its standard deviation in pixels", low=0, high=20)
     noise: float = setting(0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1)
-    erase: float | None = setting(None, "share of the pictures of which a rectangle is erased", low=0, high=1)
-    mixup: float | None = setting(None, "Beta parameter of laying two pictures over each other (0: off)", low=0)
-    cutmix: float | None = setting(None, "Beta parameter of pasting a piece of another picture (0: off)", low=0)
+    erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1)
+    mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0)
+    cutmix: float = setting(0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0)
     mix: float = setting(0.5, "share of the pictures that mixup and cutmix mix", low=0, high=1)
 
 
 def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str, str]]:
-    """Choose what the recipe leaves open: size, fit, colours, augmentation; with the reason for each."""
+    """Choose what the recipe leaves open: size, fit, colours, mirroring; with the reason for each."""
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     if recipe.size is None and not _uniform(facts):
@@ -69,20 +67,7 @@ def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str
         reasons["color"] = "every picture is grey" if facts.grey else "some pictures are in colour"
     if recipe.mirror == "auto":
         changes["mirror"], reasons["mirror"] = _mirror(names)
-    for name, (value, reason) in _strength(facts).items():
-        if getattr(recipe, name) in (None, "auto"):
-            changes[name], reasons[name] = value, reason
     return dataclasses.replace(recipe, **changes), reasons
-
-
-def _strength(facts: Facts) -> dict[str, tuple[Any, str]]:
-    """How strongly pictures are altered beyond moving them, by what was measured on data like these."""
-    return {
-        "policy": ("none", "moves are enough"),
-        "erase": (0.0, "moves are enough"),
-        "mixup": (0.0, "moves are enough"),
-        "cutmix": (0.0, "moves are enough"),
-    }
 
 
 def soft(targets: Arrays, card: Card) -> dict[str, Array]:
