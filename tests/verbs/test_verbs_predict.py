@@ -238,7 +238,8 @@ def rows_in(path: Path) -> int:
 def killed(command: list[str], part: Path, rows: int, number: signal.Signals) -> str:
     """Start a prediction, stop it once its journal has so many rows, and return what it said."""
     # slowed down, since a machine may answer 600 small pictures between two looks at the journal
-    slow = "import time, sightline.verbs.journal as j; w = j.Journal.write\n"
+    slow = "import signal, time, sightline.verbs.journal as j; w = j.Journal.write\n"
+    slow += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which shells turn off behind an &
     slow += "j.Journal.write = lambda self, row: (time.sleep(0.002), w(self, row))[1]\n"
     slow += "from sightline.cli.main import main; main()"
     with subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.PIPE, text=True) as process:

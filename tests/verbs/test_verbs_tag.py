@@ -176,7 +176,7 @@ def test_a_net_learns_by_the_asymmetric_loss_and_int8_is_judged_by_whole_answers
     assert found["ece"]["value"] < 0.1  # the loss leans to presence; the calibration takes that back
     assert model.card.operating["present"] == model.card.operating["absent"]
     code, _, err = ran(capsys, "export", model.path, "--max-drop", 100, "--accept")
-    assert "tried int8 (uint8 activations)" in err and "on 300 validation pictures" in err
+    assert "tried onnx-int8 (uint8 activations)" in err and "on 300 validation pictures" in err
     assert code in (0, GateError.exit_code), err  # kept, or refused because it is not faster here
 
 
