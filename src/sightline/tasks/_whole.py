@@ -72,12 +72,12 @@ def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str
 
 
 def _strength(facts: Facts) -> dict[str, tuple[Any, str]]:
-    """How strongly pictures are altered beyond moving them, by what was measured on data like these."""
+    """How strongly pictures are altered beyond moving them: nothing, until a gain is measured."""
     return {
-        "policy": ("none", "moves are enough"),
-        "erase": (0.0, "moves are enough"),
-        "mixup": (0.0, "moves are enough"),
-        "cutmix": (0.0, "moves are enough"),
+        "policy": ("none", "off: no gain was measured yet"),
+        "erase": (0.0, "off: no gain was measured yet"),
+        "mixup": (0.0, "off: no gain was measured yet"),
+        "cutmix": (0.0, "off: no gain was measured yet"),
     }
 
 
