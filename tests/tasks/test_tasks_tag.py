@@ -260,3 +260,9 @@ def test_probabilities_are_those_of_the_logits() -> None:
     logits = np.array([3e38, 0, -3e38], np.float32)
     assert tag.decode({"logits": logits}, NOTHING, CARD).scores.tolist() == [1.0, 0.5, 0.0]
     np.testing.assert_allclose(tag.probabilities(np.ones((2, 3)), CARD), sigmoid(np.ones((2, 3))), rtol=1e-6)
+
+
+def test_labels_that_are_there_or_not_can_be_mixed() -> None:
+    present = np.array([[1, 0, 1], [0, 0, 1]], np.float32)
+    mixed = tag.soft({"present": present}, CARD)["present"]
+    assert mixed.dtype == np.float32 and mixed.tolist() == present.tolist()

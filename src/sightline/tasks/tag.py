@@ -93,6 +93,7 @@ _SINGLE = (
 
 encode = _whole.encode
 check_samples = _whole.check_samples
+soft = _whole.soft
 
 
 def encode_target(target: Any, request: Request | None, card: Card) -> dict[str, Array]:
