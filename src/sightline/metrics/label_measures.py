@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError
 from sightline.core.measures import Measure
-from sightline.metrics import calibration, classification, intervals
+from sightline.metrics import calibration, classification
 from sightline.metrics.classification import Ints
 from sightline.metrics.means import Floats, macro, weighted_mean
 from sightline.metrics.ranking import Ranking, areas, rank_classes
-
-ROUNDING = 1e-12
-"""An interval no wider than this is the noise of a sum, not a spread between replicates."""
+from sightline.metrics.summary import measured
 
 
 @dataclass(frozen=True)
@@ -52,26 +50,13 @@ def measure_labels(
     """
     _check(answers, classes)
     fixed = _fix(answers, top)
-    names = _names(_summary(fixed, np.ones(len(answers.target))), classes)
-    groups, member = np.unique(answers.groups, return_inverse=True)
-    replicates = intervals.replicates_for(len(member), len(classes))
-
-    def statistic(weights: Floats) -> Floats:
-        return np.concatenate([np.atleast_1d(value) for value in _summary(fixed, weights).values()])
-
-    low, high = intervals.bootstrap(statistic, member, replicates=replicates, seed=seed)
-    text = intervals.bootstrap_name(replicates, seed)
-    sizes = _sizes(fixed, member, classes)
-    measures = {}
-    for name, value, lower, upper in zip(names, statistic(np.ones(len(member))), low, high, strict=True):
-        varies = upper - lower > ROUNDING
-        if name in sizes and (len(groups) == len(member) or not varies):
-            measures[name] = intervals.proportion(float(value), sizes[name])
-        elif varies:
-            measures[name] = Measure(float(value), float(lower), float(upper), text, len(groups))
-        else:
-            measures[name] = intervals.unmeasured(len(groups), float(value))
-    return measures
+    return measured(
+        lambda weights: _summary(fixed, weights),
+        answers.groups,
+        classes,
+        sizes=lambda member: _sizes(fixed, member, classes),
+        seed=seed,
+    )
 
 
 def _check(answers: Answers, classes: Sequence[str]) -> None:
@@ -147,12 +132,6 @@ def _summary(fixed: _Fixed, weights: Floats) -> dict[str, float | Floats]:
         "recall": recall,
         "f1": f1,
     }
-
-
-def _names(summary: dict[str, float | Floats], classes: Sequence[str]) -> list[str]:
-    """Names of the measures in the order of their values laid end to end."""
-    by_class = {key: isinstance(value, np.ndarray) for key, value in summary.items()}
-    return [name for key, many in by_class.items() for name in ([f"{key}/{c}" for c in classes] if many else [key])]
 
 
 def _sizes(fixed: _Fixed, member: NDArray[np.intp], classes: Sequence[str]) -> dict[str, int]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError
 from sightline.core.measures import Measure
-from sightline.metrics import classification, intervals
+from sightline.metrics import classification
 from sightline.metrics.calibration import BINS, SMALLEST, Reliability, bin_numbers, calibration_gap
 from sightline.metrics.classification import Counts
-from sightline.metrics.label_measures import ROUNDING
 from sightline.metrics.means import Floats, check_tables, macro, share, weighted_mean
 from sightline.metrics.ranking import Ranking, areas, rank_labels
+from sightline.metrics.summary import measured
 
 Bools = NDArray[np.bool_]
 
@@ -56,26 +56,13 @@ def measure_tags(answers: TagAnswers, classes: Sequence[str], *, seed: int = 0) 
     """
     _check(answers, classes)
     fixed = _fix(answers)
-    names = _names(_summary(fixed, np.ones(len(answers.target))), classes)
-    groups, member = np.unique(answers.groups, return_inverse=True)
-    replicates = intervals.replicates_for(len(member), len(classes))
-
-    def statistic(weights: Floats) -> Floats:
-        return np.concatenate([np.atleast_1d(value) for value in _summary(fixed, weights).values()])
-
-    low, high = intervals.bootstrap(statistic, member, replicates=replicates, seed=seed)
-    text = intervals.bootstrap_name(replicates, seed)
-    sizes = _sizes(answers, member, classes)
-    measures = {}
-    for name, value, lower, upper in zip(names, statistic(np.ones(len(member))), low, high, strict=True):
-        varies = upper - lower > ROUNDING
-        if name in sizes and (len(groups) == len(member) or not varies):
-            measures[name] = intervals.proportion(float(value), sizes[name])
-        elif varies:
-            measures[name] = Measure(float(value), float(lower), float(upper), text, len(groups))
-        else:
-            measures[name] = intervals.unmeasured(len(groups), float(value))
-    return measures
+    return measured(
+        lambda weights: _summary(fixed, weights),
+        answers.groups,
+        classes,
+        sizes=lambda member: _sizes(answers, member, classes),
+        seed=seed,
+    )
 
 
 def presence_bins(scores: NDArray[Any], target: Bools, *, bins: int = BINS) -> Reliability:
@@ -201,15 +188,6 @@ def _summary(fixed: _Fixed, weights: Floats) -> dict[str, float | Floats]:
         **each,
         "coverage/": share(decided, weights.sum()),
     }
-
-
-def _names(summary: dict[str, float | Floats], classes: Sequence[str]) -> list[str]:
-    """Names of the measures in the order of their values laid end to end."""
-    names = []
-    for key, value in summary.items():
-        stem = key.rstrip("/")
-        names += [f"{stem}/{name}" for name in classes] if isinstance(value, np.ndarray) else [stem]
-    return names
 
 
 def _sizes(answers: TagAnswers, member: NDArray[np.intp], classes: Sequence[str]) -> dict[str, int]:
