@@ -128,6 +128,11 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def usable_cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
     """Python, platform, processor and the versions of installed packages that matter, none of which is imported.
 
@@ -143,7 +148,7 @@ def environment() -> dict[str, Any]:
         "cpu": model,
         "cpu_flags": flags,
         "cores": os.cpu_count(),
-        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores_usable": usable_cores(),
         "packages": {name: version for name, version in versions.items() if version},
     }
 

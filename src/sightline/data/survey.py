@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError, PictureError
 from sightline.core.events import Progress
+from sightline.core.runs import usable_cores
 from sightline.data.duplicates import sketch
 from sightline.data.pictures import LIMITS, Limits, Picture, pixel_digest, read_picture
 from sightline.data.samples import Sample, Samples
@@ -90,7 +90,7 @@ def survey(
         grey, digest = picture.pixels.shape[2] == 1, pixel_digest(picture)
         return _Found(digest, sketch(picture), picture.size_hw, grey, picture.pixels.dtype.name, picture.notes, kept)
 
-    with closing(_in_order(samples, look, threads or _cpus())) as results:
+    with closing(_in_order(samples, look, threads or usable_cores())) as results:
         for sample, result in results:
             try:
                 found.append(result.result())
@@ -101,11 +101,6 @@ def survey(
                 yield Progress(what="pictures read", done=len(found), total=count)
     _refuse_bad(bad, count, max_bad)
     yield _survey(samples, found, bad, keep is not None)
-
-
-def _cpus() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_order(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe
+from sightline.core.runs import usable_cores
 
 VIEWS = 160_000
 """Pictures looked at in all, augmented views counted each, where neither epochs nor a budget is given."""
@@ -22,7 +22,7 @@ PEAKS = {"adamw": 2e-3, "sgd": 0.1}
 
 
 def choose(
-    recipe: Recipe, facts: Facts, *, prefers: tuple[str, float] = ("adamw", 2e-3)
+    recipe: Recipe, facts: Facts, *, prefers: tuple[str, float] = ("adamw", PEAKS["adamw"])
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe with every open setting of the loop filled in (but `steps` under a budget), and the reasons.
 
@@ -40,11 +40,7 @@ def choose(
         raise UsageError("--device cuda, but PyTorch sees no CUDA device here; use --device cpu or auto")
     settle("device", "cuda" if cuda else "cpu", "the fastest device here")
     device = changes.get("device", recipe.device)
-    settle(
-        "threads",
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        "all cores",
-    )
+    settle("threads", usable_cores(), "all cores")
     fast = torch.cuda.is_bf16_supported() if device == "cuda" else _cpu_bf16()
     settle(
         "precision",

@@ -15,16 +15,18 @@ REDUCTION = 16
 """How many times narrower the hidden layer of SE and CBAM is than the map, as in both papers; one unit at least."""
 
 
+def _bottleneck(channels: int) -> nn.Sequential:
+    """Two layers over the channels, without biases, so that the weights are those the papers count."""
+    hidden = max(1, channels // REDUCTION)
+    return nn.Sequential(nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False))
+
+
 class SqueezeExcitation(nn.Module):
     """SE (Hu et al., 2018): what to make of a channel is decided from the means of all; 2 C^2 / 16 weights."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(1, channels // REDUCTION)
-        # without biases, so that the weights are those the paper counts
-        self.layers = nn.Sequential(
-            nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False)
-        )
+        self.layers = _bottleneck(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         scale: Tensor = torch.sigmoid(self.layers(x.mean((2, 3))))
@@ -36,10 +38,7 @@ class BlockAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(1, channels // REDUCTION)
-        self.layers = nn.Sequential(
-            nn.Linear(channels, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, channels, bias=False)
-        )
+        self.layers = _bottleneck(channels)
         self.places = nn.Conv2d(2, 1, 7, padding=3, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

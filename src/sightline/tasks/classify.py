@@ -60,7 +60,7 @@ class Recipe(_whole.Recipe):
 
 
 def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
-    """Choose what the recipe leaves open: size, fit, colours, augmentation; with the reason for each."""
+    """Choose what the recipe leaves open: size, fit, colours, mirroring, balance; with the reason for each."""
     planned, reasons = _whole.plan(recipe, facts, _names(facts))
     if recipe.balance == "auto":
         balance, reasons["balance"] = _balance([target.name for target in facts.targets])

@@ -12,10 +12,10 @@ from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Progress
 from sightline.core.measures import Measure
 from sightline.core.results import Result
+from sightline.core.runs import usable_cores
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.verbs.opened import Opened
-from sightline.verbs.pace import usable_cores
 from sightline.verbs.predict import BATCH, predict
 from sightline.verbs.settings import absolute, training_of
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
@@ -169,8 +168,3 @@ def _weight(source: Any) -> int:
     if isinstance(source, Image.Image):
         return 4 * source.width * source.height
     return len(source) if isinstance(source, (bytes, bytearray)) else int(getattr(source, "nbytes", 0))
-
-
-def usable_cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,9 +14,10 @@ from sightline.core.errors import BundleError, PictureError
 from sightline.core.events import Event
 from sightline.core.protocols import Request
 from sightline.core.results import Result
+from sightline.core.runs import usable_cores
 from sightline.data.pictures import read_picture
 from sightline.verbs.opened import Opened
-from sightline.verbs.pace import Pace, Queue, answers, fitted, measure, usable_cores
+from sightline.verbs.pace import Pace, Queue, answers, fitted, measure
 
 BATCH = 16
 REQUEST_BYTES = 64_000_000
