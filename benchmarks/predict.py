@@ -1,10 +1,11 @@
 """Predicting folders beside the usual torchvision way and two peers, all taking turns in one run; prints JSON.
 
-Usage: python benchmarks/predict.py [--quick] [--only NAME] [--data FOLDER] [--runs FOLDER] [--peers PYTHON]
+Usage: python benchmarks/predict.py [--net NAME] [--quick] [--only SET] [--data FOLDER] [--runs FOLDER] [--peers PYTHON]
 
 Sets: `12mp` and `2mp` are pieces of photos/full brought to 4000 x 3000 and 1632 x 1224 (12mp is upscaled), `224` and
-`128` are grocery pictures reduced, all for one resnet:18 at 224 px; `32` is cifar10/test for a resnet:8 at 32 px.
-The models are trained briefly where --runs does not hold them as run96 (enlarged to 224 px) and run32.
+`128` are grocery pictures reduced, all for one net at 224 px (--net resnet18 or mobilenet, a MobileNetV3-Large); `32`
+is cifar10/test for a resnet:8 at 32 px. The models are trained briefly where --runs does not hold them, those for
+224 px on 96 px. `sightline` runs a bundle's fp32 graph, `best` what `export --best` chose here among all graphs.
 The torchvision way has the same weights: full decoding with Pillow, Resize, ToTensor, Normalize, a DataLoader with a
 worker a core, PyTorch eager, inference_mode. --peers (or SIGHTLINE_PEERS) is a Python that has ultralytics and
 transformers; their nets have random weights (yolo11n-cls and a ResNet-18), which costs the same time.
@@ -17,6 +18,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,12 @@ HERE = Path(__file__).resolve()
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 COUNTS = {"12mp": 100, "2mp": 200, "224": 400, "128": 400, "32": 2000}
 QUICK = {"12mp": 16, "2mp": 40, "224": 80, "128": 80, "32": 600}
+AT_96 = ("--size", "96", "--fit", "stretch", "--batch", "32", "--epochs", "10", "--ema", "0.9")
+NETS = {
+    "resnet18": ("--net", "resnet:18", "--net.stem", "4", *AT_96),
+    "mobilenet": ("--net", "timm:mobilenetv3_large_100", "--lr", "1e-3", *AT_96),
+    "resnet8": ("--net", "resnet:8", "--epochs", "3"),
+}
 BATCH = 32
 """Of the usual way and the peers."""
 
@@ -38,10 +47,11 @@ BATCH = 32
 def main() -> None:
     """Measure everything and print one JSON object a line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--net", choices=("resnet18", "mobilenet"), default="resnet18", help="at 224 px")
     parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds")
     parser.add_argument("--only", default="", help="one of the sets, or `cold`")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SIGHTLINE_DATA", "../shared/data")))
-    parser.add_argument("--runs", type=Path, help="where run96 and run32 are, or will be")
+    parser.add_argument("--runs", type=Path, help="where the models are, or will be")
     parser.add_argument("--peers", default=os.environ.get("SIGHTLINE_PEERS", ""), help="a Python with the peers")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -49,47 +59,53 @@ def main() -> None:
         peers = [given.peers] if given.peers else []
         for name, count in (QUICK if given.quick else COUNTS).items():
             if given.only in ("", name):
-                model = trained(runs, "32" if name == "32" else "224", given.data)
+                net = "resnet8" if name == "32" else given.net
+                models = trained(runs, net, given.data)
                 make_set(given.data, folder / name, name, count)
-                say({name: throughput(model, folder / name, name, peers, rounds=3 if given.quick else 5)})
+                found = throughput(*models, folder / name, name, peers, rounds=3 if given.quick else 5)
+                say({"set": name, "net": net, **found})
         if given.only in ("", "cold"):
-            model = trained(runs, "224", given.data)
+            model, _ = trained(runs, given.net, given.data)
             make_set(given.data, folder / "cold", "224", 1)
             picture = next((folder / "cold").iterdir())
-            say({"cold": cold(model, picture, folder, peers, rounds=3 if given.quick else 7)})
+            say(
+                {"set": "cold", "net": given.net, **cold(model, picture, folder, peers, rounds=3 if given.quick else 7)}
+            )
 
 
 def say(figures: dict[str, Any]) -> None:
     print(json.dumps(figures), flush=True)
 
 
-def trained(runs: Path, side: str, data: Path) -> Path:
-    """A bundle trained for a few epochs, so that its answers mean something: resnet:18 at 96 px, resnet:8 at 32 px."""
-    run = runs / ("run96" if side == "224" else "run32")
+def trained(runs: Path, net: str, data: Path) -> tuple[Path, Path]:
+    """A bundle trained for a few epochs, so that its answers mean something, and one with the best of all graphs."""
+    run, small = runs / net, net == "resnet8"
+    source = str(data / ("cifar10" if small else "grocery"))
     if not (run / "model").exists():
-        what = [str(data / "cifar10"), *("--net", "resnet:8", "--epochs", "3")]
-        if side == "224":
-            what = [str(data / "grocery"), *("--net", "resnet:18", "--net.stem", "4", "--size", "96")]
-            what += ["--fit", "stretch", "--batch", "32", "--epochs", "10", "--ema", "0.9"]
-        command = [sys.executable, "-m", "sightline", "train", "classify", *what, "--color", "rgb", "--out", str(run)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return run / "model" if side == "32" else at_224(run / "model", runs / "model224")
+        command = [sys.executable, "-m", "sightline", "train", "classify", source, *NETS[net], "--color", "rgb"]
+        subprocess.run([*command, "--out", str(run)], check=True, stdout=subprocess.DEVNULL)
+    model = run / "model" if small else at_224(run / "model", runs / f"{net}-224")
+    best = runs / f"{net}-best"
+    if not best.exists():
+        shutil.copytree(model, best)
+        command = [sys.executable, "-m", "sightline", "export", str(best), "--best", "--accept", "--data", source]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+    return model, best
 
 
 def at_224(bundle: Path, out: Path) -> Path:
     """The same weights for pictures of 224 px: learning at 96 px takes a fifth of the time."""
-    from dataclasses import replace
-
     from sightline.core.bundle import open_bundle, write_bundle
     from sightline.graphs import onnx
     from sightline.verbs.gate import entry
 
-    net, card = eager(str(bundle))
-    card = replace(card, preparation=replace(card.preparation, size_hw=(224, 224)))
-    blob = onnx.write(net, card)
-    made = entry(onnx, "onnx", blob, onnx.open(blob), {})
-    files = {"weights.safetensors": open_bundle(bundle).read("weights.safetensors"), made["file"]: blob}
-    return write_bundle(out, replace(card, graphs={"main": {"onnx": made}}), files=files, overwrite=True)
+    if not out.exists():
+        net, card = eager(str(bundle), size_hw=(224, 224))
+        blob = onnx.write(net, card)
+        made = entry(onnx, "onnx", blob, onnx.open(blob), {})
+        files = {"weights.safetensors": open_bundle(bundle).read("weights.safetensors"), made["file"]: blob}
+        write_bundle(out, replace(card, graphs={"main": {"onnx": made}}), files=files)
+    return out
 
 
 def make_set(data: Path, folder: Path, name: str, count: int) -> None:
@@ -149,6 +165,8 @@ class Child:
 
 def serve(run: Callable[[], list[Any]]) -> None:
     """The child's side: a warm-up, then a run a line, each told with its seconds, answers and peak memory in MB."""
+    from sightline.verbs.bench import peak_mb
+
     run()
     print(json.dumps({"seconds": 0}), flush=True)
     for _ in sys.stdin:
@@ -166,13 +184,6 @@ def cpu_seconds() -> float:
             fields = stat.read_text().rpartition(") ")[2].split()
             ticks += sum(map(int, fields[11:13])) if fields[1] == me else 0
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
-
-
-def peak_mb() -> float:
-    """Peak resident memory of this process, in MB; Linux tells it without that of the parent."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((1024e-6 * int(line.split()[1]) for line in lines if line.startswith("VmHWM")), float("nan"))
 
 
 def ours(model: str, folder: str) -> Callable[[], list[Any]]:
@@ -244,18 +255,26 @@ def torchvision(model: str, folder: str) -> Callable[[], list[Any]]:
     return run
 
 
-def eager(model: str) -> tuple[Any, Any]:
-    """The trained network of a bundle in PyTorch."""
+def eager(model: str, *, size_hw: tuple[int, int] | None = None) -> tuple[Any, Any]:
+    """The trained network of a bundle in PyTorch, for its own or another size, with its card."""
     import torch
 
     from sightline.core.bundle import open_bundle
     from sightline.verbs.learner import from_card
 
     bundle = open_bundle(model)
-    method = from_card(bundle.card)
-    net = method.module.build(method.options, task="classify", card=bundle.card).eval()
+    ready = bundle.card.preparation
+    card = replace(bundle.card, preparation=replace(ready, size_hw=size_hw or ready.size_hw))
+    method = from_card(card)
+    net = method.module.build(method.options, task="classify", card=card).eval()
     net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.arrays().items()})
-    return net, bundle.card
+    return net, card
+
+
+def card_of(model: Path) -> Any:
+    from sightline.core.bundle import open_bundle
+
+    return open_bundle(model).card
 
 
 def listed(folder: str) -> list[str]:
@@ -266,9 +285,10 @@ WAYS = {"sightline": ours, "torchvision": torchvision, "decode": decode, "graph"
 PEERS = ("ultralytics", "transformers")
 
 
-def throughput(model: Path, folder: Path, name: str, peers: list[str], *, rounds: int) -> dict[str, Any]:
+def throughput(model: Path, best: Path, folder: Path, name: str, peers: list[str], *, rounds: int) -> dict[str, Any]:
     """Pictures a second of each way, medians of rounds in which all take turns, and what follows from them."""
     commands = {way: [sys.executable, str(HERE), "--child", way, str(model), str(folder)] for way in WAYS}
+    commands["best"] = [*commands["sightline"][:4], str(best), str(folder)]
     side = "32" if name == "32" else "224"
     for python in peers:
         beside = str(HERE.with_name("peers.py"))
@@ -287,11 +307,12 @@ def throughput(model: Path, folder: Path, name: str, peers: list[str], *, rounds
     def ratio(top: Callable[[int], float]) -> float:
         return round(statistics.median(top(turn) for turn in range(rounds)), 3)
 
-    mine, usual = found["sightline"][0]["answers"], found["torchvision"][0]["answers"]
+    answers = {way: found[way][0]["answers"] for way in ("sightline", "best", "torchvision")}
     return {
         "pictures": count,
         "pictures_per_second": {way: round(count / statistics.median(times), 1) for way, times in seconds.items()},
         "times_torchvision": ratio(lambda i: seconds["torchvision"][i] / seconds["sightline"][i]),
+        "best_times_torchvision": ratio(lambda i: seconds["torchvision"][i] / seconds["best"][i]),
         **{
             f"times_{way}": ratio(lambda i, way=way: seconds[way][i] / seconds["sightline"][i])  # type: ignore[misc]
             for way in PEERS
@@ -303,7 +324,11 @@ def throughput(model: Path, folder: Path, name: str, peers: list[str], *, rounds
         "cpu_ms_per_picture": {way: round(1e3 * each, 2) for way, each in cpu.items()},
         "cpu_times_torchvision": round(cpu["torchvision"] / cpu["sightline"], 3),
         "cpu_share_of_decode_and_graph": round((cpu["decode"] + cpu["graph"]) / cpu["sightline"], 3),
-        "top1_agreement": sum(a == b for a, b in zip(mine, usual, strict=True)) / count,
+        "best_graph": card_of(best).preferred.get("graph"),
+        **{
+            f"top1_agreement_{way}": sum(a == b for a, b in zip(answers[way], answers["torchvision"])) / count
+            for way in ("sightline", "best")
+        },
         "peak_mb": {way: round(found[way][-1]["peak_mb"]) for way in ("sightline", "torchvision")},
     }
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 import made_graphs
 from sightline.core import protocols
-from sightline.core.bundle import GRAPH_SUFFIXES
+from sightline.core.bundle import GRAPH_SUFFIX
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, SightlineError
 from sightline.core.events import Event, drain
@@ -392,8 +392,8 @@ def contents(samples: Samples) -> list[tuple[str, str, str]]:
 
 def format_faults(module: Any) -> Iterator[str]:
     """A graph format refuses what is no graph, in words."""
-    if module.SUFFIX not in GRAPH_SUFFIXES or not module.LAYOUT:
-        yield f"SUFFIX {module.SUFFIX} is none that a bundle may hold"
+    if module.SUFFIX != GRAPH_SUFFIX or not module.LAYOUT:
+        yield f"SUFFIX {module.SUFFIX} is not the one that a bundle may hold"
     if getattr(module, "DTYPE", None) not in ("float32", "bfloat16", "int8"):
         yield "DTYPE does not say how it computes"
     rng = np.random.default_rng(0)

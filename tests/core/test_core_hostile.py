@@ -167,7 +167,7 @@ def test_packing_alone_breaks_nothing(tmp_path: Path, parts: dict[str, bytes]) -
 @pytest.mark.parametrize("name", ["m", "m.zip"])
 def test_an_onnx_graph_cannot_hide_from_the_scan(tmp_path: Path, parts: dict[str, bytes], name: str) -> None:
     blob = parts["graphs/main.onnx"]
-    for file in ("graphs/main.txt", "graphs/main.xml"):
+    for file in ("graphs/main.txt", "graphs/main.md"):
         graphs = {"main": {"onnx": {"file": file, "sha256": hashlib.sha256(blob).hexdigest()}}}
         with pytest.raises(BundleError, match=r"must end in \.onnx"):
             open_all(pack(tmp_path / file[-3:] / name, card_with(graphs=graphs)({**parts, file: blob})))

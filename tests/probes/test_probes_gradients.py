@@ -122,15 +122,17 @@ def test_gradcam_is_captums_on_a_cnn() -> None:
         np.testing.assert_allclose(gradcam.activation(net, x, target), wanted[0, 0].detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_gradcam_is_the_class_activation_map_where_the_head_is_linear() -> None:
+@pytest.mark.parametrize("competing", [True, False])
+def test_gradcam_is_the_class_activation_map_where_the_head_is_linear(competing: bool) -> None:
     torch.manual_seed(0)
     net = stirred(resnet.build(resnet.Options(blocks="1,1", width=8), task="classify", card=cue_card()))
     x = torch.randn(1, 1, SIDE, SIDE)
     with torch.no_grad():
         features, weight = net(x)["features"][0].numpy(), net.head.weight.numpy()
     places = features.shape[1] * features.shape[2]
-    own = gradcam.activation(net, x, 1) * places
-    np.testing.assert_allclose(own, evidence.activation(features, weight, 1), rtol=1e-3, atol=1e-4)
+    own = gradcam.activation(net, x, 1, competing=competing) * places
+    wanted = evidence.activation(features, weight, 1, competing=competing)
+    np.testing.assert_allclose(own, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_of_a_transformer_it_reads_the_tokens_that_enter_the_last_attention() -> None:

@@ -114,6 +114,23 @@ def test_overwriting_goes_on_with_its_own_beginning(tmp_path: Path) -> None:
     assert read(path) == [GOOD, GOOD]
 
 
+def test_the_journal_of_a_published_table_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill between publishing the table and removing its journal."""
+    path = tmp_path / "a.csv"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt), table_writer(path, ASKED) as journal:
+        journal.write(GOOD)
+        patched.setattr(Path, "unlink", interrupted)
+    assert path.exists() and part_of(path).exists()
+    with table_writer(path, ASKED, overwrite=True) as journal:
+        assert journal.count == 0
+        journal.write(BAD)
+    assert [row["path"] for row in read(path)] == ["bad.png"]
+
+
+def interrupted(path: Path, **_: bool) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     "content", [b"mine\n", b"{}\n", b"no end", b'{"format": "sightline-predictions", "version": 2}\n']
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "sightline-bundle", 1
 CARD, MANIFEST, WEIGHTS = "card.json", "manifest.json", "weights.safetensors"
-GRAPH_SUFFIXES = (".onnx", ".xml")
+GRAPH_SUFFIX = ".onnx"
 _LIMITS = BundleLimits()
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -224,9 +224,8 @@ def _check_graphs(card: Card, files: Mapping[str, Sum]) -> None:
                 raise BundleError(f"{where} names a file that is not in the bundle: {name!r:.200}")
             if entry.get("sha256") != files[name].sha256:
                 raise BundleError(f"{where} has another SHA-256 than its file {name!r}")
-            # an ONNX graph under another suffix would be opened without having been scanned
-            if not name.endswith(GRAPH_SUFFIXES) or (variant.startswith("onnx") and not name.endswith(".onnx")):
-                raise BundleError(f"{where} is in {name!r}; an ONNX graph must end in .onnx, an OpenVINO one in .xml")
+            if not name.endswith(GRAPH_SUFFIX):  # under another suffix it would be opened without having been scanned
+                raise BundleError(f"{where} is in {name!r}; a graph must end in {GRAPH_SUFFIX}")
 
 
 def _check_replaceable(path: Path, as_zip: bool, overwrite: bool) -> None:

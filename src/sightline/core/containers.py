@@ -16,7 +16,7 @@ from typing import IO, BinaryIO, Protocol
 
 from sightline.core.errors import BundleError, UsageError
 
-SUFFIXES = frozenset({".json", ".safetensors", ".onnx", ".xml", ".bin", ".yaml", ".txt", ".md", ".png", ".jpg"})
+SUFFIXES = frozenset({".json", ".safetensors", ".onnx", ".yaml", ".txt", ".md", ".png", ".jpg"})
 """What a bundle may hold: weights, graphs, texts and pictures, nothing that is or contains code."""
 ZIP_SUFFIXES = (".zip", ".sightline")
 

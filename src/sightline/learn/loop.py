@@ -32,7 +32,8 @@ from sightline.learn.source import Source
 
 _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
-_TIMED_STEPS = 6
+_TIMED_STEPS, _TIMED_SECONDS, _TIMED_SHARE = (8, 200), 6.0, 0.02
+"""A budget is turned into steps after so many of them, and so long: seconds, or that share of the budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +79,17 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
     A budget is measured once, on a copy of the network so that the training itself starts untouched; `spent` seconds
     of it are gone already.
     """
+    began = time.perf_counter()
     recipe, per_epoch = job.recipe, job.steps_per_epoch
     if recipe.steps is not None:
         return recipe, "as written in the recipe"
     if not recipe.budget:
         epochs = recipe.epochs or 1
         return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
+    budget = budget_seconds(recipe.budget)
     with _threads(recipe.threads):
-        seconds = _Training(job, steps=_TIMED_STEPS + 2).time_steps(_TIMED_STEPS)
-    left = budget_seconds(recipe.budget) * (1 - _RESERVE) - spent
+        seconds = _Training(job, steps=_TIMED_STEPS[1]).time_steps(min(_TIMED_SECONDS, _TIMED_SHARE * budget))
+    left = budget * (1 - _RESERVE) - spent - (time.perf_counter() - began)
     steps = max(per_epoch, int(left / seconds))
     epochs = max(1, round(steps / per_epoch))
     steps = epochs * per_epoch if epochs * per_epoch * seconds <= left or epochs == 1 else (epochs - 1) * per_epoch
@@ -304,15 +307,18 @@ class _Training:
         chosen = self.kept if self.kept is not None else self.average if self.job.recipe.ema else self.module
         return copy.deepcopy(chosen).to(memory_format=torch.contiguous_format).to("cpu").float().eval()
 
-    def time_steps(self, count: int) -> float:
-        """Median seconds of a step after a warm-up; the state is thrown away afterwards."""
-        rows = [np.arange(self.job.batch) for _ in range(count + 2)]
-        uniform, seconds = draws(0, 0, self.job.batch), []
-        for images, targets in self.job.train.batches(rows):
-            began = time.perf_counter()
+    def time_steps(self, seconds: float) -> float:
+        """Median seconds of a step, reading included, timed for so long; the first half of them only warms up."""
+        job, (least, most) = self.job, _TIMED_STEPS
+        first = batches_of(job, 0)
+        todo = [first[i % len(first)] for i in range(most)]
+        marks = [time.perf_counter()]
+        for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
             self._advance(*self._seen(images, targets, uniform))
-            seconds.append(time.perf_counter() - began)
-        return float(np.median(seconds[2:]))
+            marks.append(time.perf_counter())
+            if len(marks) > least and marks[-1] - marks[0] > seconds:
+                break
+        return float(np.median(np.diff(marks)[len(marks) // 2 :]))
 
 
 def _prior(job: Job) -> Tensor:

@@ -59,7 +59,7 @@ def moved(images: Tensor, uniform: Uniform, jitter: Jitter, *, after: Matrices |
         matrices = _crops(uniform, jitter.crop, height, width) @ matrices
     theta = torch.from_numpy(_to_theta(matrices if after is None else matrices @ after, height, width)).to(images)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    found = functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    found = functional.grid_sample(images, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
     return found.contiguous(memory_format=torch.channels_last)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import time
@@ -84,12 +85,15 @@ def measure_here(path: str, variant: str, threads: str) -> None:
 
 def peak_mb() -> float:
     """Peak resident memory of this process in MB (10⁶ bytes); NaN where the platform does not tell."""
-    if sys.platform == "win32":
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux counts that of the parent into ru_maxrss
+        lines = status.read_text("utf-8").splitlines()
+        return next((1024 * int(line.split()[1]) / 1e6 for line in lines if line.startswith("VmHWM:")), float("nan"))
+    if platform.system() != "Darwin":
         return float("nan")
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def _times(session: Session, batch: int) -> list[float]:

@@ -108,6 +108,16 @@ def open_journal(path: Path, asked: Mapping[str, str], *, overwrite: bool = Fals
                 path.unlink(missing_ok=True)
 
 
+def forget_published(path: Path, table: Path) -> None:
+    """Remove the journal of a table that is there: a kill came between writing the one and removing the other."""
+    if table.exists() and path.exists() and path.stat().st_mtime_ns <= table.stat().st_mtime_ns:
+        with storing(path):
+            with path.open("rb") as file:
+                ours = (_parsed(file.readline()) or {}).get("format") == FORMAT
+            if ours:
+                path.unlink()
+
+
 def _difference(found: dict[str, Any] | None, head: Mapping[str, Any]) -> str:
     """Why a journal cannot be gone on with, and what can be done."""
     if found is None or found.get("format") != FORMAT or found.get("version") != VERSION:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from sightline.core.errors import UsageError
 from sightline.core.storage import storing, writing
 from sightline.verbs import parquet
-from sightline.verbs.journal import Journal, open_journal
+from sightline.verbs.journal import Journal, forget_published, open_journal
 
 Row = Mapping[str, Any]
 ENDINGS = (".jsonl", ".csv", ".parquet")
@@ -35,6 +35,7 @@ def table_writer(path: Path, asked: Mapping[str, str], *, overwrite: bool = Fals
         parquet.require()
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already; give another --out, or --overwrite to replace it")
+    forget_published(part_of(path), path)
     with open_journal(part_of(path), asked, overwrite=overwrite) as journal:
         yield journal
         with storing(path), writing(path) as file:
