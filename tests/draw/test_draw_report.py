@@ -117,6 +117,14 @@ def test_an_empty_page_has_no_empty_sections() -> None:
     assert "section" not in reader.tags and "table" not in reader.tags and not reader.open
 
 
+@pytest.mark.parametrize(
+    ("size", "broad"), [((40, 10), True), ((40, 40), False), ((590, 400), False), ((720, 750), True)]
+)
+def test_what_half_the_column_would_make_unreadable_takes_all_of_it(size: tuple[int, int], broad: bool) -> None:
+    page = report(ReportPage(title="t", summary="s", pictures=(Picture(title="a", data=png(*size), section="wrong"),)))
+    assert ('<figure class="broad">' in page) is broad
+
+
 def test_pictures_are_inside_and_have_words() -> None:
     data = png(40, 10)
     page = report(ReportPage(title="t", summary="s", pictures=(Picture(title="wide", data=data, section="wrong"),)))

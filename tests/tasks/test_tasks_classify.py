@@ -97,10 +97,48 @@ def test_every_choice_has_a_reason_and_what_was_typed_stays(typed: dict[str, Any
     before = classify.Recipe(**typed)
     after, reasons = classify.plan(before, facts((30, 60), (90, 60), names=("1", "2")))
     changed = {f.name for f in dataclasses.fields(before) if getattr(before, f.name) != getattr(after, f.name)}
-    open_ones = {"size", "fit", "color", "mirror", "balance"}
+    open_ones = {"size", "fit", "color", "mirror", "rotate", "scale", "balance"}
     assert changed == set(reasons) == open_ones - set(typed)
     assert {name: getattr(after, name) for name in typed} == typed
     assert classify.plan(after, facts((30, 60), (90, 60)))[1] == {}  # nothing is left to choose
+
+
+@pytest.mark.parametrize(
+    ("side", "names", "grey", "moves"),
+    [
+        (32, ("cat", "dog"), False, (0.0, 0.0)),
+        (48, ("cat", "dog"), False, (15.0, 0.15)),
+        (32, ("cat", "dog"), True, (15.0, 0.15)),
+        (32, ("17", "18"), False, (15.0, 0.15)),
+    ],
+)
+def test_small_photos_stay_sharp(side: int, names: tuple[str, ...], grey: bool, moves: tuple[float, float]) -> None:
+    planned, reasons = classify.plan(classify.Recipe(), facts((side, side), names=names, grey=grey))
+    assert (planned.rotate, planned.scale) == moves
+    assert ("sharp" in reasons["rotate"] and "sharp" in reasons["scale"]) is (moves == (0.0, 0.0))
+    typed = classify.Recipe(rotate=3.0)
+    assert classify.plan(typed, facts((side, side), names=names, grey=grey))[0].rotate == 3.0
+
+
+@pytest.mark.parametrize(
+    ("typed", "epochs", "cutmix"),
+    [
+        ({}, classify.LOOKS, 1.0),
+        ({}, classify.LOOKS - 1, 0.0),
+        ({"mirror": "no"}, 99, 0.0),
+        ({"color": "grey"}, 99, 0.0),
+        ({"cutmix": 0.5}, 1, 0.5),
+        ({"cutmix": 0.0}, 99, 0.0),
+        ({"mixup": 0.2}, 99, None),
+    ],
+    ids=str,
+)
+def test_pictures_seen_often_are_mixed(typed: dict[str, Any], epochs: int, cutmix: float | None) -> None:
+    planned, _ = classify.plan(classify.Recipe(**typed), facts())
+    settled, reasons = classify.settle(planned, epochs)
+    assert settled.cutmix == cutmix
+    assert ("cutmix" in reasons) is (not {"cutmix", "mixup"} & set(typed))
+    assert classify.settle(settled, epochs)[0] == settled
 
 
 @pytest.mark.parametrize(

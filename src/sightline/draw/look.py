@@ -66,7 +66,7 @@ table { border-collapse: collapse; font-size: .9375rem; }
 th, td { text-align: left; padding: .45rem 1.5rem .45rem 0; border-bottom: 1px solid var(--rule);
          vertical-align: baseline; }
 thead th { color: var(--quiet); font-weight: 500; font-size: .875rem; border-bottom-color: var(--quiet); }
-tbody th { font-weight: 500; }
+tbody th { font-weight: 500; min-width: 7rem; position: sticky; left: 0; background: var(--paper); }
 tbody th, td { overflow-wrap: anywhere; }
 .num { text-align: right; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
@@ -87,7 +87,7 @@ th:last-child, td:last-child { padding-right: 0; }
   background: color-mix(in srgb, var(--hue) calc(10% + 84% * var(--s)), var(--paper)); }
 .confusion td.hit.deep, .confusion td.miss.deep { color: var(--on);
   background: color-mix(in srgb, var(--hue) calc(80% + 20% * var(--s)), var(--paper)); }
-.confusion tbody th { padding-right: .75rem; text-align: right; max-width: 14rem; font-weight: 400;
+.confusion tbody th { min-width: 0; padding-right: .75rem; text-align: right; max-width: 14rem; font-weight: 400;
                       vertical-align: middle; }
 .confusion thead th { color: var(--ink); font-weight: 400; text-align: center; padding-bottom: .4rem;
                       vertical-align: bottom; }

@@ -22,6 +22,9 @@ from sightline.draw.figures import row_shares
 LARGEST_TABLE = 30
 """Classes up to which the whole confusion matrix is a table; above, only its commonest mistakes are listed."""
 
+HALF_COLUMN = 600
+"""Pixels beyond which a picture would be unreadable in half the page's column."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -116,7 +119,7 @@ def _scroll(inner: str, label: str) -> str:
 
 
 def picture(title: str, caption: str, data: bytes, *, alt: str = "") -> str:
-    """A figure with the picture inside the page; wide pictures take the whole column, others half of it.
+    """A figure with the picture inside the page; broad and large pictures take the whole column, others half of it.
 
     Raises DataError for bytes that are not a PNG, JPEG, WebP or GIF.
     """
@@ -125,7 +128,7 @@ def picture(title: str, caption: str, data: bytes, *, alt: str = "") -> str:
             (width, height), mime = image.size, image.get_format_mimetype()
     except UnidentifiedImageError:
         raise DataError(f"the report's picture {title!r} is not a PNG, JPEG, WebP or GIF") from None
-    kind = ' class="broad"' if width > 1.6 * height else ""
+    kind = ' class="broad"' if width > min(1.6 * height, HALF_COLUMN) else ""
     source = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
     named = f"<strong>{text(title.removesuffix('.'))}.</strong> {prose(caption)}".rstrip()
     image_tag = f'<img src="{source}" width="{width}" height="{height}" alt="{text(alt or title)}">'

@@ -56,7 +56,8 @@ def augmentation_of(recipe: Recipe) -> Augmentation:
     """The augmentation a task's recipe asks for; a task without a setting goes without it."""
 
     def value(name: str, default: float = 0.0) -> float:
-        return float(getattr(recipe, name, default))
+        given = getattr(recipe, name, None)
+        return default if given is None else float(given)
 
     flip = getattr(recipe, "mirror", "no") == "yes"
     policy = str(getattr(recipe, "policy", "none"))

@@ -22,6 +22,8 @@ TABLED = 30
 """Up to so many classes the report has the confusion matrix as a table, so its figure is a file only."""
 
 _SIDES = (32, 48, 64, 96, 128)
+_BLURRED_BELOW = 48
+"""Photos with a smaller side lose more by being resampled than turns and changes of size teach."""
 _SIDED = re.compile(r"(?i)(^|[^a-z])(left|right)([^a-z]|$)")
 
 
@@ -34,8 +36,8 @@ class Recipe(base.Recipe):
     color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
     mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"))
     shift: float = setting(0.1, "largest random translation, as a share of the side", low=0, high=1)
-    rotate: float = setting(15.0, "largest random turn in degrees", low=0, high=180)
-    scale: float = setting(0.15, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times", low=0)
+    rotate: float | None = setting(None, "largest random turn in degrees", low=0, high=180)
+    scale: float | None = setting(None, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times", low=0)
     crop: float = setting(1.0, "smallest share of the area that a random crop keeps (1: off)", low=0.01, high=1)
     policy: str = setting("none", "drawn operations on each picture", choices=("none", "trivialaugment", "randaugment"))
     magnitude: int = setting(9, "strength of --policy randaugment", low=0, high=30)
@@ -45,12 +47,12 @@ class Recipe(base.Recipe):
     noise: float = setting(0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1)
     erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1)
     mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0)
-    cutmix: float = setting(0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0)
+    cutmix: float | None = setting(0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0)
     mix: float = setting(0.5, "share of the pictures that mixup and cutmix mix", low=0, high=1)
 
 
 def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str, str]]:
-    """Choose what the recipe leaves open: size, fit, colours, mirroring; with the reason for each."""
+    """Choose what the recipe leaves open: size, fit, colours, augmentation; with the reason for each."""
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     if recipe.size is None and not _uniform(facts):
@@ -67,7 +69,9 @@ def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str
         reasons["color"] = "every picture is grey" if facts.grey else "some pictures are in colour"
     if recipe.mirror == "auto":
         changes["mirror"], reasons["mirror"] = _mirror(names)
-    return dataclasses.replace(recipe, **changes), reasons
+    recipe = dataclasses.replace(recipe, **changes)
+    changes, why = _moves(recipe, recipe.size or int(facts.sizes_hw[0].max()))
+    return dataclasses.replace(recipe, **changes), reasons | why
 
 
 def soft(targets: Arrays, card: Card) -> dict[str, Array]:
@@ -92,6 +96,16 @@ def _mirror(names: Sequence[str]) -> tuple[str, str]:
     if any(_SIDED.search(name) for name in names):
         return "no", "a class name says left or right"
     return "yes", "a mirrored picture shows the same thing (say --mirror no where it does not)"
+
+
+def _moves(recipe: Recipe, side: int) -> tuple[dict[str, Any], dict[str, str]]:
+    """Turns and changes of size, where they are left open: neither for small photos."""
+    small = side < _BLURRED_BELOW and recipe.color == "rgb" and recipe.mirror == "yes"
+    usual = {"rotate": (15.0, "things seldom stand quite straight"), "scale": (0.15, "things are near or far")}
+    left = {name: each for name, each in usual.items() if getattr(recipe, name) is None}
+    if small:
+        return dict.fromkeys(left, 0.0), dict.fromkeys(left, f"photos of {side} px teach more when they stay sharp")
+    return {name: value for name, (value, _) in left.items()}, {name: why for name, (_, why) in left.items()}
 
 
 def preparation(recipe: Recipe, facts: Facts) -> Preparation:

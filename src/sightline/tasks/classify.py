@@ -39,6 +39,8 @@ _RANGES = {"temperature": (1e-3, 1e3), "threshold": (0.0, NEVER), "answer_precis
 
 SEVERAL = "the pictures have several labels each, and classify gives one; for such data: sightline train tag DATA"
 
+LOOKS = 30
+"""From so many passes over the pictures, pieces of others keep the net from learning them by heart."""
 LONG_TAIL = 10
 """From this ratio of the most to the least frequent class, the loss makes up for it."""
 
@@ -47,6 +49,7 @@ LONG_TAIL = 10
 class Recipe(_whole.Recipe):
     """Settings of single-label classification."""
 
+    cutmix: float | None = setting(None, "Beta parameter of pasting a piece of another picture (0: off)", low=0)
     smoothing: float = setting(0.1, "label smoothing", low=0, high=0.99)
     balance: str = setting(
         "auto",
@@ -60,12 +63,23 @@ class Recipe(_whole.Recipe):
 
 
 def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
-    """Choose what the recipe leaves open: size, fit, colours, mirroring, balance; with the reason for each."""
+    """Choose what the recipe leaves open: size, fit, colours, augmentation, balance; with the reason for each."""
     planned, reasons = _whole.plan(recipe, facts, _names(facts))
     if recipe.balance == "auto":
         balance, reasons["balance"] = _balance([target.name for target in facts.targets])
         planned = dataclasses.replace(planned, balance=balance)
     return planned, reasons
+
+
+def settle(recipe: Recipe, epochs: int) -> tuple[Recipe, dict[str, str]]:
+    """Choose what hangs on how often each picture will be seen, as the loop finds out: CutMix; with the reason."""
+    if recipe.cutmix is not None or recipe.mixup:
+        return recipe, {}
+    if recipe.mirror == "no" or recipe.color == "grey":
+        return dataclasses.replace(recipe, cutmix=0.0), {"cutmix": "pieces are pasted into colour photos only"}
+    often = epochs >= LOOKS
+    why = f"seen {epochs} times, a picture {'is learnt' if often else 'is hardly learnt'} by heart"
+    return dataclasses.replace(recipe, cutmix=float(often)), {"cutmix": why}
 
 
 def _balance(names: Sequence[str]) -> tuple[str, str]:

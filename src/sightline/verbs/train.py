@@ -127,7 +127,9 @@ def _learn(
     with stoppable() as stop:
         job = job_of(task, method, gathered, run.checkpoint, stop)
         resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
-        gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
+        settle = getattr(task, "settle", None)
+        resolved, why = settle(resolved, resolved.steps // job.steps_per_epoch) if settle else (resolved, {})
+        gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason, **why})
         yield from _announce(settings, method, gathered, run)
         learned = yield from _recorded(fit_net(replace(job, recipe=resolved)), run)
     return learned, gathered
