@@ -124,13 +124,16 @@ def task_faults(name: str, module: Any) -> Iterator[str]:
         yield f"DEFAULT_NET {module.DEFAULT_NET} does not learn it"
     mixed = facts([(40, 60), (70, 50)] * 3)
     recipe, reasons = module.plan(module.Recipe(), mixed)
+    if hasattr(module, "settle"):
+        recipe, later = module.settle(recipe, 50)
+        reasons = reasons | later
     own = {f.name for f in dataclasses.fields(module.Recipe)} - {f.name for f in dataclasses.fields(Recipe)}
     left = sorted(field for field in own if getattr(recipe, field) in (None, "auto"))
     if left:
-        yield f"plan leaves {', '.join(left)} open"
+        yield f"plan (and settle) leave {', '.join(left)} open"
     changed = {f for f in own if getattr(recipe, f) != getattr(module.Recipe(), f)}
     if changed != set(reasons):
-        yield f"plan changes {sorted(changed)} and gives reasons for {sorted(reasons)}"
+        yield f"plan (and settle) change {sorted(changed)} and give reasons for {sorted(reasons)}"
 
 
 def answer_faults(module: Any) -> Iterator[str]:

@@ -271,6 +271,10 @@ def unexplained(recipe: Any, facts: Any) -> tuple[Any, dict[str, str]]:
     return CLASSIFY.plan(recipe, facts)[0], {}
 
 
+def settled_silently(recipe: Any, epochs: int) -> tuple[Any, dict[str, str]]:
+    return CLASSIFY.settle(recipe, epochs)[0], {}
+
+
 @pytest.mark.parametrize(
     ("module", "said"),
     [
@@ -281,9 +285,11 @@ def unexplained(recipe: Any, facts: Any) -> tuple[Any, dict[str, str]]:
         (broken("tasks", "classify", DEFAULT_NET="nonet"), "nonet does not learn it"),
         (
             broken("tasks", "classify", plan=unchanged),
-            "plan leaves balance, color, fit, mirror, size open",
+            "plan (and settle) leave balance, color, fit, mirror, rotate, scale, size open",
         ),
-        (broken("tasks", "classify", plan=unexplained), "gives reasons for []"),
+        (broken("tasks", "classify", plan=unexplained), "give reasons for ['cutmix']"),
+        (broken("tasks", "classify", "settle"), "plan (and settle) leave cutmix open"),
+        (broken("tasks", "classify", settle=settled_silently), "change ['balance', 'color', 'cutmix'"),
         (broken("tasks", "classify", HEADLINE="beauty"), "beauty is not among its measures"),
         (broken("tasks", "classify", decode=lambda outputs, request, card: "cat"), "no Result"),
     ],
@@ -444,7 +450,7 @@ def mute(blob: bytes, *, threads: int = 0) -> Any:
         ({"open": credulous}, "opens nothing"),
         ({"open": crashing}, "meets noise with ValueError"),
         ({"open": mute}, "without a word"),
-        ({"SUFFIX": ".pt"}, "none that a bundle may hold"),
+        ({"SUFFIX": ".pt"}, "not the one that a bundle may hold"),
         ({"DTYPE": "int4"}, "does not say how it computes"),
     ],
 )

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 
 from torchvision.transforms import InterpolationMode, v2
 
+from sightline.learn import moves
 from sightline.learn.draws import SLOTS, Slot, draws
 from sightline.learn.moves import Jitter, moved
 from sightline.learn.policies import LEVELS, OPS, Policy, policy_changes, policy_moves
@@ -61,8 +62,11 @@ def theirs(image: torch.Tensor, op: str, level: int, sign: float, reference: Any
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("hw", [(96, 96), (100, 120)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_operation_is_torchvisions(op: str, hw: tuple[int, int], channels: int) -> None:
+def test_each_operation_is_torchvisions(
+    op: str, hw: tuple[int, int], channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From 96 pixels on, where a third of the side is no less than TrivialAugment's 32 pixels."""
+    monkeypatch.setattr(moves, "RESAMPLING", "bilinear")
     image = torch.from_numpy(np.random.default_rng(1).random((channels, *hw), np.float32))
     for level, sign in ((0, 1.0), (9, -1.0), (17, 1.0), (30, -1.0)):
         wanted = theirs(image, op, level, sign, v2.TrivialAugmentWide())

@@ -148,6 +148,7 @@ class Task(Protocol):
 
 
 # What a task may leave out, with what stands in for it (see the functions below):
+#   settle(recipe, epochs) -> (recipe, reasons)            else plan has chosen everything
 #   predict(graphs, requests, card) -> list[Result]        else one pass through the graph `main`
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
 #   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated

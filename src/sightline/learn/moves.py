@@ -16,6 +16,8 @@ Matrices = NDArray[np.float64]
 """(B, 3, 3), from places in the output to places in the input: (x, y, 1) in pixels from the picture's centre."""
 
 _CROP_ASPECT = 4 / 3
+RESAMPLING = "bicubic"
+"""How values between pixels are found; bilinear would blur small pictures, which the net then never sees sharp."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def moved(images: Tensor, uniform: Uniform, jitter: Jitter, *, after: Matrices |
         matrices = _crops(uniform, jitter.crop, height, width) @ matrices
     theta = torch.from_numpy(_to_theta(matrices if after is None else matrices @ after, height, width)).to(images)
     grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    found = functional.grid_sample(images, grid, mode="bicubic", padding_mode="zeros", align_corners=False)
+    found = functional.grid_sample(images, grid, mode=RESAMPLING, padding_mode="zeros", align_corners=False)
     return found.contiguous(memory_format=torch.channels_last)
 
 

@@ -22,7 +22,7 @@ from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import declared_bits
 from sightline.verbs.settings import Settings, absolute
-from sightline.verbs.train import chosen, job_of
+from sightline.verbs.train import chosen, job_of, settled
 
 TILE = 96
 
@@ -50,18 +50,22 @@ def show_augment(settings: Settings, *, pictures: int = 6, epochs: int = 8) -> G
     method, gathered = chosen(settings, task, gathered)
     if not method.gradients:
         raise UsageError(f"{method.name} learns from pictures as they are prepared; nothing is augmented")
+    if gathered.recipe.epochs is not None:
+        gathered = settled(task, gathered, gathered.recipe.epochs)
     from sightline.learn.augment import SETTINGS
     from sightline.learn.preview import previews
 
     job = job_of(task, method, gathered, Path(), lambda: False)
     rows = np.unique(np.linspace(0, job.train.count - 1, pictures).astype(int)).tolist()
     values, reasons = asdict(gathered.recipe), gathered.reasons
-    figures = {
-        name: f"{values[name]}: {reasons[name]}" if name in reasons else str(values[name])
-        for name in SETTINGS
-        if name in values
-    }
+    figures = {name: _told(values[name], reasons.get(name)) for name in SETTINGS if name in values}
     return Shown(_sheet(gathered, job, rows, previews(job, rows, epochs=epochs)), figures)
+
+
+def _told(value: Any, reason: str | None) -> str:
+    if value is None:
+        return "chosen once the length of the training is known; not shown here"
+    return f"{value}: {reason}" if reason else str(value)
 
 
 def _sheet(gathered: Gathered, job: Any, rows: list[int], seen: list[list[Any]]) -> Any:

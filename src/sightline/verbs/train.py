@@ -127,12 +127,19 @@ def _learn(
     with stoppable() as stop:
         job = job_of(task, method, gathered, run.checkpoint, stop)
         resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
-        settle = getattr(task, "settle", None)
-        resolved, why = settle(resolved, resolved.steps // job.steps_per_epoch) if settle else (resolved, {})
-        gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason, **why})
+        gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
+        gathered = settled(task, gathered, resolved.steps // job.steps_per_epoch)
         yield from _announce(settings, method, gathered, run)
-        learned = yield from _recorded(fit_net(replace(job, recipe=resolved)), run)
+        learned = yield from _recorded(fit_net(replace(job, recipe=gathered.recipe)), run)
     return learned, gathered
+
+
+def settled(task: Any, gathered: Gathered, epochs: int) -> Gathered:
+    """With what hangs on the length of the training chosen, where the task leaves something open until then."""
+    if not hasattr(task, "settle"):
+        return gathered
+    recipe, why = task.settle(gathered.recipe, epochs)
+    return replace(gathered, recipe=recipe, reasons={**gathered.reasons, **why})
 
 
 def _announce(settings: Settings, method: Method, gathered: Gathered, run: Run) -> Iterator[Event]:
