@@ -33,7 +33,7 @@ from typing import Any
 HERE = Path(__file__).resolve()
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 COUNTS = {"12mp": 100, "2mp": 200, "224": 400, "128": 400, "32": 2000}
-QUICK = {"12mp": 16, "2mp": 40, "224": 80, "128": 80, "32": 600}
+QUICK = {"12mp": 24, "2mp": 120, "224": 160, "128": 160, "32": 1000}
 AT_96 = ("--size", "96", "--fit", "stretch", "--batch", "32", "--epochs", "10", "--ema", "0.9")
 NETS = {
     "resnet18": ("--net", "resnet:18", "--net.stem", "4", *AT_96),

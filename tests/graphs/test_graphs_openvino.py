@@ -105,6 +105,16 @@ def test_one_session_serves_many_threads() -> None:
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize(("threads", "streams", "of"), [(0, 1, 0), (1, 6, 6), (2, 3, 6), (9, 1, 9)])
+def test_narrow_runs_do_not_wait_for_each_other(
+    threads: int, streams: int, of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO runs as many requests at once as it has streams, whichever threads ask."""
+    monkeypatch.setattr(_openvino, "usable_cores", lambda: 6)
+    settings = openvino.open(net(), threads=threads)._settings
+    assert (settings["NUM_STREAMS"], settings["INFERENCE_NUM_THREADS"]) == (str(streams), of)
+
+
 def test_what_disagrees_with_itself_is_an_error_of_the_graph() -> None:
     graph = helper.make_graph(
         [helper.make_node("Add", ["x", "y"], ["z"])],

@@ -72,6 +72,8 @@ EQUAL, OTHER = Agreement(ok=True, detail="no difference"), Agreement(ok=False, d
         (verdict(lost=8), False, "costs more than --max-drop 0.5 points"),
         (verdict(lost=8), True, "costs more than --max-drop 0.5 points"),
         (verdict(lost=30, won=29), False, ""),
+        (verdict(lost=75, won=75), False, ""),
+        (verdict(lost=76, won=75), True, "another model"),
         (verdict(speedup=1.0), True, "not faster here"),
         (verdict(count=999), False, "not decidable: 999"),
         (verdict(count=999), True, ""),

@@ -72,6 +72,13 @@ def test_the_pace_is_measured_on_the_pictures_themselves_and_told(opened: Opened
     assert re.fullmatch(r"2 threads, batches of \d+, .+: \d+ pictures/s \(\d+/s with .+\)", note.text)
 
 
+def test_graphs_for_narrow_runs_are_opened_once(opened: Opened) -> None:
+    narrow = opened.on_threads(1)
+    assert opened.on_threads(1) is narrow
+    other = opened.running(narrow.graphs["main"])
+    assert other.on_threads(1) is not narrow and opened.on_threads(2) is not narrow
+
+
 @pytest.mark.parametrize("fast", ["apart", "together"])
 def test_the_fastest_way_is_chosen(
     opened: Opened, pictures: list[Path], monkeypatch: pytest.MonkeyPatch, fast: str

@@ -11,6 +11,7 @@ import numpy as np
 from sightline.core import engines
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.protocols import Array, Session
+from sightline.core.runs import usable_cores
 from sightline.graphs._session import GraphSession, open_session
 
 __all__ = ["OpenvinoSession", "open_openvino"]
@@ -81,10 +82,11 @@ def open_openvino(blob: bytes, *, precision: str, threads: int = 0) -> OpenvinoS
             "this processor has no bfloat16 arithmetic (avx512_bf16 or amx_bf16), so bf16 would be slower here and "
             "gain nothing; use the graph openvino"
         )
+    streams = max(1, usable_cores() // threads) if threads else 1  # so many runs at once; others would wait
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
-        "NUM_STREAMS": "1",
-        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": str(streams),
+        "INFERENCE_NUM_THREADS": threads * streams,
         # Threads nailed to cores would fight with decoding and with other sessions.
         "ENABLE_CPU_PINNING": False,
     }

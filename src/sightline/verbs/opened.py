@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Opened:
     variant: str
     fallback: str = ""
     """Why another graph runs than the one the card prefers; empty where that one does."""
+    _on: dict[int, Opened] = field(default_factory=dict, repr=False, compare=False)
+    """The same by threads of a run, as far as it was asked for: opening a graph may take a second."""
 
     @property
     def card(self) -> Card:
@@ -50,13 +52,15 @@ class Opened:
         return default_predict(self.task, self.graphs, requests, self.card)
 
     def on_threads(self, threads: int) -> Opened:
-        """The same model with its graphs opened anew, each run on so many threads."""
-        graphs = {role: _session(self.bundle, role, self.variant, threads) for role in self.graphs}
-        return replace(self, graphs=graphs)
+        """The same model with graphs of its own, each run on so many threads; opened once."""
+        if threads not in self._on:
+            graphs = {role: _session(self.bundle, role, self.variant, threads) for role in self.graphs}
+            self._on[threads] = replace(self, graphs=graphs, _on={})
+        return self._on[threads]
 
     def running(self, session: Session) -> Opened:
         """The same model with another graph in the role `main`."""
-        return replace(self, graphs={**self.graphs, "main": session})
+        return replace(self, graphs={**self.graphs, "main": session}, _on={})
 
 
 def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Result]:

@@ -26,6 +26,8 @@ from sightline.verbs.settings import training_of
 
 DECIDABLE = 1000
 """Under so many validation pictures a drop of half a point cannot be told from chance."""
+CHURN = 0.1
+"""Share of validation pictures won or lost from which a graph no longer counts as the same model."""
 CALIBRATION = 256
 ROUNDS, BURST = 12, 5
 _AT_A_TIME = 64
@@ -94,6 +96,11 @@ class Verdict:
             return f"{self.to} is not faster here"
         if self.drop > max_drop:
             return f"{self.to} costs more than --max-drop {max_drop:g} points allows"
+        if self.lost + self.won > CHURN * self.count:
+            return (
+                f"{self.to} is another model: of {self.count} validation pictures it loses {self.lost} and wins "
+                f"{self.won}, and that they even out is luck"
+            )
         if not self.agreement and self.count < DECIDABLE and not accept:
             return (
                 f"not decidable: {self.count} validation pictures cannot show a drop of {max_drop:g} points "
