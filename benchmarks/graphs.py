@@ -33,7 +33,7 @@ from sightline.core.recipe import split_net
 from sightline.core.shelf import Shelf
 from sightline.learn.loop import normalised
 from sightline.verbs.best import Measured, Row, best
-from sightline.verbs.learner import from_card
+from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import open_model
 from sightline.verbs.trial import side_by_side
 
@@ -91,14 +91,7 @@ def trained(run: Path, threads: int) -> dict[str, Any]:
         chosen = drain(best(before), lambda event: rows.extend(event.rows if isinstance(event, Measured) else ()))
         opened = open_model(model, variant="onnx")
         card, arrays = opened.card, opened.bundle.arrays()
-        method = from_card(card)
-
-        def make() -> Any:
-            net = method.module.build(method.options, task=card.task, card=card)
-            net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in arrays.items()})
-            return net
-
-        sessions = eager(card, make)
+        sessions = eager(card, lambda: rebuilt(card, arrays).exported())
         for row in rows:
             blob = opened.bundle.graph("main", row.graph if row.kept else "onnx")
             if row.kept or row.graph not in INT8:  # a refused int8 file is gone; the others are the fp32 file itself

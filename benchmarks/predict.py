@@ -68,9 +68,8 @@ def main() -> None:
             model, _ = trained(runs, given.net, given.data)
             make_set(given.data, folder / "cold", "224", 1)
             picture = next((folder / "cold").iterdir())
-            say(
-                {"set": "cold", "net": given.net, **cold(model, picture, folder, peers, rounds=3 if given.quick else 7)}
-            )
+            found = cold(model, picture, folder, peers, rounds=3 if given.quick else 7)
+            say({"set": "cold", "net": given.net, **found})
 
 
 def say(figures: dict[str, Any]) -> None:
@@ -257,24 +256,13 @@ def torchvision(model: str, folder: str) -> Callable[[], list[Any]]:
 
 def eager(model: str, *, size_hw: tuple[int, int] | None = None) -> tuple[Any, Any]:
     """The trained network of a bundle in PyTorch, for its own or another size, with its card."""
-    import torch
-
     from sightline.core.bundle import open_bundle
-    from sightline.verbs.learner import from_card
+    from sightline.verbs.learner import rebuilt
 
     bundle = open_bundle(model)
     ready = bundle.card.preparation
     card = replace(bundle.card, preparation=replace(ready, size_hw=size_hw or ready.size_hw))
-    method = from_card(card)
-    net = method.module.build(method.options, task="classify", card=card).eval()
-    net.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.arrays().items()})
-    return net, card
-
-
-def card_of(model: Path) -> Any:
-    from sightline.core.bundle import open_bundle
-
-    return open_bundle(model).card
+    return rebuilt(card, bundle.arrays()).exported(), card
 
 
 def listed(folder: str) -> list[str]:
@@ -287,6 +275,8 @@ PEERS = ("ultralytics", "transformers")
 
 def throughput(model: Path, best: Path, folder: Path, name: str, peers: list[str], *, rounds: int) -> dict[str, Any]:
     """Pictures a second of each way, medians of rounds in which all take turns, and what follows from them."""
+    from sightline.core.bundle import open_bundle
+
     commands = {way: [sys.executable, str(HERE), "--child", way, str(model), str(folder)] for way in WAYS}
     commands["best"] = [*commands["sightline"][:4], str(best), str(folder)]
     side = "32" if name == "32" else "224"
@@ -324,9 +314,10 @@ def throughput(model: Path, best: Path, folder: Path, name: str, peers: list[str
         "cpu_ms_per_picture": {way: round(1e3 * each, 2) for way, each in cpu.items()},
         "cpu_times_torchvision": round(cpu["torchvision"] / cpu["sightline"], 3),
         "cpu_share_of_decode_and_graph": round((cpu["decode"] + cpu["graph"]) / cpu["sightline"], 3),
-        "best_graph": card_of(best).preferred.get("graph"),
+        "best_graph": open_bundle(best).card.preferred.get("graph"),
         **{
-            f"top1_agreement_{way}": sum(a == b for a, b in zip(answers[way], answers["torchvision"])) / count
+            f"top1_agreement_{way}": sum(a == b for a, b in zip(answers[way], answers["torchvision"], strict=True))
+            / count
             for way in ("sightline", "best")
         },
         "peak_mb": {way: round(found[way][-1]["peak_mb"]) for way in ("sightline", "torchvision")},
