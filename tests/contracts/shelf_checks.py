@@ -111,7 +111,7 @@ def task_faults(name: str, module: Any) -> Iterator[str]:
     """Capabilities are verbs, the headline is measured, and nothing of its own is left open by `plan`."""
     if not module.SUPPORTS <= VERBS:
         yield f"SUPPORTS {sorted(module.SUPPORTS - VERBS)}, which are no verbs"
-    for verb, function in (("explain", "scores"), ("export", "correct")):
+    for verb, function in (("explain", "scores"), ("export", "correct"), ("export", "same")):
         if verb in module.SUPPORTS and not hasattr(module, function):
             yield f"supports {verb} without {function}"
     if not issubclass(module.Recipe, Recipe) or not module.Recipe.__dataclass_params__.frozen:

@@ -465,6 +465,15 @@ def test_badness(truth: str, correct: bool, badness: float) -> None:
     assert (classify.badness(answer, Label(truth)) > 0) is not correct
 
 
+def test_the_same_answer_is_the_same_label() -> None:
+    sure, hardly, other = (
+        Labels(classes=CARD.classes, scores=np.array(scores, np.float32))
+        for scores in ([0.9, 0.1, 0.0], [0.4, 0.3, 0.3], [0.1, 0.9, 0.0])
+    )
+    assert classify.same(sure, hardly)
+    assert not classify.same(sure, other)
+
+
 def test_the_meter_takes_targets_as_samples_have_them() -> None:
     (meter,) = classify.meters(CARD)
     answer = classify.decode({"logits": np.array([2.0, 0, 0])}, NOTHING, CARD)

@@ -240,6 +240,12 @@ def test_right_and_wrong(given: TagScores, target: Target, right: bool, bad: flo
     assert tag.badness(given, target) == pytest.approx(bad)
 
 
+def test_the_same_answer_is_the_same_labels_whatever_their_scores() -> None:
+    sure = answer([0.9, 0.1, 0.2], [1, 0, 0], [0, 0, 0])
+    assert tag.same(sure, answer([0.6, 0.4, 0.1], [0, 0, 0], [1, 1, 0]))
+    assert not tag.same(sure, answer([0.9, 0.8, 0.2], [1, 1, 0], [0, 0, 0]))
+
+
 def test_figures_are_drawn_with_and_without_doubts() -> None:
     pytest.importorskip("matplotlib")
     rng = np.random.default_rng(0)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,19 @@ import pytest
 import sightline
 from blocking import hidden
 from sightline.core.bundle import open_bundle, update_bundle
-from sightline.core.card import Card
+from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, GateError, UsageError
 from sightline.core.events import Event, drain
-from sightline.core.protocols import Agreement, Candidate
+from sightline.core.protocols import Agreement, Candidate, Request
+from sightline.data.samples import Label, Sample
+from sightline.tasks import classify
 from sightline.verbs import best as choosing
+from sightline.verbs import trial
 from sightline.verbs.bench import bench
 from sightline.verbs.best import Limits, Measured, Row, best, megabytes, milliseconds
 from sightline.verbs.export import export
-from sightline.verbs.opened import open_model
-from sightline.verbs.trial import Verdict
+from sightline.verbs.opened import Opened, open_model
+from sightline.verbs.trial import Bench, Verdict, judged
 
 pytest.importorskip("openvino")
 
@@ -72,8 +76,8 @@ EQUAL, OTHER = Agreement(ok=True, detail="no difference"), Agreement(ok=False, d
         (verdict(lost=8), False, "costs more than --max-drop 0.5 points"),
         (verdict(lost=8), True, "costs more than --max-drop 0.5 points"),
         (verdict(lost=30, won=29), False, ""),
-        (verdict(lost=75, won=75), False, ""),
-        (verdict(lost=76, won=75), True, "another model"),
+        (verdict(lost=30, won=29, changed=150), False, ""),
+        (verdict(lost=30, won=29, changed=151), True, "another model: it answers 151 of 1500 validation pictures"),
         (verdict(speedup=1.0), True, "not faster here"),
         (verdict(count=999), False, "not decidable: 999"),
         (verdict(count=999), True, ""),
@@ -86,6 +90,36 @@ def test_refusals(found: Verdict, accept: bool, said: str) -> None:
     assert said in reason
     assert bool(said) == bool(reason)
     assert ("accuracy" in found.sentence()) == (found.agreement is None)
+
+
+CARD = Card(task="classify", net={}, classes=("cat", "dog", "eel"), preparation=Preparation(size_hw=(1, 1)))
+
+
+class Knows:
+    """A session that names one class for each picture, which it knows by its number."""
+
+    def __init__(self, *names: str) -> None:
+        self.logits = 9 * np.array([[name == each for each in CARD.classes] for name in names], np.float32)
+
+    def run(self, arrays: Any, /) -> dict[str, Any]:
+        return {"logits": self.logits[arrays["image"].ravel()]}
+
+
+def test_answers_that_change_from_wrong_to_wrong_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, before, after = ("cat", "cat", "cat", "cat"), ("cat", "dog", "dog", "dog"), ("dog", "cat", "eel", "dog")
+    form = SimpleNamespace(DTYPE="int8", open=lambda blob, threads: Knows(*after))
+    monkeypatch.setattr(trial, "Shelf", lambda room: SimpleNamespace(load=lambda to: form))
+    opened = Opened(SimpleNamespace(card=CARD), classify, {}, "onnx")  # type: ignore[arg-type]
+    pairs = tuple(
+        (Sample(str(at), Label(name)), Request(arrays={"image": np.full((1, 1, 1), at, np.uint8)}))
+        for at, name in enumerate(truth)
+    )
+    results = opened.running(Knows(*before)).answer([request for _, request in pairs])
+    given = Bench(fp32=b"", session=Knows(*before), calibration=(), pairs=pairs, results=tuple(results))
+    found = judged(opened, given, "onnx-int8", Candidate(blob=b""))
+    assert (found.changed, found.lost, found.won, found.drop) == (3, 1, 1, 0.0)
+    assert "(3 answers changed: 1 lost, 1 won)" in found.sentence()
+    assert found.gate()["changed"] == 3
 
 
 def row(graph: str, ms: float, drop: float = 0.0, mb: float = 10.0, **changes: Any) -> Row:

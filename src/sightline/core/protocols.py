@@ -159,7 +159,8 @@ class Task(Protocol):
 #   strata(targets) -> class of each, int64 (N,)           else its recipe must not offer `balance`
 #   scores(outputs, card) -> array (B, K)                  needed for `explain`
 #   COMPETING = False                                      else the scores share one softmax
-#   correct(result, target) -> bool                        needed for further graphs, which are judged by it
+#   correct(result, target) -> bool                        needed for further graphs, which are judged by it,
+#   same(result, other) -> bool                            and by whether two results give the same answer
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn
 #   confusion_table(results, targets, card)                else the report has none

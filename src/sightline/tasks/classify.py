@@ -239,6 +239,11 @@ def correct(result: Labels, target: Label) -> bool:
     return result.label == target.name
 
 
+def same(result: Labels, other: Labels) -> bool:
+    """Whether both name the same likeliest class."""
+    return result.label == other.label
+
+
 def badness(result: Labels, target: Label) -> float:
     """How wrong an answer is: the probability given to it over that of the truth; positive when it is wrong."""
     truth = result.scores[result.classes.index(target.name)] if target.name in result.classes else 0.0

@@ -239,8 +239,17 @@ def check(card: Card, graphs: Graphs) -> None:
 
 def correct(result: TagScores, target: Target) -> bool:
     """Whether every label is said rightly; one that is unsure counts as its likelier side."""
+    return _said(result) == set(target.strata())
+
+
+def same(result: TagScores, other: TagScores) -> bool:
+    """Whether both say the same labels; one that is unsure counts as its likelier side."""
+    return _said(result) == _said(other)
+
+
+def _said(result: TagScores) -> set[str]:
     said = result.present | (result.unsure & (result.scores >= 0.5))
-    return {name for name, there in zip(result.classes, said) if there} == set(target.strata())
+    return {name for name, there in zip(result.classes, said) if there}
 
 
 def badness(result: TagScores, target: Target) -> float:

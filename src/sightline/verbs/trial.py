@@ -14,6 +14,7 @@ from sightline.core.errors import DataError, GateError, PictureError, UsageError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.protocols import Agreement, Arrays, Candidate, Request, Session, stack
 from sightline.core.recipe import parse
+from sightline.core.results import Result
 from sightline.core.shelf import Shelf
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
@@ -27,7 +28,7 @@ from sightline.verbs.settings import training_of
 DECIDABLE = 1000
 """Under so many validation pictures a drop of half a point cannot be told from chance."""
 CHURN = 0.1
-"""Share of validation pictures won or lost from which a graph no longer counts as the same model."""
+"""Share of validation pictures answered differently from which a graph no longer counts as the same model."""
 CALIBRATION = 256
 ROUNDS, BURST = 12, 5
 _AT_A_TIME = 64
@@ -44,8 +45,8 @@ class Bench:
     """Training pictures, one a batch."""
     pairs: tuple[tuple[Sample, Request], ...]
     """Validation pictures."""
-    right: tuple[bool, ...]
-    """Which of them fp32 answers right; empty for a task that has no `correct`."""
+    results: tuple[Result, ...]
+    """What fp32 answers to them; empty for a task that has no `correct` and `same`."""
 
     @property
     def one(self) -> Arrays:
@@ -69,6 +70,8 @@ class Verdict:
     """Pictures that only fp32 answers right."""
     won: int = 0
     """Pictures that only this graph answers right."""
+    changed: int = 0
+    """Pictures that this graph answers differently, those that both answer wrong included."""
     agreement: Agreement | None = None
     """For a format in float32, which has to give the same outputs: whether it does."""
 
@@ -76,6 +79,15 @@ class Verdict:
     def drop(self) -> float:
         """Accuracy lost, in points."""
         return 100.0 * (self.lost - self.won) / self.count
+
+    @property
+    def another(self) -> bool:
+        """Whether so many answers changed that it no longer is the same model."""
+        return self.changed > CHURN * self.count
+
+    def as_good(self, max_drop: float) -> bool:
+        """Whether it answers as fp32 does, and no more than so many points worse."""
+        return self.drop <= max_drop and not self.another
 
     def sentence(self) -> str:
         """The figures in one line."""
@@ -85,7 +97,7 @@ class Verdict:
             return f"{speed}; {self.agreement.detail} on {self.count} validation pictures"
         return (
             f"{speed}, accuracy {0.0 - self.drop:+.2f} points on {self.count} validation pictures "
-            f"({self.lost} lost, {self.won} won)"
+            f"({self.changed} answers changed: {self.lost} lost, {self.won} won)"
         )
 
     def refusal(self, *, max_drop: float, accept: bool) -> str:
@@ -96,10 +108,10 @@ class Verdict:
             return f"{self.to} is not faster here"
         if self.drop > max_drop:
             return f"{self.to} costs more than --max-drop {max_drop:g} points allows"
-        if self.lost + self.won > CHURN * self.count:
+        if self.another:
             return (
-                f"{self.to} is another model: of {self.count} validation pictures it loses {self.lost} and wins "
-                f"{self.won}, and that they even out is luck"
+                f"{self.to} is another model: it answers {self.changed} of {self.count} validation pictures "
+                "differently, and that its accuracy is no worse is luck"
             )
         if not self.agreement and self.count < DECIDABLE and not accept:
             return (
@@ -110,7 +122,8 @@ class Verdict:
 
     def gate(self) -> dict[str, Any]:
         """What the card keeps."""
-        figures = dict(self.agreement.figures) if self.agreement else {"lost": self.lost, "won": self.won}
+        changes = {"changed": self.changed, "lost": self.lost, "won": self.won}
+        figures = self.agreement.figures if self.agreement else changes
         return {"detail": self.sentence(), "pictures": self.count, **figures}
 
 
@@ -141,8 +154,9 @@ def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
         raise DataError("a trial needs readable training pictures to calibrate on and validation pictures to judge by")
     done = len(calibration) + len(pairs)
     yield Progress(what="pictures read for the trial", done=done, total=done)
-    right = _correct(opened, session, pairs) if hasattr(opened.task, "correct") else ()
-    return Bench(fp32=fp32, session=session, calibration=calibration, pairs=pairs, right=right)
+    comparable = hasattr(opened.task, "correct") and hasattr(opened.task, "same")
+    results = _results(opened, session, pairs) if comparable else ()
+    return Bench(fp32=fp32, session=session, calibration=calibration, pairs=pairs, results=results)
 
 
 def tried(opened: Opened, bench: Bench, to: str, max_drop: float) -> Generator[Event, None, Verdict]:
@@ -156,12 +170,12 @@ def tried(opened: Opened, bench: Bench, to: str, max_drop: float) -> Generator[E
         yield Note(text="tried " + found[-1].sentence())
     if not found:
         raise GateError(f"{to} has nothing to offer for this graph")
-    best = max(found, key=lambda verdict: (verdict.drop <= max_drop, verdict.speedup))
-    if best.drop > max_drop and hasattr(form, "gentler"):
+    best = max(found, key=lambda verdict: (verdict.as_good(max_drop), verdict.speedup))
+    if not best.as_good(max_drop) and hasattr(form, "gentler"):
         for candidate in form.gentler(bench.fp32, bench.calibration, best.candidate):
             best = judged(opened, bench, to, candidate)
             yield Note(text="tried " + best.sentence())
-            if best.drop <= max_drop:
+            if best.as_good(max_drop):
                 break
     return best
 
@@ -177,12 +191,17 @@ def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdi
         requests = [request for _, request in bench.pairs]
         reference, outputs = (raw_outputs(opened.task, each, requests) for each in (bench.session, session))
         return Verdict(**verdict, agreement=agree(opened.task, reference, outputs, opened.card))
-    if not bench.right:
+    if not bench.results:
         raise UsageError(f"the task {opened.card.task} cannot say which answers are right, which {to} is judged by")
-    right = _correct(opened, session, bench.pairs)
-    lost = sum(a and not b for a, b in zip(bench.right, right))
-    won = sum(b and not a for a, b in zip(bench.right, right))
-    return Verdict(**verdict, lost=lost, won=won)
+    results = _results(opened, session, bench.pairs)
+    task, targets = opened.task, [row.target for row, _ in bench.pairs]
+    before, after = ([task.correct(*each) for each in zip(said, targets)] for said in (bench.results, results))
+    return Verdict(
+        **verdict,
+        lost=sum(a and not b for a, b in zip(before, after)),
+        won=sum(b and not a for a, b in zip(before, after)),
+        changed=sum(not task.same(*each) for each in zip(bench.results, results)),
+    )
 
 
 def side_by_side(sessions: Sequence[Session], arrays: Arrays, *, rounds: int = ROUNDS) -> NDArray[np.float64]:
@@ -205,13 +224,12 @@ def side_by_side(sessions: Sequence[Session], arrays: Arrays, *, rounds: int = R
     return times.reshape(-1, len(sessions))
 
 
-def _correct(opened: Opened, session: Session, pairs: Sequence[tuple[Sample, Request]]) -> tuple[bool, ...]:
-    right: list[bool] = []
+def _results(opened: Opened, session: Session, pairs: Sequence[tuple[Sample, Request]]) -> tuple[Result, ...]:
+    results: list[Result] = []
     for start in range(0, len(pairs), _AT_A_TIME):
         part = pairs[start : start + _AT_A_TIME]
-        results = opened.running(session).answer([request for _, request in part])
-        right += [opened.task.correct(result, row.target) for result, (row, _) in zip(results, part)]
-    return tuple(right)
+        results += opened.running(session).answer([request for _, request in part])
+    return tuple(results)
 
 
 def _request(opened: Opened, samples: Samples, row: Sample) -> Request | None:
