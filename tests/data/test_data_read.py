@@ -50,6 +50,14 @@ def test_no_fitting_layout_says_what_is_wanted(tmp_path):
         read(tmp_path / "1.png")
 
 
+def test_data_deeper_inside_is_named(tmp_path):
+    for name in ("signs/Training/Images/stop/1.png", "signs/Training/Images/yield/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(PNG)
+    with pytest.raises(DataError, match=r"the folder inside it is: .*signs.Training.Images$"):
+        read(tmp_path / "signs")
+
+
 def test_a_path_with_a_colon_is_a_path_when_it_exists(tmp_path):
     for name in ("csv:odd/a/1.png", "csv:odd/b/1.png"):
         (tmp_path / name).parent.mkdir(parents=True)

@@ -43,17 +43,30 @@ def read(path: str | Path, *, layout: str | None = None, group_by: str = "") -> 
 def _detect(path: Path) -> str:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).fits(path)]
+    fitting = _fitting(path)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         options = ", ".join(f"{name}:{path}" for name in fitting)
         raise DataError(f"{path} can be read in several ways; say which: {options}")
+    inner = path
+    while len(inside := _subfolders(inner)) == 1:
+        inner = inside[0]
+        if _fitting(inner):
+            raise DataError(f"{path} is no data set, but the folder inside it is: {inner}")
     raise DataError(
         f"{path} is not laid out in a known way ({', '.join(LAYOUTS.names())}). A folder of pictures should hold one "
         f"folder a class, as cat/1.jpg and dog/2.jpg or train/cat/1.jpg; or a table samples.csv with the columns "
         f"path, label, split, group"
     )
+
+
+def _fitting(path: Path) -> list[str]:
+    return [name for name in LAYOUTS.names() if LAYOUTS.load(name).fits(path)]
+
+
+def _subfolders(path: Path) -> list[Path]:
+    return [inner for inner in path.iterdir() if inner.is_dir()] if path.is_dir() else []
 
 
 def _grouped(samples: Samples, group_by: str) -> Samples:
