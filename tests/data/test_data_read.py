@@ -51,10 +51,10 @@ def test_no_fitting_layout_says_what_is_wanted(tmp_path):
 
 
 def test_data_deeper_inside_is_named(tmp_path):
-    for name in ("signs/Training/Images/stop/1.png", "signs/Training/Images/yield/1.png"):
+    for name in ("signs/Final_Training/Images/stop/1.png", "signs/Final_Training/Images/yield/1.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(PNG)
-    with pytest.raises(DataError, match=r"the folder inside it is: .*signs.Training.Images$"):
+    with pytest.raises(DataError, match=r"the folder inside it is: .*signs.Final_Training.Images$"):
         read(tmp_path / "signs")
 
 
