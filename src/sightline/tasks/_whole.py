@@ -101,11 +101,10 @@ def _mirror(names: Sequence[str]) -> tuple[str, str]:
 def _moves(recipe: Recipe, side: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Turns and changes of size, where they are left open: neither for small photos."""
     small = side < _BLURRED_BELOW and recipe.color == "rgb" and recipe.mirror == "yes"
-    usual = {"rotate": (15.0, "things seldom stand quite straight"), "scale": (0.15, "things are near or far")}
-    left = {name: each for name, each in usual.items() if getattr(recipe, name) is None}
-    if small:
-        return dict.fromkeys(left, 0.0), dict.fromkeys(left, f"photos of {side} px teach more when they stay sharp")
-    return {name: value for name, (value, _) in left.items()}, {name: why for name, (_, why) in left.items()}
+    usual = {"rotate": 15.0, "scale": 0.15}
+    left = [name for name in usual if getattr(recipe, name) is None]
+    sharp, moved = f"photos of {side} px teach more when they stay sharp", "things are near or far and seldom straight"
+    return {name: 0.0 if small else usual[name] for name in left}, dict.fromkeys(left, sharp if small else moved)
 
 
 def preparation(recipe: Recipe, facts: Facts) -> Preparation:
