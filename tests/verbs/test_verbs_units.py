@@ -33,6 +33,7 @@ from sightline.verbs.sources import expand
 TREE = (
     *("a/2.png", "a/10.png", "a/deep/x.JPG", "a/.hidden.png", "a/.cache/y.png", "a/notes.txt", "a/labels.CSV"),
     *("a/no_ending", "a/Thumbs.db", "__MACOSX/a.png", "b/ü 写.webp", "b[1].png", "z.png", "z.txt"),
+    *("a/answers.parquet", "b/answers.csv.part"),
 )
 
 
