@@ -148,7 +148,7 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str | bytes) -> None
 
 
 def test_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"give --resume the folder of a run"):
+    with pytest.raises(UsageError, match=r"is no run folder: there is no recipe\.yaml in it"):
         read_settings(tmp_path / "nowhere" / "recipe.yaml")
 
 
