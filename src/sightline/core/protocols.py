@@ -184,9 +184,20 @@ class Net(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What one optimiser learns by: a part of the net, and its loss."""
+
+    moves: Any
+    """The `torch.nn.Module` whose parameters it moves."""
+    loss: Callable[[Any, Any, Any, Batch], Any]
+    """(whole module, images (B, C, H, W), targets by name, batch) → scalar tensor."""
+
+
 # A net may also hold choose(facts, recipe) -> (variant, reason), prefers(options) -> (optimiser, its peak rate at 64
 # pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
-# built, evidence(module) -> the same or {}.
+# built, evidence(module) -> the same or {}. One whose loss looks at more than its outputs, or that is several players,
+# holds objectives(module) -> list of Objective; `loss` then judges validation pictures, where it is there.
 
 
 class Method(Protocol):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sightline.core.card import Card
 from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
-from sightline.core.protocols import Arrays, Batch
+from sightline.core.protocols import Arrays, Batch, Objective
 from sightline.core.recipe import Recipe
 from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
 from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
@@ -62,15 +62,6 @@ class Job:
     def steps_per_epoch(self) -> int:
         """Whole batches in one pass; the odd remainder is another one each epoch."""
         return max(1, self.train.count // self.batch)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """One player: the module whose parameters it moves, and its loss."""
-
-    moves: nn.Module
-    loss: Callable[[nn.Module, Tensor, dict[str, Tensor], Batch], Tensor]
-    """(whole module, images, targets, batch) → scalar."""
 
 
 def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
