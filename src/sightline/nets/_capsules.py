@@ -37,7 +37,7 @@ class _Predictions(nn.Module):
 
     def forward(self, poses: Tensor) -> Tensor:
         said = torch.bmm(poses.transpose(0, 1), self.weight).float()
-        return said.unflatten(-1, (self.upper, self.outside)).permute(1, 2, 0, 3)
+        return said.reshape(len(said), -1, self.upper, self.outside).permute(1, 2, 0, 3)
 
 
 class Agreement(nn.Module):

@@ -63,8 +63,9 @@ class CapsuleNet(nn.Module):
         padded = min(ready.size_hw) < SMALL
         front = _light if attention else _wide
         self.squash = squashed_steeply if attention else squashed
-        self.convolutions = nn.Sequential(*_shrinking(ready.channels, max(ready.size_hw)))
-        self.convolutions.extend(front(_channels(self.convolutions, ready.channels), options, padded))
+        widths = _halvings(ready.channels, max(ready.size_hw))
+        halved = [_convolution(a, b, 3, 2, padded=True) for a, b in itertools.pairwise(widths)]
+        self.convolutions = nn.Sequential(*halved, *front(widths[-1], options, padded))
         with torch.no_grad():
             features = self.convolutions.eval()(torch.zeros(1, ready.channels, *ready.size_hw))
             self.primary = _primary(features, options, padded)
@@ -72,11 +73,13 @@ class CapsuleNet(nn.Module):
         self.routing: nn.Module = SelfAttention(lower, PRIMARY, classes, POSE)
         if not attention:
             self.routing = Agreement(lower, PRIMARY, classes, POSE, iterations=options.iterations)
-        self.drawn = (ready.channels, *(min(side, REDRAWN) for side in ready.size_hw))
+        height, width = (min(side, REDRAWN) for side in ready.size_hw)
+        self.drawn = (ready.channels, height, width)
         self.redraw = _redrawing(classes * POSE, math.prod(self.drawn)) if options.reconstruction else None
         self.reconstruction = options.reconstruction
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(getattr(ready, name))[:, None, None], persistent=False)
+        self.mean, self.std = (
+            nn.Buffer(torch.tensor(each)[:, None, None], persistent=False) for each in (ready.mean, ready.std)
+        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) normalised → logits (B, K), whose sigmoids are the lengths; poses (B, K, D); the last map."""
@@ -91,11 +94,12 @@ class CapsuleNet(nn.Module):
         if self.redraw is None:
             raise UsageError("this network was built without layers that redraw (net.reconstruction 0)")
         drawn: Tensor = self.redraw(poses.flatten(1))
-        return drawn.unflatten(1, self.drawn)
+        return drawn.reshape(-1, *self.drawn)
 
     def to_draw(self, images: Tensor) -> Tensor:
         """What `redrawn` is held against: normalised pictures as shares of full scale, at the size it draws."""
-        return functional.adaptive_avg_pool2d((images.float() * self.std + self.mean).clamp(0, 1), self.drawn[1:])
+        unit = (images.float() * self.std + self.mean).clamp(0, 1)
+        return functional.adaptive_avg_pool2d(unit, (self.drawn[1], self.drawn[2]))
 
 
 def _convolution(inside: int, outside: int, kernel: int, stride: int = 1, *, padded: bool) -> nn.Sequential:
@@ -103,15 +107,9 @@ def _convolution(inside: int, outside: int, kernel: int, stride: int = 1, *, pad
     return nn.Sequential(layer, nn.BatchNorm2d(outside), nn.ReLU())
 
 
-def _shrinking(channels: int, side: int) -> list[nn.Module]:
-    """Halvings that bring larger pictures to the size that the papers' layers are made for."""
-    count = max(0, math.ceil(math.log2(side / LARGE)))
-    widths = [channels, *(16 * 2**step for step in range(count))]
-    return [_convolution(a, b, 3, 2, padded=True) for a, b in itertools.pairwise(widths)]
-
-
-def _channels(layers: nn.Sequential, without: int) -> int:
-    return layers[-1][0].out_channels if len(layers) else without
+def _halvings(channels: int, side: int) -> list[int]:
+    """Channels before and after each halving that brings larger pictures to the size the papers' layers are for."""
+    return [channels, *(16 * 2**step for step in range(max(0, math.ceil(math.log2(side / LARGE)))))]
 
 
 def _light(channels: int, options: Options, padded: bool) -> list[nn.Module]:
