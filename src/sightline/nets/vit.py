@@ -79,14 +79,15 @@ class _Convolutions(nn.Module):
 
 
 class _Patches(nn.Module):
-    """Patches that do not overlap, each through one linear layer (Dosovitskiy et al., 2021)."""
+    """Patches that do not overlap, each through one linear layer (Dosovitskiy et al., 2021); the last ones are padded."""
 
     def __init__(self, channels: int, width: int, patch: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(channels, width, patch, patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens: Tensor = self.proj(x)
+        side = self.proj.stride[0]
+        tokens: Tensor = self.proj(functional.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side)))
         return tokens
 
 
@@ -144,19 +145,14 @@ class ViT(nn.Module):
 
 def build(options: Options, *, task: str, card: Card) -> ViT:
     """A fresh network for the card's classes, channels and picture size."""
-    side, shorter = max(card.preparation.size_hw), min(card.preparation.size_hw)
+    side = max(card.preparation.size_hw)
     patch = options.patch or (2 if side <= 16 else 4 if side <= 48 else 8 if side <= 112 else 16)
     if options.width % options.heads:
         raise UsageError(f"net.heads is {options.heads}; it must divide the width, {options.width}")
-    if patch > shorter:
-        raise UsageError(f"net.patch is {patch}; the pictures are only {shorter} px")
     if options.tokens == "convolutions" and (patch < 2 or patch & (patch - 1)):
         raise UsageError(
             f"net.patch is {patch}; convolutions halve, so it must be 2, 4, 8 or 16 (or --net.tokens patches)"
         )
-    if options.tokens == "patches" and any(length % patch for length in card.preparation.size_hw):
-        size = patch * math.ceil(side / patch)
-        raise UsageError(f"patches of {patch} px do not fill pictures of {side} px; try --size {size}")
     net = ViT(options, patch, card)
     for module in net.modules():
         if isinstance(module, nn.Linear):
