@@ -79,7 +79,7 @@ class _Convolutions(nn.Module):
 
 
 class _Patches(nn.Module):
-    """Patches that do not overlap, each through one linear layer (Dosovitskiy et al., 2021); the last ones are padded."""
+    """Patches that do not overlap, each through one linear layer (Dosovitskiy et al., 2021), the last padded."""
 
     def __init__(self, channels: int, width: int, patch: int) -> None:
         super().__init__()
