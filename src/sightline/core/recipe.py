@@ -16,13 +16,20 @@ T = TypeVar("T")
 
 
 def setting(
-    default: T, help: str, *, choices: tuple[str, ...] = (), low: float = -math.inf, high: float = math.inf
+    default: T,
+    help: str,
+    *,
+    choices: tuple[str, ...] = (),
+    low: float = -math.inf,
+    high: float = math.inf,
+    path: bool = False,
 ) -> T:
     """A dataclass field with its help text and, for a number, the lowest and highest value allowed.
 
-    A default of None means "chosen from the data, and said why".
+    A default of None means "chosen from the data, and said why". path: a place on this machine; bundles keep its name.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "range": (low, high)})
+    metadata = {"help": help, "choices": choices, "range": (low, high), "path": path}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,8 +60,10 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     idle = sorted(LOOP_SETTINGS & settings.values.keys()) if not asked_for.gradients and resume is None else []
     if idle:
         yield Note(text=f"{asked_for.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
+    recipe, wanted = fitted_to(asked_for, recipe)
     samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
     gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=not asked_for.gradients)
+    gathered = replace(gathered, reasons={**wanted, **gathered.reasons})
     run = Run(resume if resume is not None else new_run(settings.task, out=out))
     with lock(run.folder):
         yield Began(run=run.folder)
@@ -75,6 +77,16 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
         yield Finished(run=run.folder, bundle=bundle)
     return run.folder
+
+
+def fitted_to(method: Method, recipe: Any) -> tuple[Any, dict[str, str]]:
+    """The recipe with what the method asks for where it is left open, and the reasons."""
+    asks = getattr(method.module, "asks", None)
+    wanted = asks(method.options) if asks else {}
+    left = {name: each for name, each in wanted.items() if getattr(recipe, name) in (None, "auto")}
+    return replace(recipe, **{name: value for name, (value, _) in left.items()}), {
+        name: why for name, (_, why) in left.items()
+    }
 
 
 def _check_resumed(run: Run, gathered: Gathered) -> None:
