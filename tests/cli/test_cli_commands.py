@@ -215,6 +215,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[dict[str, Any
         (["classify", "d", "--epochs", "20", "--lr", "1e-3", "--seed=7"], "", {"epochs": 20, "lr": 1e-3, "seed": 7}),
         (["--net", "probe", "classify", "d", "--seed", "2"], "probe", {"seed": 2}),
         (["--epochs", "2", "classify", "d"], "", {"epochs": 2}),
+        (["--quiet", "classify", "d", "--tau", "2"], "", {"tau": 2.0}),
+        (["--group-by", "tag", "classify", "d", "--tau", "2"], "", {"group_by": "tag", "tau": 2.0}),
         (["classify", "d", "--net", "resnet:18", "--net.width", "8"], "resnet:18", {"net.width": 8}),
         (["classify", "d", "--net=probe", "--no-net.colour"], "probe", {"net.colour": False}),
         (["classify", "d", "--net.blocks", "1,1"], "", {"net.blocks": "1,1"}),  # of the task's own net
@@ -233,6 +235,23 @@ def test_only_what_was_typed_becomes_a_setting(
     code, _, err = ran(capsys, "train", *words)
     assert (code, "enough" in err) == (2, True), err
     assert asked == [{"settings": Settings("classify", "d", None, net, values), "out": None, "resume": None}]
+
+
+def test_a_value_that_is_called_like_a_task_is_none(
+    capsys: pytest.CaptureFixture[str], asked: list[dict[str, Any]]
+) -> None:
+    ran(capsys, "train", "--out", "tag", "classify", "d", "--balance", "none")
+    wanted = Settings("classify", "d", None, "", {"balance": "none"})
+    assert asked == [{"settings": wanted, "out": Path("tag"), "resume": None}]
+
+
+@pytest.mark.parametrize("words", [["--task", "tag"], ["--task=tag"]])
+def test_show_augment_has_the_settings_of_the_task_it_names(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    code, _, err = ran(capsys, "show-augment", "nowhere", *words, "--loss", "asymmetric")
+    assert (code, "no such file or folder" in err) == (3, True), err
+    assert "No such option" in ran(capsys, "show-augment", "tag", "--loss", "asymmetric")[2]
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def test_counts_are_of_pictures_that_have_the_label():
         ('path,label\n1.png,"cat, tabby"\n2.png,"a;b"\n', [Label("cat, tabby"), Label("a;b")]),  # names, not lists
         ("Image Index,Finding Labels\n1.png,Mass|Edema\n", [Tags(("Edema", "Mass"))]),  # as the NIH publishes it
         ("path,label_1,label_2\n1.png,cat,dog\n2.png,dog,\n", [Tags(("cat", "dog")), Tags(("dog",))]),
+        ("path,label_1,label_2\n1.png,cat,\n2.png,|,\n3.png,,|\n", [Tags(("cat",)), Tags(), Tags()]),
         ("path,Label 1,label2,tag_3\n1.png,b,a,b\n", [Tags(("a", "b"))]),
         ("path,label,label_1,label_2\n1.png,cat,x,y\n", [Label("cat")]),
         ("path,cat,dog,age\n1.png,1,1,7\n2.png,0,1,9\n3.png,0,0,1\n", [Tags(("cat", "dog")), Tags(("dog",)), Tags()]),

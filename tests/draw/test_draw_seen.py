@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sightline.draw import style
-from sightline.draw.seen import GAP, MARGIN, PANEL, seen_page
+from sightline.draw.seen import FRAME, GAP, MARGIN, PANEL, seen_page
 from sightline.draw.text import font, line_height
 
 TOP = MARGIN + line_height(font(14, bold=True)) + 6
@@ -22,7 +22,7 @@ def page(prepared: np.ndarray, picture: np.ndarray, region: tuple[float, float, 
 def test_each_pixel_of_the_net_is_a_square(hw: tuple[int, int], factor: int) -> None:
     prepared = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
     found = page(prepared, np.full((100, 100, 3), 90, np.uint8), (0.0, 0.0, 1.0, 1.0))
-    left = MARGIN + 400 + GAP  # 100 pixels are enlarged four times
+    left = MARGIN + 400 + 2 * FRAME + GAP  # 100 pixels are enlarged four times
     shown = found[TOP : TOP + factor * hw[0], left : left + factor * hw[1]]
     np.testing.assert_array_equal(shown, prepared.repeat(factor, 0).repeat(factor, 1))
 
@@ -31,14 +31,19 @@ def test_each_pixel_of_the_net_is_a_square(hw: tuple[int, int], factor: int) -> 
 def test_what_lies_outside_is_veiled_and_the_frame_stands_at_the_edge(region: tuple[float, ...]) -> None:
     picture = np.full((PANEL, PANEL, 3), 20, np.uint8)
     found = page(np.zeros((8, 8, 3), np.uint8), picture, region)  # type: ignore[arg-type]
-    shown = found[TOP : TOP + PANEL, MARGIN : MARGIN + PANEL]
+    shown = found[TOP + FRAME : TOP + FRAME + PANEL, MARGIN + FRAME : MARGIN + FRAME + PANEL]
     left, top, right, bottom = (round(PANEL * min(1.0, max(0.0, edge))) for edge in region)
     inside = np.zeros((PANEL, PANEL), bool)
-    inside[top + 3 : bottom - 3, left + 3 : right - 3] = True
+    inside[top:bottom, left:right] = True
     assert (shown[inside] == 20).all()
     veiled = np.ones((PANEL, PANEL), bool)
-    veiled[top:bottom, left:right] = False
+    veiled[max(0, top - FRAME) : bottom + FRAME, max(0, left - FRAME) : right + FRAME] = False
     assert (shown[veiled] > 100).all()
     ink = [int(style.WRONG[i : i + 2], 16) for i in (1, 3, 5)]
-    assert shown[top, (left + right) // 2].tolist() == ink
-    assert shown[(top + bottom) // 2, left].tolist() == ink
+    assert found[TOP + top, MARGIN + FRAME + (left + right) // 2].tolist() == ink
+    assert found[TOP + FRAME + (top + bottom) // 2, MARGIN + left].tolist() == ink
+
+
+def test_a_line_of_pixels_is_seen_within_its_frame() -> None:
+    found = page(np.zeros((8, 8, 3), np.uint8), np.full((1, 2000, 3), 20, np.uint8), (0.0, 0.0, 1.0, 1.0))
+    assert (found[TOP + FRAME, MARGIN + FRAME : MARGIN + FRAME + PANEL] == 20).all()

@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Facts
-from sightline.core.recipe import Recipe
-from sightline.learn.choose import VIEWS, budget_seconds, choose
+from sightline.core.recipe import Recipe, budget_seconds
+from sightline.learn.choose import VIEWS, choose
 
 OPEN = {"device", "threads", "precision", "batch", "optimizer", "lr", "weight_decay", "ema"}
 

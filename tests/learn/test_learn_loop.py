@@ -45,10 +45,10 @@ def same(ours: Weights, theirs: Weights) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def after(steps: int) -> Any:
-    """A stop that is asked for once so many steps are done."""
+def after(times: int) -> Any:
+    """A stop that is there from the time on that the loop looks for it so often: after every step and every epoch."""
     asked = iter(range(1, 10**6))
-    return lambda: next(asked) >= steps
+    return lambda: next(asked) >= times
 
 
 # Events.
@@ -178,9 +178,12 @@ def test_the_checkpoint_is_written_before_the_interruption_is_raised(tmp_path: P
     assert (tmp_path / LAST).is_file()
 
 
-def test_a_stop_at_the_very_end_changes_nothing(tmp_path: Path) -> None:
-    events, weights = run(job(tmp_path / "a", stop=after(6)))
-    assert isinstance(events[-1], Saved)
+def test_a_stop_at_the_very_end_is_heard_and_changes_nothing(tmp_path: Path) -> None:
+    source, seen = fit(job(tmp_path / "a", stop=after(7))), list[Event]()
+    with pytest.raises(KeyboardInterrupt):
+        seen.extend(iter(lambda: next(source), None))
+    events, weights = run(job(tmp_path / "a"))
+    assert [type(event) for event in events] == [Note]
     assert same(weights, run(job(tmp_path / "b"))[1])
 
 

@@ -76,8 +76,8 @@ EQUAL, OTHER = Agreement(ok=True, detail="no difference"), Agreement(ok=False, d
         (verdict(lost=8), False, "costs more than --max-drop 0.5 points"),
         (verdict(lost=8), True, "costs more than --max-drop 0.5 points"),
         (verdict(lost=30, won=29), False, ""),
-        (verdict(lost=30, won=29, changed=150), False, ""),
-        (verdict(lost=30, won=29, changed=151), True, "another model: it answers 151 of 1500 validation pictures"),
+        (verdict(lost=30, won=29, changed=75), False, ""),
+        (verdict(lost=30, won=29, changed=76), True, "another model: it answers 76 of 1500 validation pictures"),
         (verdict(speedup=1.0), True, "not faster here"),
         (verdict(count=999), False, "not decidable: 999"),
         (verdict(count=999), True, ""),
@@ -93,6 +93,14 @@ def test_refusals(found: Verdict, accept: bool, said: str) -> None:
 
 
 CARD = Card(task="classify", net={}, classes=("cat", "dog", "eel"), preparation=Preparation(size_hw=(1, 1)))
+
+
+@pytest.mark.parametrize("points", [np.nan, np.inf, -1.0, 101.0])
+def test_a_drop_that_is_none_is_refused_before_anything_is_measured(net_run: Path, points: float) -> None:
+    opened = open_model(net_run / "model")
+    for way in (export(opened, max_drop=points), best(opened, limits=Limits(max_drop=points))):
+        with pytest.raises(UsageError, match="from 0 to 100 points"):
+            next(way)
 
 
 class Knows:

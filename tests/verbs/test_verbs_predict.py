@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -22,6 +23,7 @@ from PIL import Image
 import sightline
 from sightline.core.events import Event, Note
 from sightline.verbs import pace as pacing
+from sightline.verbs.journal import Journal
 from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.pace import Pace, Queue, answers
 from sightline.verbs.predict import answer_some, predict
@@ -105,6 +107,26 @@ def test_the_fastest_way_is_chosen(
     assert seen == many[: len(seen)]
     assert (chosen.apart, model is narrow) == (fast == "apart",) * 2
     assert len(told) == 1
+
+
+def test_what_the_reader_does_meanwhile_is_not_taken_for_the_pictures(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch is chosen from what a picture costs, not from what is done with its answer."""
+    spent = [0.0]
+    monkeypatch.setattr(time, "process_time", lambda: spent[0])
+
+    def work(model: Opened, some: Any) -> list[Any]:
+        spent[0] += 0.01 * len(some)
+        return list(some)
+
+    with ThreadPoolExecutor(1) as pool:
+        steps = pacing.measure(pool, work, opened, Queue(range(3)), workers=1, batch=None, listen=None)
+        next(steps)
+        spent[0] += 50.0
+        with pytest.raises(StopIteration) as end:
+            next(steps)
+    assert end.value.value[0].batch == 8  # of 0.01 s each, in turns of CHUNK_SECONDS
 
 
 def test_little_is_under_way_at_any_time(opened: Opened) -> None:
@@ -304,3 +326,34 @@ def test_ctrl_c_says_the_command_that_goes_on(probe_run: Path, many: Path, tmp_p
     assert elsewhere.returncode == 2 and "unfinished table of other pictures" in elsewhere.stderr
     assert subprocess.run(command, capture_output=True, check=False).returncode == 8
     assert len(out.read_text(encoding="utf-8").splitlines()) == 601
+
+
+def test_another_list_on_standard_input_is_not_mixed_in(
+    probe_run: Path, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sightline.cli.main import main
+
+    names = sorted(map(str, many.iterdir()))
+    out = tmp_path / "preds.jsonl"
+    command = ["predict", str(probe_run / "model"), "-", "--out", str(out)]
+
+    def given(lines: list[str]) -> int:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join(lines)))
+        with pytest.raises(SystemExit) as left:
+            main(command)
+        return int(str(left.value.code))
+
+    write = Journal.write
+
+    def stopped(self: Journal, row: Any) -> None:
+        if self.count == 30:
+            raise KeyboardInterrupt
+        write(self, row)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "write", stopped)
+        assert given(names[:100]) == 130
+    assert given(names[50:150]) == 2
+    assert "holds answers to other pictures" in capsys.readouterr().err
+    assert given(names[:100]) == 8
+    assert [json.loads(line)["path"] for line in out.read_text().splitlines()] == names[:100]

@@ -33,6 +33,7 @@ from sightline.verbs.sources import expand
 TREE = (
     *("a/2.png", "a/10.png", "a/deep/x.JPG", "a/.hidden.png", "a/.cache/y.png", "a/notes.txt", "a/labels.CSV"),
     *("a/no_ending", "a/Thumbs.db", "__MACOSX/a.png", "b/ü 写.webp", "b[1].png", "z.png", "z.txt"),
+    *("a/answers.parquet", "b/answers.csv.part"),
 )
 
 
@@ -147,7 +148,7 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, text: str | bytes) -> None
 
 
 def test_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"give --resume the folder of a run"):
+    with pytest.raises(UsageError, match=r"is no run folder: there is no recipe\.yaml in it"):
         read_settings(tmp_path / "nowhere" / "recipe.yaml")
 
 

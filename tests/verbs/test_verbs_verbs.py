@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,6 +178,66 @@ def test_settings_without_effect_are_named(digits: Path, tmp_path: Path) -> None
     with pytest.raises(UsageError, match="no variant"):
         sightline.train("classify", digits, net="probe:zzz", out=tmp_path / "never")
     assert not (tmp_path / "never").exists()
+
+
+def test_a_learner_in_one_go_announces_no_augmentation(digits: Path, tmp_path: Path) -> None:
+    told: list[Any] = []
+    sightline.train("classify", digits, net="probe:pixels", out=tmp_path / "run", listen=told.append)
+    choices = [event.text.partition(" = ")[0] for event in told if getattr(event, "kind", "") == "choice"]
+    assert {"fit", "color"} <= set(choices)
+    assert not {"mirror", "rotate", "scale", "balance", "cutmix"} & set(choices)
+
+
+def test_a_wrong_budget_is_refused_before_anything_is_written(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="90s, 5m or 2h"):
+        sightline.train("classify", digits, recipe={"budget": "5x"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_reader_leaves_out_is_announced(digits: Path, tmp_path: Path) -> None:
+    rows = [f"{path},{path.parent.name}" for path in sorted((digits / "train").rglob("*.png"))]
+    rows[3] = rows[3].partition(",")[0] + ","
+    (tmp_path / "samples.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    told: list[Any] = []
+    sightline.train("classify", tmp_path, net="probe:pixels", out=tmp_path / "run", listen=told.append)
+    assert any("line 5: no label" in getattr(event, "text", "") for event in told)
+
+
+def test_a_finished_run_stays_as_it_is(net_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(net_run, run)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert "is finished" in cli("train", "--resume", run).stderr
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_classes_in_another_order_are_not_gone_on_with(digits: Path, tmp_path: Path) -> None:
+    """The same marks under columns that changed places: numbers of classes would mean others."""
+    paths = sorted((digits / "train").rglob("*.png"))[::4]
+    marks = {path: [int(path.parent.name) % 2, int(int(path.parent.name) > 4), 0] for path in paths}
+
+    def write(order: list[int]) -> None:
+        names = np.array(["odd", "big", "never"])[order]
+        rows = [",".join([str(path), *(str(marks[path][k]) for k in order)]) for path in paths]
+        (tmp_path / "samples.csv").write_text("\n".join([",".join(["path", *names]), *rows]), encoding="utf-8")
+
+    write([0, 1, 2])
+    run = tmp_path / "run"
+    sightline.train("tag", tmp_path, net="probe:pixels", out=run)
+    (run / "report.html").unlink()
+    write([1, 0, 2])
+    assert "another order" in cli("train", "--resume", run, code=3).stderr
+
+
+def test_the_report_names_the_model_as_the_user_would(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "my work").mkdir()
+    where = f"import os; os.chdir({str(tmp_path / 'my work')!r}); "
+    cli("train", "classify", digits, "--net", "probe:pixels", before=where)
+    report = (tmp_path / "my work" / "runs" / "classify-1" / "report.html").read_text(encoding="utf-8")
+    assert "sightline predict runs/classify-1/model photos/" in report
 
 
 def test_evaluate_refuses_other_classes(probe_run: Path, digits: Path, tmp_path: Path) -> None:

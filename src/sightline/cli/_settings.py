@@ -66,10 +66,10 @@ def peek(args: list[str], option: str) -> str:
 
 
 class SettingsCommand(click.Command):
-    """A command whose options depend on the task (its first word) and on `--net`."""
+    """A command whose options depend on the task (`--task`, or its first word) and on `--net`."""
 
     default_task = ""
-    """Whose options grow when no task is named."""
+    """Whose options grow where `--task` may be left out; empty where the task is a word."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Grow the options, then parse as usual."""
@@ -77,11 +77,21 @@ class SettingsCommand(click.Command):
 
         # called again in the same process, it must not keep what grew for another task
         self.params = [param for param in self.params if not str(param.name).startswith(_GROWN)]
-        task_name = next((arg for arg in args if Shelf("tasks").has(arg)), self.default_task)
+        task_name = peek(args, "--task") or self.default_task or self._word(args, Shelf("tasks").has)
         if task_name:
             named = peek(args, "--net") or any(arg.startswith("--net.") for arg in args)
             self.params = [*self.params, *_grown(task_name, peek(args, "--net"), bool(named))]
         return super().parse_args(ctx, args)
+
+    def _word(self, args: list[str], wanted: Callable[[str], bool]) -> str:
+        """The first word wanted that is no option's value, as far as can be told before all options are known."""
+        own = [param for param in self.params if isinstance(param, click.Option)]
+        valued, flags = (
+            {name for param in own if param.is_flag is flag for name in param.opts} for flag in (False, True)
+        )
+        found = [(before, word) for before, word in zip(["", *args], args) if wanted(word) and before not in valued]
+        plain = [word for before, word in found if before in flags or not before.startswith("--")]
+        return next(iter([*plain, *(word for _, word in found)]), "")
 
 
 def _grown(task_name: str, net: str, named: bool) -> list[click.Option]:

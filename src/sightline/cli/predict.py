@@ -92,7 +92,7 @@ def _fill(
     from sightline.cli._display import Display
     from sightline.core.events import Note, Progress
     from sightline.verbs.predict import predict
-    from sightline.verbs.sources import fingerprint, without
+    from sightline.verbs.sources import check_same, fingerprint, without
     from sightline.verbs.tables import table_writer
 
     asked = {"model": opened.bundle.digest, "graph": opened.variant, "pictures": fingerprint(paths)}
@@ -101,6 +101,9 @@ def _fill(
         if before:
             told = f"going on with {journal.path}, which holds {before:,} answers (delete it to begin anew)"
             display.show(Note(text=told))
+        if before and "-" in paths:  # it may be another list than before, which must not be mixed in
+            sources = list(sources)
+            check_same(journal.path, journal.done, sources)
         left = without(sources, journal.done)
         total = before + len(left) if isinstance(left, list) else 0
         for answer in predict(opened, left, **pace, listen=display.show):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -22,13 +23,15 @@ def setting(
     choices: tuple[str, ...] = (),
     low: float = -math.inf,
     high: float = math.inf,
+    loop: bool = False,
     path: bool = False,
 ) -> T:
     """A dataclass field with its help text and, for a number, the lowest and highest value allowed.
 
-    A default of None means "chosen from the data, and said why". path: a place on this machine; bundles keep its name.
+    A default of None means "chosen from the data, and said why". loop: only learning by gradients looks at it. path: a
+    place on this machine, of which bundles keep only the name.
     """
-    metadata = {"help": help, "choices": choices, "range": (low, high), "path": path}
+    metadata = {"help": help, "choices": choices, "range": (low, high), "loop": loop, "path": path}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -48,20 +51,26 @@ class Recipe:
     bits: int | None = setting(
         None, "significant bits of deeper pictures (10, 12, 14); else the dtype's", low=9, high=16
     )
-    device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"), loop=True)
     threads: int | None = setting(None, "CPU threads; fixed for a run, as another number rounds otherwise", low=1)
-    precision: str = setting("auto", "arithmetic of the training", choices=("auto", "fp32", "bf16"))
-    budget: str = setting("", "wall-clock budget as 90s, 5m or 2h; turned into steps once, after a warm-up")
-    epochs: int | None = setting(None, "passes over the training pictures", low=1)
-    steps: int | None = setting(None, "optimiser steps in all; follows from epochs or the budget", low=1)
-    batch: int | None = setting(None, "pictures a step", low=1)
-    optimizer: str = setting("auto", "how weights are moved", choices=("auto", "sgd", "adamw"))
-    lr: float | None = setting(None, "peak learning rate", low=1e-12)
-    weight_decay: float | None = setting(None, "decay of weights (norms and biases are spared)", low=0)
-    warmup: float = setting(0.15, "share of the steps over which the rate rises; then a cosine to zero", low=0, high=1)
-    ema: float | None = setting(None, "decay of the average of the weights that is kept (0: off)", low=0, high=0.9999)
-    clip: float = setting(1.0, "largest gradient norm (0: off)", low=0)
-    patience: int = setting(0, "stop after so many epochs without improvement and keep the best (0: off)", low=0)
+    precision: str = setting("auto", "arithmetic of the training", choices=("auto", "fp32", "bf16"), loop=True)
+    budget: str = setting("", "wall-clock budget as 90s, 5m or 2h; turned into steps once, after a warm-up", loop=True)
+    epochs: int | None = setting(None, "passes over the training pictures", low=1, loop=True)
+    steps: int | None = setting(None, "optimiser steps in all; follows from epochs or the budget", low=1, loop=True)
+    batch: int | None = setting(None, "pictures a step", low=1, loop=True)
+    optimizer: str = setting("auto", "how weights are moved", choices=("auto", "sgd", "adamw"), loop=True)
+    lr: float | None = setting(None, "peak learning rate", low=1e-12, loop=True)
+    weight_decay: float | None = setting(None, "decay of weights (norms and biases are spared)", low=0, loop=True)
+    warmup: float = setting(
+        0.15, "share of the steps over which the rate rises; then a cosine to zero", low=0, high=1, loop=True
+    )
+    ema: float | None = setting(
+        None, "decay of the average of the weights that is kept (0: off)", low=0, high=0.9999, loop=True
+    )
+    clip: float = setting(1.0, "largest gradient norm (0: off)", low=0, loop=True)
+    patience: int = setting(
+        0, "stop after so many epochs without improvement and keep the best (0: off)", low=0, loop=True
+    )
 
 
 def parse(kind: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
@@ -133,3 +142,15 @@ def split_net(text: str) -> tuple[str, str]:
     """
     name, _, variant = text.partition(":")
     return name, variant
+
+
+def budget_seconds(text: str) -> float:
+    """Seconds of a budget.
+
+    >>> budget_seconds("90s"), budget_seconds("5m"), budget_seconds("1.5h")
+    (90.0, 300.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip().lower())
+    if not match:
+        raise UsageError(f"budget is {text!r}; write it as 90s, 5m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

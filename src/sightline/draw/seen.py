@@ -12,8 +12,10 @@ from sightline.draw import style
 from sightline.draw.sheet import fitted
 from sightline.draw.text import elide, font, line_height, wrap
 
-PANEL, MARGIN, GAP, TEXT = 448, 24, 24, 14
-"""Sizes in pixels: the square each picture is shown in, page margin, space between the two, letters."""
+PANEL, CAPTION, MARGIN, GAP, TEXT = 448, 340, 24, 24, 14
+"""Sizes in pixels: the square each picture is shown in, its caption, page margin, space between the two, letters."""
+FRAME = 2
+"""Pixels of the line around what the net sees."""
 NAMES = 130
 """Room for the names of the figures."""
 
@@ -37,8 +39,8 @@ def seen_page(
     plain = _outlined(fitted(picture_rgb_u8, PANEL), region_xyxy)
     factor = max(1, PANEL // max(prepared_rgb_u8.shape[:2]))
     inside = Image.fromarray(prepared_rgb_u8.repeat(factor, axis=0).repeat(factor, axis=1))
-    left = MARGIN + max(plain.width, PANEL // 2) + GAP
-    width = left + max(inside.width, PANEL // 2) + MARGIN
+    left = MARGIN + max(plain.width, CAPTION) + GAP
+    width = left + max(inside.width, CAPTION) + MARGIN
     face, strong = font(TEXT), font(TEXT, bold=True)
     table = [(name, wrap(text, face, width - 2 * MARGIN - NAMES) or [""]) for name, text in figures]
     lines = sum(len(text) for _, text in table)
@@ -66,7 +68,8 @@ def _outlined(shown: Image.Image, region_xyxy: Box) -> Image.Image:
     bottom = round(min(1.0, y1) * shown.height)
     veiled = Image.blend(shown, Image.new("RGB", shown.size, style.GROUND), 0.6)
     veiled.paste(shown.crop((left, top, right, bottom)), (left, top))
-    draw = ImageDraw.Draw(veiled)
-    draw.rectangle((left, top, right - 1, bottom - 1), outline=style.PAPER, width=3)
-    draw.rectangle((left, top, right - 1, bottom - 1), outline=style.WRONG, width=2)
-    return veiled
+    page = Image.new("RGB", (shown.width + 2 * FRAME, shown.height + 2 * FRAME), style.PAPER)
+    page.paste(veiled, (FRAME, FRAME))  # the frame lies outside what it frames, which may be a line of pixels
+    corners = (left, top, right + 2 * FRAME - 1, bottom + 2 * FRAME - 1)
+    ImageDraw.Draw(page).rectangle(corners, outline=style.WRONG, width=FRAME)
+    return page

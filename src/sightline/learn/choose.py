@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 import torch
@@ -69,15 +68,3 @@ def choose(
 def _cpu_bf16() -> bool:
     flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return bool(flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("amx_tile"))
-
-
-def budget_seconds(text: str) -> float:
-    """Seconds of a budget.
-
-    >>> budget_seconds("90s"), budget_seconds("5m"), budget_seconds("1.5h")
-    (90.0, 300.0, 5400.0)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip().lower())
-    if not match:
-        raise UsageError(f"budget is {text!r}; write it as 90s, 5m or 2h")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]

@@ -22,10 +22,9 @@ from sightline.core.card import Card
 from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.protocols import Arrays, Batch, Objective
-from sightline.core.recipe import Recipe
+from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
 from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
-from sightline.learn.choose import budget_seconds
 from sightline.learn.draws import Uniform, balanced_order, draws, order
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, update_average
 from sightline.learn.source import Source
@@ -198,6 +197,8 @@ class _Training:
                 epoch=epoch + 1, epochs=epochs, step=self.step, loss=loss, lr=lr, seconds=seconds, metrics=metrics
             )
             yield self.save()
+            if self.job.stop():
+                raise KeyboardInterrupt
         if self.stopped and self.step < self.steps:
             yield Note(text=f"stopped early: {self.job.recipe.patience} epochs without improvement")
 

@@ -25,6 +25,8 @@ from sightline.methods._sheet import Sheet, declared
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K"}
+USES = frozenset({"mirror"})
+"""Settings of the recipe that otherwise only learning by gradients looks at."""
 
 SCALES = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

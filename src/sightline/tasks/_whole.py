@@ -34,21 +34,35 @@ class Recipe(base.Recipe):
     size: int | None = setting(None, "side in pixels that pictures are brought to", low=1, high=4096)
     fit: str = setting("auto", "how a picture is brought to size", choices=("auto", "stretch", "pad", "crop"))
     color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
-    mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"))
-    shift: float = setting(0.1, "largest random translation, as a share of the side", low=0, high=1)
-    rotate: float | None = setting(None, "largest random turn in degrees", low=0, high=180)
-    scale: float | None = setting(None, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times", low=0)
-    crop: float = setting(1.0, "smallest share of the area that a random crop keeps (1: off)", low=0.01, high=1)
-    policy: str = setting("none", "drawn operations on each picture", choices=("none", "trivialaugment", "randaugment"))
-    magnitude: int = setting(9, "strength of --policy randaugment", low=0, high=30)
-    jitter: float = setting(0.0, "largest random change of brightness, contrast and saturation", low=0, high=1)
-    hue: float = setting(0.0, "largest random turn of the hue, as a share of the circle", low=0, high=0.5)
-    blur: float = setting(0.0, "largest random Gaussian blur: its standard deviation in pixels", low=0, high=20)
-    noise: float = setting(0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1)
-    erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1)
-    mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0)
-    cutmix: float | None = setting(0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0)
-    mix: float = setting(0.5, "share of the pictures that mixup and cutmix mix", low=0, high=1)
+    mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"), loop=True)
+    shift: float = setting(0.1, "largest random translation, as a share of the side", low=0, high=1, loop=True)
+    rotate: float | None = setting(None, "largest random turn in degrees", low=0, high=180, loop=True)
+    scale: float | None = setting(
+        None, "largest random change of size; 0.15 is from 1/1.15 to 1.15 times", low=0, loop=True
+    )
+    crop: float = setting(
+        1.0, "smallest share of the area that a random crop keeps (1: off)", low=0.01, high=1, loop=True
+    )
+    policy: str = setting(
+        "none", "drawn operations on each picture", choices=("none", "trivialaugment", "randaugment"), loop=True
+    )
+    magnitude: int = setting(9, "strength of --policy randaugment", low=0, high=30, loop=True)
+    jitter: float = setting(
+        0.0, "largest random change of brightness, contrast and saturation", low=0, high=1, loop=True
+    )
+    hue: float = setting(0.0, "largest random turn of the hue, as a share of the circle", low=0, high=0.5, loop=True)
+    blur: float = setting(
+        0.0, "largest random Gaussian blur: its standard deviation in pixels", low=0, high=20, loop=True
+    )
+    noise: float = setting(
+        0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1, loop=True
+    )
+    erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1, loop=True)
+    mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0, loop=True)
+    cutmix: float | None = setting(
+        0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0, loop=True
+    )
+    mix: float = setting(0.5, "share of the pictures that mixup and cutmix mix", low=0, high=1, loop=True)
 
 
 def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str, str]]:

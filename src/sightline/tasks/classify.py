@@ -49,14 +49,19 @@ LONG_TAIL = 10
 class Recipe(_whole.Recipe):
     """Settings of single-label classification."""
 
-    cutmix: float | None = setting(None, "Beta parameter of pasting a piece of another picture (0: off)", low=0)
-    smoothing: float = setting(0.1, "label smoothing", low=0, high=0.99)
+    cutmix: float | None = setting(
+        None, "Beta parameter of pasting a piece of another picture (0: off)", low=0, loop=True
+    )
+    smoothing: float = setting(0.1, "label smoothing", low=0, high=0.99, loop=True)
     balance: str = setting(
         "auto",
         "make up for rare classes: draw them more often, or adjust the logits in the loss",
         choices=("auto", "none", "sampling", "logits"),
+        loop=True,
     )
-    tau: float = setting(1.0, "strength of --balance logits; 1 aims at equally frequent classes", low=0, high=5)
+    tau: float = setting(
+        1.0, "strength of --balance logits; 1 aims at equally frequent classes", low=0, high=5, loop=True
+    )
     answer_precision: float = setting(
         0.0, "abstain below the confidence that shows this precision (0: never)", low=0, high=1
     )

@@ -49,8 +49,9 @@ class Recipe(_whole.Recipe):
         "bce",
         "cross-entropy of each label, or its asymmetric form for many rare ones",
         choices=("bce", "asymmetric"),
+        loop=True,
     )
-    smoothing: float = setting(0.0, "label smoothing of the cross-entropy", low=0, high=0.99)
+    smoothing: float = setting(0.0, "label smoothing of the cross-entropy", low=0, high=0.99, loop=True)
     tag_precision: float = setting(
         0.0, "claim a label present from the probability on that shows this precision (0: best F1)", low=0, high=0.9999
     )

@@ -95,8 +95,10 @@ def audit(
     pairs_out: a .png or .jpg to write the near-duplicates to, side by side, for a person to judge.
     Raises UsageError when that is there already or ends otherwise.
     """
-    if pairs_out is not None and (pairs_out.exists() or pairs_out.suffix.lower() not in (".png", ".jpg")):
-        raise UsageError(f"{pairs_out} exists already, or ends neither in .png nor in .jpg; choose another path")
+    if pairs_out is not None and pairs_out.suffix.lower() not in (".png", ".jpg"):
+        raise UsageError(f"{pairs_out} ends neither in .png nor in .jpg, which pairs can be drawn as")
+    if pairs_out is not None and pairs_out.exists():
+        raise UsageError(f"{pairs_out} exists already; delete it, or give another path")
     samples = read(data, layout=layout, group_by=group_by)
     for item in survey(samples):
         if isinstance(item, Survey):

@@ -17,7 +17,7 @@ from sightline.core.runs import environment
 from sightline.core.shelf import Shelf
 from sightline.verbs.export import store
 from sightline.verbs.opened import DEFAULT_VARIANT, Opened
-from sightline.verbs.trial import Bench, Verdict, judged, prepared, side_by_side, training_samples, tried
+from sightline.verbs.trial import Bench, Verdict, check_drop, judged, prepared, side_by_side, training_samples, tried
 
 NEAR = 1.03
 """Graphs within 3 % of the fastest count as equally fast; of those the one that loses least is taken."""
@@ -110,6 +110,7 @@ def best(
     """
     if "export" not in opened.task.SUPPORTS or "main" not in opened.card.graphs:
         raise UsageError(f"the task {opened.card.task} cannot be exported")
+    check_drop(limits.max_drop)
     samples = yield from training_samples(opened, data)
     bench = yield from prepared(opened, samples)
     verdicts: list[Verdict] = []

@@ -15,7 +15,7 @@ from sightline.core.shelf import Shelf
 from sightline.verbs.gate import checked_graph, entry
 from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import DEFAULT_VARIANT, Opened
-from sightline.verbs.trial import Verdict, prepared, training_samples, tried
+from sightline.verbs.trial import Verdict, check_drop, prepared, training_samples, tried
 
 
 def export(
@@ -33,6 +33,7 @@ def export(
         raise UsageError(f"no graph format {to!r}; there are: {', '.join(Shelf('graphs').names())}")
     if "export" not in opened.task.SUPPORTS:
         raise UsageError(f"the task {opened.card.task} cannot be exported to {to}")
+    check_drop(max_drop)
     samples = yield from training_samples(opened, data)
     if to == DEFAULT_VARIANT:
         held = samples.split("validation").rows or samples.split("train").rows

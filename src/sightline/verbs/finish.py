@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import shlex
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,7 +176,7 @@ def _page(opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[
         pictures=pictures,
         left_out=tuple((str(p), str(r)) for p, r in (*card.data.get("left_out", ()), *evaluation.left_out)),
         choices=tuple(Choice(n, card.recipe.get(n, _net(card)), r) for n, r in story.reasons.items()),
-        commands=_commands("/".join(model.parts[-2:])),
+        commands=_commands(model.as_posix()),
         versions=card.versions,
         recipe=card.recipe,
     )
@@ -244,12 +245,13 @@ def _by_class(measures: Mapping[str, Measure]) -> dict[str, dict[str, Measure | 
 
 
 def _commands(model: str) -> tuple[Command, ...]:
+    typed = shlex.quote(model)
     return (
-        Command("Answer for a folder of pictures", f"sightline predict {model} photos/ --out answers.csv"),
-        Command("See the evidence for one answer", f"sightline explain {model} photo.jpg --out evidence.png"),
+        Command("Answer for a folder of pictures", f"sightline predict {typed} photos/ --out answers.csv"),
+        Command("See the evidence for one answer", f"sightline explain {typed} photo.jpg --out evidence.png"),
         Command(
             "In Python",
-            f'import sightline\n\nmodel = sightline.load("{model}")\nprint(model.predict("photo.jpg").line())',
+            f'import sightline\n\nmodel = sightline.load({model!r})\nprint(model.predict("photo.jpg").line())',
         ),
-        Command("Make it smaller and faster", f"sightline export {model} --best"),
+        Command("Make it smaller and faster", f"sightline export {typed} --best"),
     )

@@ -71,10 +71,11 @@ def gather(
         yield Note(text=note, kind="warning")
     keeps = in_memory or _fits(card, samples)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=_keeper(task, card, keeps))
-    for path, reason in found.left_out[:_SHOWN]:
+    left_out = found.samples.left_out
+    for path, reason in left_out[:_SHOWN]:
         yield Note(text=f"left out {path}: {reason}", kind="warning")
-    if len(found.left_out) > _SHOWN:
-        yield Note(text=f"... and {len(found.left_out) - _SHOWN} more pictures left out", kind="warning")
+    if len(left_out) > _SHOWN:
+        yield Note(text=f"... and {len(left_out) - _SHOWN:,} more pictures left out", kind="warning")
     refuse_leaks(find_leaks(found.digests, found.samples), allow=recipe.allow_leak)
     near = yield from near_duplicates(found)
     carved, remarks = split(found, recipe, near=near)

@@ -121,8 +121,9 @@ def measure(
     Where few pictures are left, or there is one way only, nothing is measured.
     """
     began = time.process_time()
-    yield from work(opened, queue.take(1))
+    first = work(opened, queue.take(1))
     seconds = time.process_time() - began  # what a picture costs one core, whoever else is at work here
+    yield from first
     paces = _candidates(workers, batch or _power_of_two(CHUNK_SECONDS / max(seconds, 1e-6)), only=batch is not None)
     count = TURNS * workers * paces[0].batch
     if len(paces) == 1 or (queue.left is not None and queue.left < max(FEW, 2 * ROUNDS * count * len(paces))):

@@ -83,6 +83,10 @@ def read_settings(path: Path) -> Settings:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         task, data, net = (str(values.pop(name)) for name in ("task", "data", "net"))
         layout = values.pop("layout", None)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path.parent} is no run folder: there is no {path.name} in it; give the folder of a run"
+        ) from None
     except (OSError, yaml.YAMLError, KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no recipe of a run ({error}); give --resume the folder of a run") from None
     return Settings(task, data, layout, net, values)

@@ -90,7 +90,7 @@ def _sheet(gathered: Gathered, job: Any, rows: list[int], seen: list[list[Any]])
 
 def _caption(targets: Arrays, card: Card, epoch: int) -> tuple[str, ...]:
     first, *more = said(targets, card) or ("",)
-    return (first, ", ".join(more), f"epoch {epoch}") if more else (first, f"epoch {epoch}")
+    return (first, *more, f"epoch {epoch}")
 
 
 def said(targets: Arrays, card: Card) -> tuple[str, ...]:
@@ -124,8 +124,8 @@ def show_input(opened: Opened, source: Any) -> Shown:
         to_u8(image, ready.high),
         region_xyxy=region,
         captions=(
-            f"{width} x {height} px, framed: what the net sees",
-            f"{image.shape[1]} x {image.shape[0]} px: what it is given",
+            f"{width} x {height} px; the net sees what is framed",
+            f"what it is given: {image.shape[1]} x {image.shape[0]} px",
         ),
         figures=list(figures.items()),
     )
@@ -142,7 +142,7 @@ def _region(request: Request, size_hw: tuple[int, int]) -> tuple[float, float, f
 def _figures(picture: Picture, request: Request, card: Card) -> dict[str, str]:
     ready, image, where = card.preparation, request.arrays["image"], request.geometry
     flat = image.reshape(-1, image.shape[2]).astype(np.float64)
-    unit = flat / ready.high
+    unit, (height, width) = flat / ready.high, request.size_hw
     standard = (unit - np.array(ready.mean)) / np.array(ready.std)
     kind = {1: "grey", 3: "RGB"}.get(picture.pixels.shape[2], f"{picture.pixels.shape[2]} channels")
     return {
@@ -151,7 +151,7 @@ def _figures(picture: Picture, request: Request, card: Card) -> dict[str, str]:
         f"full scale {picture.high:g}",
         "net sees": f"{image.shape[1]} x {image.shape[0]}, {ready.mode} {image.dtype}, full scale {ready.high:g}, "
         f"fit {ready.fit}",
-        "geometry": f"net = picture x ({where['scale_x']:.4g}, {where['scale_y']:.4g}) "
+        "geometry": f"net = upright picture ({width} x {height}) x ({where['scale_x']:.4g}, {where['scale_y']:.4g}) "
         f"+ ({where['left']:.4g}, {where['top']:.4g}), in pixels (x, y)",
         "values": f"from {_listed(flat.min(axis=0))} to {_listed(flat.max(axis=0))}",
         "mean": f"{_listed(unit.mean(axis=0))} of full scale; in training {_listed(np.array(ready.mean))}",

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sightline.core.errors import UsageError
@@ -35,6 +35,8 @@ _NOT_PICTURES = frozenset(
         ".log",
         ".pdf",
         ".db",
+        ".parquet",
+        ".part",
         ".ini",
     ]
 )
@@ -103,6 +105,13 @@ def without(sources: Iterable[str], done: Mapping[str, int]) -> Iterable[str]:
     """The sources that are not done, in order, each as often as it is missing; a list stays a list."""
     left = _without(sources, Counter(done))
     return list(left) if isinstance(sources, list) else left
+
+
+def check_same(journal: Path, done: Mapping[str, int], sources: Sequence[str]) -> None:
+    """Raise UsageError where a journal answers pictures that are not among the sources."""
+    other = next(iter(Counter(done) - Counter(sources)), None)
+    if other is not None:
+        raise UsageError(f"{journal} holds answers to other pictures ({other}); delete it, or give another --out")
 
 
 def _without(sources: Iterable[str], done: Counter[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
-from sightline.core.recipe import parse
+from sightline.core.recipe import budget_seconds, parse
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
 from sightline.core.storage import append_line, read_lines, write_json
@@ -35,12 +35,6 @@ from sightline.verbs.settings import Settings, absolute, asked, flat, read_setti
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
 
 
-LOOP_SETTINGS = frozenset(
-    ("device", "precision", "budget", "epochs", "steps", "batch", "optimizer", "lr", "weight_decay", "warmup", "ema")
-)
-"""Settings that only learning by gradients looks at."""
-
-
 def train(settings: Settings, *, out: Path | None = None, resume: Path | None = None) -> Generator[Event, None, Path]:
     """Train as the settings say; yields events and returns the run folder.
 
@@ -49,15 +43,21 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     Raises any SightlineError with what to do next; KeyboardInterrupt after a checkpoint when stopped.
     """
     began = time.perf_counter()
+    if resume is not None and Run(resume).report.exists() and Run(resume).model.exists():
+        yield Note(text=f"{resume} is finished; nothing is left to be done (to learn anew, train without --resume)")
+        yield Finished(run=resume, bundle=Run(resume).model)
+        return resume
     settings = read_settings(Run(resume).recipe) if resume else replace(settings, data=absolute(settings.data))
     task = Shelf("tasks").load(settings.task)
     if "train" not in task.SUPPORTS:
         raise UsageError(f"the task {settings.task} cannot be trained")
     recipe = parse(task.Recipe, settings.recipe_values())
+    if recipe.budget:
+        budget_seconds(recipe.budget)  # a wrong one is refused before anything is read or written
     asked_for = pick(
         settings.net, task, settings.task, settings.net_values(), lambda module: next(iter(module.VARIANTS), "")
     )
-    idle = sorted(LOOP_SETTINGS & settings.values.keys()) if not asked_for.gradients and resume is None else []
+    idle = sorted(without_effect(asked_for, recipe) & settings.values.keys()) if resume is None else []
     if idle:
         yield Note(text=f"{asked_for.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
     recipe, wanted = fitted_to(asked_for, recipe)
@@ -89,15 +89,25 @@ def fitted_to(method: Method, recipe: Any) -> tuple[Any, dict[str, str]]:
     }
 
 
+def without_effect(method: Method, recipe: Any) -> set[str]:
+    """Names of the settings that this method does not look at."""
+    if method.gradients:
+        return set()
+    loop = {field.name for field in fields(recipe) if field.metadata.get("loop")}
+    return loop - set(getattr(method.module, "USES", ()))
+
+
 def _check_resumed(run: Run, gathered: Gathered) -> None:
     """Write what the run was begun with, or refuse to go on with other data."""
-    path, now = run.folder / "data.json", dict(gathered.card.data)
+    path, now = run.folder / "data.json", {**gathered.card.data, "classes": list(gathered.card.classes)}
     if not path.exists():
         write_json(path, now)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     if before["fingerprint"] != now["fingerprint"]:
         raise DataError(f"the data changed since {run.folder} was begun; train anew, or bring the pictures back")
+    if before.get("classes", now["classes"]) != now["classes"]:
+        raise DataError(f"the classes are in another order than when {run.folder} was begun; restore it, or train anew")
 
 
 def chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, Gathered]:
@@ -119,6 +129,7 @@ def chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, G
         wanted = {"prefers": prefers(method.options)} if prefers else {}
         recipe, why = choose(recipe, gathered.facts, **wanted)
         reasons |= why
+    reasons = {name: why for name, why in reasons.items() if name not in without_effect(method, recipe)}
     card = replace(gathered.card, net=method.to_card())
     return method, replace(gathered, recipe=recipe, reasons=reasons, card=card)
 

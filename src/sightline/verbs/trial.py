@@ -27,7 +27,7 @@ from sightline.verbs.settings import training_of
 
 DECIDABLE = 1000
 """Under so many validation pictures a drop of half a point cannot be told from chance."""
-CHURN = 0.1
+CHURN = 0.05
 """Share of validation pictures answered differently from which a graph no longer counts as the same model."""
 CALIBRATION = 256
 ROUNDS, BURST = 12, 5
@@ -97,7 +97,7 @@ class Verdict:
             return f"{speed}; {self.agreement.detail} on {self.count} validation pictures"
         return (
             f"{speed}, accuracy {0.0 - self.drop:+.2f} points on {self.count} validation pictures "
-            f"({self.changed} answers changed: {self.lost} lost, {self.won} won)"
+            f"({self.changed} answer{'s'[: self.changed != 1]} changed: {self.lost} lost, {self.won} won)"
         )
 
     def refusal(self, *, max_drop: float, accept: bool) -> str:
@@ -125,6 +125,12 @@ class Verdict:
         changes = {"changed": self.changed, "lost": self.lost, "won": self.won}
         figures = self.agreement.figures if self.agreement else changes
         return {"detail": self.sentence(), "pictures": self.count, **figures}
+
+
+def check_drop(points: float) -> None:
+    """Raise UsageError for a largest drop that is no number of points from 0 to 100."""
+    if not 0 <= points <= 100:
+        raise UsageError(f"--max-drop is {points:g}; it must be from 0 to 100 points of accuracy")
 
 
 def training_samples(opened: Opened, data: str | None) -> Generator[Event, None, Samples]:

@@ -172,8 +172,8 @@ def _targets(lines: Sequence[Line], table: Path) -> tuple[list[Target], tuple[st
         return texts_to_targets([cells[LABEL] for _, cells in lines]), (LABEL,)
     numbered = label_columns(columns)
     if numbered:
-        joined = [PIPE.join(cells[name] for name in numbered) for _, cells in lines]
-        return texts_to_targets([text if text.strip(PIPE) else "" for text in joined]), numbered
+        given = [[cells[name] for name in numbered if cells[name]] for _, cells in lines]
+        return texts_to_targets([PIPE.join([*some, ""]) if some else "" for some in given]), numbered
     marks = mark_columns(lines, [name for name in columns if name and name.strip() not in _COLUMNS], table)
     if not marks:
         return [NoTarget()] * len(lines), ()
