@@ -1,6 +1,6 @@
 """Every graph format beside PyTorch eager: latency at batch 1, the accuracy paid, and what `export --best` chose.
 
-Usage: python benchmarks/graphs.py [--threads N] RUN ...             run folders of classifiers that were trained
+Usage: python benchmarks/graphs.py [--threads N] [--accept] RUN ...  run folders of classifiers that were trained
        python benchmarks/graphs.py [--threads N] --size 224 NET ...  untrained nets (resnet:18): only speed
 
 All of one net take turns, a few pictures each, so that a busy machine slows all alike; compare ratios, not times. The
@@ -32,7 +32,7 @@ from sightline.core.events import drain
 from sightline.core.recipe import split_net
 from sightline.core.shelf import Shelf
 from sightline.learn.loop import normalised
-from sightline.verbs.best import Measured, Row, best
+from sightline.verbs.best import Row, best
 from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import open_model
 from sightline.verbs.trial import side_by_side
@@ -83,12 +83,12 @@ def copied(run: Path) -> Iterator[Path]:
         yield Path(shutil.copytree(run, Path(scratch) / "run")) / "model"
 
 
-def trained(run: Path, threads: int) -> dict[str, Any]:
+def trained(run: Path, threads: int, accept: bool) -> dict[str, Any]:
     """One trained model: `--best` as a user types it, then every graph by hand in the same process."""
     with copied(run) as model:
         rows: list[Row] = []
         before = open_model(model, variant="onnx")
-        chosen = drain(best(before), lambda event: rows.extend(event.rows if isinstance(event, Measured) else ()))
+        chosen = drain(best(before, accept=accept), lambda event: rows.extend(getattr(event, "rows", ())))
         opened = open_model(model, variant="onnx")
         card, arrays = opened.card, opened.bundle.arrays()
         sessions = eager(card, lambda: rebuilt(card, arrays).exported())
@@ -150,12 +150,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--size", type=int, default=0)
+    parser.add_argument("--accept", action="store_true", help="as for export, where validation pictures are few")
     parser.add_argument("what", nargs="+", metavar="RUN|NET")
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
     for what in given.what:
-        found = untrained(what, given.size, given.threads) if given.size else trained(Path(what), given.threads)
+        if given.size:
+            found = untrained(what, given.size, given.threads)
+        else:
+            found = trained(Path(what), given.threads, given.accept)
         print(json.dumps({"threads": given.threads or torch.get_num_threads(), **found}), flush=True)
 
 
