@@ -79,8 +79,15 @@ def _rotated(scaled: Floats) -> tuple[Floats, Floats | None]:
     """
     if scaled.shape[0] >= scaled.shape[1]:
         return scaled, None
-    _, _, axes = np.linalg.svd(scaled, full_matrices=False)
-    return scaled @ axes.T, axes
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    with threadpool_limits(1):
+        wide = scaled.astype(np.float64)
+        squares, across = np.linalg.eigh(wide @ wide.T)
+        kept = squares > 1e-10 * squares[-1]
+        lengths = np.sqrt(squares[kept])
+        axes = across[:, kept].T @ wide / lengths[:, None]
+    return (across[:, kept] * lengths).astype(np.float32), axes.astype(np.float32)
 
 
 def _checked_labels(targets: Arrays, card: Card) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from sightline.core import engines
 from sightline.core.cache import Remembered, cache_folder
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
-from sightline.core.events import Epoch, Event, Note, Progress
+from sightline.core.events import Epoch, Event, Note, Progress, drain
 from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
 from sightline.methods._foreign import Encoder, encoder
@@ -115,10 +115,9 @@ def fit(
 
 
 def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict[str, Array]:
-    """Prepared pictures (N, H, W, C) → `logits` (N, K), float32: the encoder by its graph, the head in plain numpy."""
-    session = _session(card.preparation, arrays["encoder"].tobytes(), options, _views_of(arrays))
-    parts = [session.run(["features"], {"image": part})[0] for part in _chunks(images)]
-    features = np.concatenate([np.zeros((0, arrays["head.weight"].shape[1]), np.float32), *parts])
+    """Prepared pictures (N, H, W, C) → `logits` (N, K), float32: features as in `fit`, the head in plain numpy."""
+    blob, views = arrays["encoder"].tobytes(), _views_of(arrays)
+    features = drain(_encoded(images, card.preparation, blob, options, views), lambda event: None)
     logits = features.astype(np.float64) @ arrays["head.weight"].T + arrays["head.bias"]
     return {"logits": logits.astype(np.float32)}
 
@@ -154,10 +153,6 @@ def _views_of(arrays: Arrays) -> Views:
     return tuple((bool(closer), bool(mirrored)) for closer, mirrored in arrays["views"])
 
 
-def _chunks(images: Array) -> Iterator[Array]:
-    return (np.ascontiguousarray(images[start : start + CHUNK]) for start in range(0, len(images), CHUNK))
-
-
 def _encoded(
     images: Array, ready: Preparation, blob: bytes, options: Options, views: Views
 ) -> Generator[Event, None, NDArray[np.float32]]:
@@ -184,10 +179,6 @@ def _encoded(
         if reason:
             yield Note(text=f"features are not kept for next time: {reason}", kind="warning")
     return np.stack([known[digest] for digest in digests])
-
-
-def _session(ready: Preparation, blob: bytes, options: Options, views: Views) -> Any:
-    return _opened(_model(ready, blob, options, views).SerializeToString(deterministic=True))
 
 
 def _opened(model: bytes) -> Any:
@@ -276,9 +267,9 @@ def _view(
 
 
 def _factor(before: int, after: int) -> np.float32:
-    """A float32 whose product with the side, rounded down as Resize does, is the side wanted."""
+    """A float32 whose product with the side, rounded down as Resize does, is the side wanted in any precision."""
     factor = np.float32(after / before)
-    while int(np.float32(before) * factor) < after:
+    while min(int(np.float32(before) * factor), int(before * float(factor))) < after:
         factor = np.nextafter(factor, np.float32(np.inf))
     return factor
 
