@@ -17,9 +17,10 @@ from PIL import Image
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("sklearn")
 
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from blocking import NO_TORCH
+from made_graphs import foreign
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.events import Event, Note, Progress
@@ -30,58 +31,6 @@ from sightline.tasks import classify
 
 RNG = np.random.default_rng(0)
 SIDE = 16
-
-
-def foreign(
-    *, channels_last: bool = False, dtype: str = "float32", size: int | str = SIDE, quantised: bool = False
-) -> bytes:
-    """A classifier of 7 classes: two convolutions, mean over places, one linear layer, softmax."""
-    shape = ["N", size, size, 3] if channels_last else ["N", 3, size, size]
-    weights = {
-        "one": RNG.normal(0, 0.4, (8, 3, 3, 3)),
-        "two": RNG.normal(0, 0.3, (12, 8, 3, 3)),
-        "head": RNG.normal(0, 0.5, (12, 7)),
-        "bias": np.zeros(7),
-        "scale": np.array(0.02),
-    }
-    constants = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
-    constants.append(numpy_helper.from_array(np.array([1, 1, 12], np.int64)[1:], "unused"))
-    node = helper.make_node
-    nodes, x = [], "picture"
-    if channels_last:
-        nodes.append(node("Transpose", [x], ["nchw"], perm=[0, 3, 1, 2]))
-        x = "nchw"
-    if dtype == "uint8":
-        nodes += [node("Cast", [x], ["cast"], to=TensorProto.FLOAT), node("Mul", ["cast", "scale"], ["scaled"])]
-        x = "scaled"
-    nodes += [
-        node("Conv", [x, "one"], ["conv1"], pads=[1] * 4, strides=[2, 2]),
-        node("Relu", ["conv1"], ["act1"]),
-        node("Conv", ["act1", "two"], ["conv2"], pads=[1] * 4),
-        node("Relu", ["conv2"], ["act2"]),
-    ]
-    x = "act2"
-    if quantised:
-        nodes += [node("QuantizeLinear", [x, "scale"], ["q"]), node("DequantizeLinear", ["q", "scale"], ["dq"])]
-        x = "dq"
-    nodes += [
-        node("GlobalAveragePool", [x], ["pooled"]),
-        node("Flatten", ["pooled"], ["row"]),
-        node("MatMul", ["row", "head"], ["product"]),
-        node("Add", ["product", "bias"], ["sum"]),
-        node("Softmax", ["sum"], ["chances"]),
-    ]
-    kind = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "foreign",
-        [helper.make_tensor_value_info("picture", kind, shape)],
-        [helper.make_tensor_value_info("chances", TensorProto.FLOAT, ["N", 7])],
-        constants,
-    )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.checker.check_model(made, full_check=True)
-    return made.SerializeToString()
 
 
 def run(blob: bytes, pictures: np.ndarray, *names: str) -> list[np.ndarray]:
@@ -217,6 +166,24 @@ def test_a_picture_is_brought_to_the_very_size(before: int, after: int) -> None:
     assert int(np.float32(before) * factor) == int(before * float(factor)) == after
 
 
+def test_an_encoder_of_colours_sees_grey_pictures_and_not_the_other_way_about(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(foreign())
+    options = method.Options(file=str(tmp_path / "net.onnx"), closer=False)
+    images, _ = striped(4)
+    grey = np.ascontiguousarray(images[..., :1])
+    one, three = Preparation(mode="grey", size_hw=(SIDE, SIDE)), Preparation(mode="rgb", size_hw=(SIDE, SIDE))
+    blob = foreign()
+    got, wanted = (
+        method._opened(method._model(ready, blob, options, ((False, False),)).SerializeToString()).run(
+            None, {"image": given}
+        )[0]
+        for ready, given in ((one, grey), (three, grey.repeat(3, axis=3)))
+    )
+    np.testing.assert_array_equal(got, wanted)
+    with pytest.raises(UsageError, match="--color grey"):
+        method._model(three, foreign(channels=1), options, ((False, False),))
+
+
 # What ships.
 
 
@@ -258,9 +225,10 @@ def test_pictures_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert seen == []
     assert all(np.array_equal(arrays[name], same[name]) for name in arrays)
     assert encoded(20, closer=False)[0] == [20, 20]  # other features
-    part = next((tmp_path / "cache").rglob("*.safetensors"))
-    part.write_bytes(part.read_bytes()[:-7])
-    assert len(encoded(40)[0]) >= 1  # damaged is absent
+    for part in (tmp_path / "cache").rglob("*.safetensors"):
+        part.write_bytes(part.read_bytes()[:-7])
+    assert sum(encoded(40)[0]) > 0  # damaged is absent
+    assert encoded(40)[0] == []  # and is made good
     monkeypatch.setenv("SIGHTLINE_CACHE", "")
     assert encoded(20)[0] == [20, 20]
 

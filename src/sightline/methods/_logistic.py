@@ -204,7 +204,7 @@ def _regression(*, tolerance: float) -> Any:
 
 def _quietly_fitted(model: Any, x: Floats, y: NDArray[np.int64]) -> None:
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     # On one thread: the sums are the same every time, and on a busy machine it is forty times as fast, because the
     # two thread pools underneath would spin against each other.

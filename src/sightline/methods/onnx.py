@@ -220,7 +220,12 @@ def _seen(sheet: Sheet, read: Encoder, ready: Preparation, options: Options, vie
     size_hw = read.size_hw if all(read.size_hw) else (USUAL, USUAL)
     sheet.add("Transpose", "image", "view.nchw", {"perm": [0, 3, 1, 2]})
     sheet.add("Cast", "view.nchw", "view.float", {"to": TensorProto.FLOAT})
-    seen = [_view(sheet, f"view.{number}", ready.size_hw, size_hw, *view) for number, view in enumerate(views)]
+    if ready.channels > read.channels:
+        raise UsageError("this encoder takes grey pictures; say --color grey")
+    x = "view.float"
+    if ready.channels < read.channels:
+        x = sheet.add("Concat", [x] * read.channels, "view.colour", {"axis": 1})
+    seen = [_view(sheet, x, f"view.{number}", ready.size_hw, size_hw, *view) for number, view in enumerate(views)]
     x = sheet.add("Concat", seen, "view.all", {"axis": 0})
     if read.dtype == "uint8":
         sheet.constant("view.scale", np.float32(255.0 / ready.high))
@@ -241,10 +246,9 @@ def _seen(sheet: Sheet, read: Encoder, ready: Preparation, options: Options, vie
 
 
 def _view(
-    sheet: Sheet, name: str, from_hw: tuple[int, int], to_hw: tuple[int, int], closer: bool, mirrored: bool
+    sheet: Sheet, x: str, name: str, from_hw: tuple[int, int], to_hw: tuple[int, int], closer: bool, mirrored: bool
 ) -> str:
-    """One view of `view.float` (B, C, H, W), at the encoder's size."""
-    x = "view.float"
+    """One view of the pictures (B, C, H, W), at the encoder's size."""
     if closer:
         kept = [max(1, round(side * CENTRE)) for side in from_hw]
         begin = [(side - part) // 2 for side, part in zip(from_hw, kept)]

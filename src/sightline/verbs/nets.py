@@ -72,6 +72,11 @@ def _described(text: str, task: str, card: Card, *, asked_for: bool) -> Iterator
     if task not in module.TASKS and not asked_for:
         return
     several = [variant] if variant else list(module.VARIANTS) if len(module.VARIANTS) <= MOST_LISTED else []
+    if not module.VARIANTS:
+        yield Described(
+            net=f"{name}:FILE", about=about, remark="its size follows from the file and the data; no PyTorch"
+        )
+        return
     for each in several or [next(iter(module.VARIANTS))]:
         method = pick(f"{name}:{each}", Shelf("tasks").load(task), task, {}, lambda _: "")
         if not method.gradients:
