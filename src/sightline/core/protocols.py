@@ -221,6 +221,10 @@ class Method(Protocol):
         ...
 
 
+# A method may also hold choose(facts, recipe) and EVIDENCE as a net does, asks(options) -> {setting: (value, reason)}
+# for settings of the recipe that follow from it, and USES, names of settings that else only the loop looks at.
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One way to write a graph in a further format; the gate judges it, and keeps the fastest that is good enough."""
