@@ -19,6 +19,12 @@ def data_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Nothing is kept in, or taken from, the cache of whoever runs the tests."""
+    os.environ["SIGHTLINE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 def write_digits(folder: Path, *, count: int, classes: int = 10, test_share: float = 0.2) -> Path:
     """scikit-learn's digits as an image folder with train/ and test/, in their order."""
     from sklearn.datasets import load_digits

@@ -111,3 +111,61 @@ def transformer() -> bytes:
     ]
     constants["axes"] = np.array([1], np.int64)
     return model(nodes, {"logits": ["B", 5]}, constants)
+
+
+def foreign(
+    *,
+    channels: int = 3,
+    channels_last: bool = False,
+    dtype: str = "float32",
+    size: int | str = 16,
+    quantised: bool = False,
+) -> bytes:
+    """A classifier of 7 classes: two convolutions, mean over places, one linear layer, softmax."""
+    rng = np.random.default_rng(0)
+    shape = ["N", size, size, channels] if channels_last else ["N", channels, size, size]
+    weights = {
+        "one": rng.normal(0, 0.4, (8, channels, 3, 3)),
+        "two": rng.normal(0, 0.3, (12, 8, 3, 3)),
+        "head": rng.normal(0, 0.5, (12, 7)),
+        "bias": np.zeros(7),
+        "scale": np.array(0.02),
+    }
+    constants = [numpy_helper.from_array(array.astype(np.float32), name) for name, array in weights.items()]
+    constants.append(numpy_helper.from_array(np.zeros(3, np.float32), "unused"))
+    node = helper.make_node
+    nodes, x = [], "picture"
+    if channels_last:
+        nodes.append(node("Transpose", [x], ["nchw"], perm=[0, 3, 1, 2]))
+        x = "nchw"
+    if dtype == "uint8":
+        nodes += [node("Cast", [x], ["cast"], to=TensorProto.FLOAT), node("Mul", ["cast", "scale"], ["scaled"])]
+        x = "scaled"
+    nodes += [
+        node("Conv", [x, "one"], ["conv1"], pads=[1] * 4, strides=[2, 2]),
+        node("Relu", ["conv1"], ["act1"]),
+        node("Conv", ["act1", "two"], ["conv2"], pads=[1] * 4),
+        node("Relu", ["conv2"], ["act2"]),
+    ]
+    x = "act2"
+    if quantised:
+        nodes += [node("QuantizeLinear", [x, "scale"], ["q"]), node("DequantizeLinear", ["q", "scale"], ["dq"])]
+        x = "dq"
+    nodes += [
+        node("GlobalAveragePool", [x], ["pooled"]),
+        node("Flatten", ["pooled"], ["row"]),
+        node("MatMul", ["row", "head"], ["product"]),
+        node("Add", ["product", "bias"], ["sum"]),
+        node("Softmax", ["sum"], ["chances"]),
+    ]
+    kind = TensorProto.UINT8 if dtype == "uint8" else TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "foreign",
+        [helper.make_tensor_value_info("picture", kind, shape)],
+        [helper.make_tensor_value_info("chances", TensorProto.FLOAT, ["N", 7])],
+        constants,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.checker.check_model(made, full_check=True)
+    return made.SerializeToString()

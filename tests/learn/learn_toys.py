@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from sightline.core.card import Card, Preparation
-from sightline.learn.loop import Job, Objective
+from sightline.core.protocols import Objective
+from sightline.learn.loop import Job
 from sightline.learn.source import Cached
 from sightline.tasks import classify
 

@@ -10,6 +10,7 @@ from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Epoch, Event, Note, Progress
 from sightline.core.recipe import Recipe, parse
 from sightline.methods import probe
+from sightline.methods._logistic import FLAT
 
 pytest.importorskip("onnx")
 sklearn = pytest.importorskip("sklearn")
@@ -86,7 +87,7 @@ def test_the_solution_is_scikit_learns(digits: tuple[np.ndarray, np.ndarray]) ->
     out = probe.forward(images, arrays, card, options)
     flat = out["features"].reshape(600, -1).astype(np.float64)
     np.testing.assert_allclose(flat.mean(axis=0), 0, atol=1e-6)
-    scaled = flat / (flat.std(axis=0) + probe.FLAT)
+    scaled = flat / (flat.std(axis=0) + FLAT)
     reference = LogisticRegression(C=0.1, tol=1e-6, max_iter=2000).fit(scaled, labels)
     np.testing.assert_allclose(probabilities(out["logits"]), reference.predict_proba(scaled), atol=5e-3)
 
@@ -174,7 +175,7 @@ def test_several_labels_are_each_scikit_learns_and_shipped(digits: tuple[np.ndar
     card, _, arrays = taught(images[:600], present[:600], options)
     out = probe.forward(images[600:900], arrays, card, options)
     flat = probe.forward(images[:600], arrays, card, options)["features"].reshape(600, -1).astype(np.float64)
-    spread = flat.std(axis=0) + probe.FLAT
+    spread = flat.std(axis=0) + FLAT
     held = out["features"].reshape(300, -1) / spread
     for k in range(3):
         reference = LogisticRegression(C=0.1, tol=1e-6, max_iter=2000).fit(flat / spread, present[:600, k])

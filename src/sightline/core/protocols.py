@@ -184,9 +184,20 @@ class Net(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What one optimiser learns by: a part of the net, and its loss."""
+
+    moves: Any
+    """The `torch.nn.Module` whose parameters it moves."""
+    loss: Callable[[Any, Any, Any, Batch], Any]
+    """(whole module, images (B, C, H, W), targets by name, batch) → scalar tensor."""
+
+
 # A net may also hold choose(facts, recipe) -> (variant, reason), prefers(options) -> (optimiser, its peak rate at 64
 # pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
-# built, evidence(module) -> the same or {}.
+# built, evidence(module) -> the same or {}. One whose loss looks at more than its outputs, or that is several players,
+# holds objectives(module) -> list of Objective; `loss` then judges validation pictures, where it is there.
 
 
 class Method(Protocol):
@@ -208,6 +219,10 @@ class Method(Protocol):
     def graph(self, arrays: Arrays, card: Card, options: Any) -> Any:
         """The same function as an `onnx.ModelProto`: `image` B H W C in, OUTPUTS out."""
         ...
+
+
+# A method may also hold choose(facts, recipe) and EVIDENCE as a net does, asks(options) -> {setting: (value, reason)}
+# for settings of the recipe that follow from it, and USES, names of settings that else only the loop looks at.
 
 
 @dataclass(frozen=True, kw_only=True)

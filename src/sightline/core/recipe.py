@@ -24,12 +24,14 @@ def setting(
     low: float = -math.inf,
     high: float = math.inf,
     loop: bool = False,
+    path: bool = False,
 ) -> T:
     """A dataclass field with its help text and, for a number, the lowest and highest value allowed.
 
-    A default of None means "chosen from the data, and said why". loop: only learning by gradients looks at it.
+    A default of None means "chosen from the data, and said why". loop: only learning by gradients looks at it. path: a
+    place on this machine, of which bundles keep only the name.
     """
-    metadata = {"help": help, "choices": choices, "range": (low, high), "loop": loop}
+    metadata = {"help": help, "choices": choices, "range": (low, high), "loop": loop, "path": path}
     return dataclasses.field(default=default, metadata=metadata)
 
 

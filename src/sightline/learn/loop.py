@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sightline.core.card import Card
 from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
-from sightline.core.protocols import Arrays, Batch
+from sightline.core.protocols import Arrays, Batch, Objective
 from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
 from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
@@ -63,15 +63,6 @@ class Job:
         return max(1, self.train.count // self.batch)
 
 
-@dataclass(frozen=True)
-class Objective:
-    """One player: the module whose parameters it moves, and its loss."""
-
-    moves: nn.Module
-    loss: Callable[[nn.Module, Tensor, dict[str, Tensor], Batch], Tensor]
-    """(whole module, images, targets, batch) → scalar."""
-
-
 def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
     """The recipe with its number of steps, and how it came about.
 
@@ -86,7 +77,7 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
         epochs = recipe.epochs or 1
         return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
     budget = budget_seconds(recipe.budget)
-    with _threads(recipe.threads):
+    with threads(recipe.threads):
         seconds = _Training(job, steps=_TIMED_STEPS[1]).time_steps(min(_TIMED_SECONDS, _TIMED_SHARE * budget))
     left = budget * (1 - _RESERVE) - spent - (time.perf_counter() - began)
     steps = max(per_epoch, int(left / seconds))
@@ -102,7 +93,7 @@ def fit(job: Job) -> Generator[Event, None, nn.Module]:
     Raises KeyboardInterrupt after a checkpoint when the job is asked to stop, and SightlineError when the loss
     is no longer a number.
     """
-    with _threads(job.recipe.threads):
+    with threads(job.recipe.threads):
         training = _Training(job, steps=job.recipe.steps or 1)
         if training.resume():
             yield Note(text=f"resumed at step {training.step} of {training.steps}")
@@ -131,7 +122,7 @@ def balance_of(recipe: Recipe) -> str:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def threads(count: int | None) -> Iterator[None]:
     """PyTorch's CPU threads while it lasts."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)

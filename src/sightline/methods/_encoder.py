@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,43 +21,10 @@ from sightline.methods._cells import (
     luma_kernel,
     tiles,
 )
+from sightline.methods._sheet import Sheet, declared
 
 OPSET, IR = 18, 10
 """Read by ONNX Runtime from 1.18 on."""
-_TYPES = {"uint8": "UINT8", "uint16": "UINT16", "float32": "FLOAT"}
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """Nodes and constants as they are written down."""
-
-    nodes: list[Any] = field(default_factory=list)
-    constants: list[Any] = field(default_factory=list)
-
-    def add(self, kind: str, inputs: str, output: str, attributes: Mapping[str, Any] | None = None) -> str:
-        """A node with inputs named in one text and one output; returns the output's name."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node(kind, inputs.split(), output.split(), **(attributes or {})))
-        # The prefix keeps the 8-bit writer away: rounded gradients would be worth nothing.
-        self.nodes[-1].name = f"input.{output.split()[0]}"
-        return output
-
-    def constant(self, name: str, values: Any) -> None:
-        """Numbers that nodes refer to by name; floats become float32."""
-        from onnx import numpy_helper
-
-        array = np.asarray(values)
-        self.constants.append(
-            numpy_helper.from_array(array.astype(np.float32) if array.dtype.kind == "f" else array, name)
-        )
-
-    def mean(self, source: str, output: str, window: Window) -> str:
-        """An average over the window's squares; a window of one pixel costs nothing."""
-        if window.side == 1:
-            return source
-        attributes = {"kernel_shape": [window.side] * 2, "strides": [window.stride] * 2, "pads": list(window.pads)}
-        return self.add("AveragePool", source, output, {**attributes, "count_include_pad": 0})
 
 
 def classifier(grid: Grid, preparation: Preparation, arrays: Arrays) -> Any:
@@ -69,41 +34,43 @@ def classifier(grid: Grid, preparation: Preparation, arrays: Arrays) -> Any:
     `head.bias` (K,). Raises MissingExtraError without the onnx package.
     """
     try:
-        from onnx import TensorProto, helper
+        from onnx import helper
     except ModuleNotFoundError:
         raise MissingExtraError("this method needs the onnx package: pip install 'sightline[fit]'") from None
-    sheet = _Sheet()
+    sheet = Sheet()
     tones, luma = _pixels(sheet, grid, preparation.high)
     if grid.bins:
         measured = _edges_and_tones(sheet, grid, tones, luma)
     else:
-        measured = sheet.mean(tones, "measured", tiles(grid.shrunk_hw, grid.cell))
+        measured = _mean(sheet, tones, "measured", tiles(grid.shrunk_hw, grid.cell))
     for name in ("features.mean", "head.weight", "head.bias"):
         sheet.constant(name, arrays[name])
     sheet.add("Sub", f"{measured} features.mean", "features")
     sheet.add("Flatten", "features", "flat", {"axis": 1})
     sheet.add("Gemm", "flat head.weight head.bias", "logits", {"transB": 1})
     sheet.nodes[-1].name = "head"
-    image = [("image", getattr(TensorProto, _TYPES[preparation.dtype]), (*preparation.size_hw, grid.channels))]
-    outputs = [("logits", TensorProto.FLOAT, (len(arrays["head.bias"]),)), ("features", TensorProto.FLOAT, grid.shape)]
-    graph = helper.make_graph(sheet.nodes, "main", _declared(image), _declared(outputs), sheet.constants)
+    image = [("image", preparation.dtype, (*preparation.size_hw, grid.channels))]
+    outputs = [("logits", "float32", (len(arrays["head.bias"]),)), ("features", "float32", grid.shape)]
+    graph = helper.make_graph(sheet.nodes, "main", declared(image), declared(outputs), sheet.constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
 
 
-def _declared(values: Sequence[tuple[str, int, tuple[int, ...]]]) -> list[Any]:
-    from onnx import helper
+def _mean(sheet: Sheet, source: str, output: str, window: Window) -> str:
+    """An average over the window's squares; a window of one pixel costs nothing."""
+    if window.side == 1:
+        return source
+    attributes = {"kernel_shape": [window.side] * 2, "strides": [window.stride] * 2, "pads": list(window.pads)}
+    return sheet.add("AveragePool", source, output, {**attributes, "count_include_pad": 0})
 
-    return [helper.make_tensor_value_info(name, kind, ["B", *shape]) for name, kind, shape in values]
 
-
-def _pixels(sheet: _Sheet, grid: Grid, high: float) -> tuple[str, str]:
+def _pixels(sheet: Sheet, grid: Grid, high: float) -> tuple[str, str]:
     """From `image` to tones (B, tones, h, w) and luma (B, 1, h, w), on the scale from 0 to 1."""
     from onnx import TensorProto
 
     sheet.constant("scale", 1.0 / high)
     sheet.add("Transpose", "image", "nchw", {"perm": [0, 3, 1, 2]})
     sheet.add("Cast", "nchw", "float", {"to": TensorProto.FLOAT})
-    pixels = sheet.mean(sheet.add("Mul", "float scale", "unit"), "shrunk", tiles(grid.size_hw, grid.shrink))
+    pixels = _mean(sheet, sheet.add("Mul", "float scale", "unit"), "shrunk", tiles(grid.size_hw, grid.shrink))
     if grid.channels == 1:
         return pixels, pixels
     sheet.constant("luma.weight", luma_kernel(grid.channels))
@@ -111,7 +78,7 @@ def _pixels(sheet: _Sheet, grid: Grid, high: float) -> tuple[str, str]:
     return (pixels if grid.colour else luma), luma
 
 
-def _edges_and_tones(sheet: _Sheet, grid: Grid, tones: str, luma: str) -> str:
+def _edges_and_tones(sheet: Sheet, grid: Grid, tones: str, luma: str) -> str:
     """From luma and tones to what is measured in each cell: oriented gradients, pooled, relative to those around."""
     kernels = np.zeros((2, 1, 3, 3))
     kernels[0, 0, 1] = kernels[1, 0, :, 1] = (-1, 0, 1)
@@ -127,7 +94,7 @@ def _edges_and_tones(sheet: _Sheet, grid: Grid, tones: str, luma: str) -> str:
     sheet.add("Conv", "gradients directions.weight", "lobes")
     sheet.add("Relu", "lobes", "edges")
     sheet.add("Concat", f"edges {tones}", "maps", {"axis": 1})
-    cells = sheet.mean("maps", "cells", tiles(grid.shrunk_hw, grid.cell, overlap=True))
+    cells = _mean(sheet, "maps", "cells", tiles(grid.shrunk_hw, grid.cell, overlap=True))
     sheet.constant("parts", np.array([grid.bins, grid.tones]))
     sheet.add("Split", f"{cells} parts", "cell_edges cell_tones", {"axis": 1})
     sheet.constant("contrast", CONTRAST**2)
@@ -141,11 +108,11 @@ def _edges_and_tones(sheet: _Sheet, grid: Grid, tones: str, luma: str) -> str:
     return sheet.add("Concat", "final_edges cell_tones", "measured", {"axis": 1})
 
 
-def _root_of_sum(sheet: _Sheet, source: str, output: str, *, plus: str, window: Window | None = None) -> None:
+def _root_of_sum(sheet: Sheet, source: str, output: str, *, plus: str, window: Window | None = None) -> None:
     """Square root of the sum of squares over channels, averaged over a window, plus a constant."""
     sheet.add("Mul", f"{source} {source}", f"{output}.squares")
     total = sheet.add("ReduceSum", f"{output}.squares channels", f"{output}.sum", {"keepdims": 1})
     if window:
-        total = sheet.mean(total, f"{output}.mean", window)
+        total = _mean(sheet, total, f"{output}.mean", window)
     sheet.add("Add", f"{total} {plus}", f"{output}.plus")
     sheet.add("Sqrt", f"{output}.plus", output)

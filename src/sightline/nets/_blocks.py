@@ -6,10 +6,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch
 
 ABSENT_FOCUS, MARGIN = 4.0, 0.05
 """Of the asymmetric loss: how fast an absent label that is nearly known fades, and the chance that counts as none."""
+
+
+def counts(name: str, text: str) -> tuple[int, ...]:
+    """The blocks of each stage from a setting; raises UsageError where they are none.
+
+    >>> counts("net.blocks", "2,2,6")
+    (2, 2, 6)
+    """
+    try:
+        found = tuple(int(count) for count in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise UsageError(f"{name} is {text!r}; it must be counts such as 2,2,2,2")
+    return found
 
 
 def classification_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:

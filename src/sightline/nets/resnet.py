@@ -15,7 +15,7 @@ from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch, Facts
 from sightline.core.recipe import Recipe, setting
 from sightline.nets._attention import ATTENTION
-from sightline.nets._blocks import classification_loss
+from sightline.nets._blocks import classification_loss, counts
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
@@ -159,12 +159,7 @@ class ResNet(nn.Module):
 
 def build(options: Options, *, task: str, card: Card) -> ResNet:
     """A fresh network for the card's classes, channels and picture size."""
-    try:
-        blocks = tuple(int(count) for count in options.blocks.split(","))
-    except ValueError:
-        blocks = ()
-    if not blocks or min(blocks) < 1:
-        raise UsageError(f"net.blocks is {options.blocks!r}; it must be counts such as 2,2,2,2")
+    blocks = counts("net.blocks", options.blocks)
     if options.width < 2:
         raise UsageError(f"net.width is {options.width}; it must be at least 2 channels")
     side = max(card.preparation.size_hw)

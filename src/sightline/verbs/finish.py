@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import shlex
+import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,9 +26,12 @@ from sightline.draw.sheet import Tile, contact_sheet, to_u8
 from sightline.verbs.evaluate import Evaluation, Judged, rows_as_dicts
 from sightline.verbs.explain import explain
 from sightline.verbs.opened import Opened, open_model
+from sightline.verbs.predict import read_request
 
 SHOWN = 24
 EXPLAINED = 3
+EXPLAINING_SECONDS, VERSIONS, BATCH = 15.0, 600, 16
+"""What explaining may take in all; versions of a picture that one explanation runs, at most, and how many at a time."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +144,9 @@ def _evidence(opened: Opened, evaluation: Evaluation) -> dict[str, Picture]:
         return {}
     right = [each for each in evaluation.judged if each.badness <= 0]
     spread = [right[i] for i in np.linspace(0, len(right) - 1, min(len(right), EXPLAINED)).astype(int)] if right else []
+    some = [*evaluation.worst(EXPLAINED), *spread]
     shown = {}
-    for number, each in enumerate([*spread, *evaluation.worst(EXPLAINED)], start=1):
+    for number, each in enumerate(some[: _affordable(opened, evaluation)], start=1):
         found = explain(opened, evaluation.samples.open(each.sample))
         truth = each.sample.target.text() or "?"
         title = f"{each.sample.path}: {'mistaken, truly ' + truth if each.badness > 0 else 'right'}"
@@ -149,6 +154,15 @@ def _evidence(opened: Opened, evaluation: Evaluation) -> dict[str, Picture]:
         picture = Picture(title=title, caption=found.evidence.verdict, data=data, section="evidence")
         shown[f"evidence_{number}.jpg"] = picture
     return shown
+
+
+def _affordable(opened: Opened, evaluation: Evaluation) -> int:
+    """How many pictures can be explained in the time a report may take for it."""
+    requests = [read_request(opened.task, opened.card, evaluation.samples.open(evaluation.judged[0].sample))] * BATCH
+    opened.answer(requests)
+    began = time.perf_counter()
+    opened.answer(requests)
+    return int(EXPLAINING_SECONDS / (VERSIONS / BATCH * (time.perf_counter() - began)))
 
 
 def _jpeg(image: Any) -> bytes:

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,12 @@ class Method:
         return self.shelf == "nets"
 
     def to_card(self) -> dict[str, Any]:
-        """For `card.net`."""
+        """For `card.net`; of paths on this machine only the name, since bundles travel."""
+        paths = [field.name for field in dataclasses.fields(self.options) if field.metadata.get("path")]
         options = dataclasses.asdict(self.options)
-        return {"shelf": self.shelf, "name": self.name, "variant": self.variant, "options": options}
+        named = {name: Path(options[name]).name for name in paths}
+        variant = Path(self.variant).name if paths else self.variant
+        return {"shelf": self.shelf, "name": self.name, "variant": variant, "options": options | named}
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,9 @@ def pick(text: str, task: Any, task_name: str, values: Mapping[str, Any], chosen
 
 
 def _others(variant: str, variants: Mapping[str, Any]) -> str:
-    """All variants, or of many the nearest in spelling."""
+    """All variants, or of many the nearest in spelling; where files are variants, none can be listed."""
+    if not variants:
+        return "there is no such file"
     if len(variants) <= MOST_LISTED:
         return f"it has {', '.join(variants)}"
     near = difflib.get_close_matches(variant, variants, n=5, cutoff=0.4)

@@ -57,11 +57,13 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     asked_for = pick(
         settings.net, task, settings.task, settings.net_values(), lambda module: next(iter(module.VARIANTS), "")
     )
-    idle = sorted(loop_settings(recipe) & settings.values.keys()) if not asked_for.gradients and resume is None else []
+    idle = sorted(without_effect(asked_for, recipe) & settings.values.keys()) if resume is None else []
     if idle:
         yield Note(text=f"{asked_for.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
+    recipe, wanted = fitted_to(asked_for, recipe)
     samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
     gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=not asked_for.gradients)
+    gathered = replace(gathered, reasons={**wanted, **gathered.reasons})
     run = Run(resume if resume is not None else new_run(settings.task, out=out))
     with lock(run.folder):
         yield Began(run=run.folder)
@@ -77,9 +79,22 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     return run.folder
 
 
-def loop_settings(recipe: Any) -> set[str]:
-    """Names of the settings that only learning by gradients looks at."""
-    return {field.name for field in fields(recipe) if field.metadata.get("loop")}
+def fitted_to(method: Method, recipe: Any) -> tuple[Any, dict[str, str]]:
+    """The recipe with what the method asks for where it is left open, and the reasons."""
+    asks = getattr(method.module, "asks", None)
+    wanted = asks(method.options) if asks else {}
+    left = {name: each for name, each in wanted.items() if getattr(recipe, name) in (None, "auto")}
+    return replace(recipe, **{name: value for name, (value, _) in left.items()}), {
+        name: why for name, (_, why) in left.items()
+    }
+
+
+def without_effect(method: Method, recipe: Any) -> set[str]:
+    """Names of the settings that this method does not look at."""
+    if method.gradients:
+        return set()
+    loop = {field.name for field in fields(recipe) if field.metadata.get("loop")}
+    return loop - set(getattr(method.module, "USES", ()))
 
 
 def _check_resumed(run: Run, gathered: Gathered) -> None:
@@ -114,8 +129,7 @@ def chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, G
         wanted = {"prefers": prefers(method.options)} if prefers else {}
         recipe, why = choose(recipe, gathered.facts, **wanted)
         reasons |= why
-    else:
-        reasons = {name: why for name, why in reasons.items() if name not in loop_settings(recipe)}
+    reasons = {name: why for name, why in reasons.items() if name not in without_effect(method, recipe)}
     card = replace(gathered.card, net=method.to_card())
     return method, replace(gathered, recipe=recipe, reasons=reasons, card=card)
 

@@ -1,0 +1,191 @@
+"""A foreign ONNX classifier as an encoder: what it takes, and the graph up to the tensors before its classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from sightline.core.errors import MissingExtraError, UsageError
+
+LEAST_OPSET = 13
+_POOLED = frozenset({"GlobalAveragePool", "ReduceMean"})
+_PASSING = frozenset(
+    ("QuantizeLinear", "DequantizeLinear", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast")
+)
+"""What changes the shape or the type of a tensor, not what it says."""
+_CLASSIFIERS = frozenset({"Gemm", "MatMul", "Conv"})
+_ACTIVATIONS = frozenset(
+    {"Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Gelu", "Elu", "Selu", "Mish", "Min", "Max"}
+)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A graph cut off before its classifier."""
+
+    model: Any
+    """An `onnx.ModelProto` whose outputs are the taps."""
+    input: str
+    dtype: str
+    """uint8 or float32."""
+    size_hw: tuple[int, int]
+    """The pictures it takes, in pixels; (0, 0) where any will do."""
+    channels: int
+    channels_last: bool
+    taps: dict[str, int]
+    """What features are taken from, the deepest first, and how many numbers (or channels) each has."""
+    maps: frozenset[str]
+    """Those of them that are maps (B, C, H, W), to be averaged over their places."""
+
+
+@lru_cache(maxsize=2)
+def encoder(blob: bytes, *, tap: str = "", layers: int = 2) -> Encoder:
+    """Read a graph and cut it.
+
+    tap: the tensor to take, by name; by default the one that enters the classifier, and with more `layers` the maps of
+    the activations before it, from the last on. Raises UsageError for what is no such graph.
+    """
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise MissingExtraError("a frozen ONNX encoder needs the onnx package: pip install 'sightline[fit]'") from None
+    try:
+        model = onnx.load_model_from_string(blob)
+        onnx.checker.check_model(model)
+        if next(entry.version for entry in model.opset_import if not entry.domain) < LEAST_OPSET:
+            model = onnx.version_converter.convert_version(model, LEAST_OPSET)
+        model = onnx.shape_inference.infer_shapes(model)
+    except (DecodeError, RuntimeError, StopIteration, ValueError, onnx.checker.ValidationError) as error:
+        raise UsageError(f"this is no ONNX graph that can be read: {str(error).splitlines()[0]}") from None
+    return _cut(model, tap, layers)
+
+
+def _cut(model: Any, tap: str, layers: int) -> Encoder:
+    graph = model.graph
+    constants = {each.name for each in graph.initializer}
+    inputs = [each for each in graph.input if each.name not in constants]
+    if len(inputs) != 1:
+        raise UsageError(f"an encoder takes one picture; this graph takes {', '.join(each.name for each in inputs)}")
+    dtype, size_hw, channels, channels_last = _picture(inputs[0])
+    shapes = _shapes(graph)
+    if tap and tap not in shapes:
+        near = ", ".join(list(shapes)[-5:])
+        raise UsageError(f"this graph has no tensor {tap!r} of known shape; its last ones are {near}")
+    taps = [tap] if tap else _found(graph, layers, shapes)
+    if any(len(shapes.get(name, ())) not in (2, 4) or not shapes[name][1] for name in taps):
+        raise UsageError(f"{taps[0]} is neither a map nor a row of numbers; name another tensor with --net.tap")
+    _prune(graph, taps, inputs[0].name)
+    maps = frozenset(name for name in taps if len(shapes[name]) == 4)
+    widths = {name: shapes[name][1] for name in taps}
+    return Encoder(model, inputs[0].name, dtype, size_hw, channels, channels_last, widths, maps)
+
+
+def _picture(value: Any) -> tuple[str, tuple[int, int], int, bool]:
+    """Dtype, height and width (0: free), channels, and whether these come last, of an input B C H W or B H W C."""
+    from onnx import TensorProto
+
+    kinds = {TensorProto.FLOAT: "float32", TensorProto.UINT8: "uint8"}
+    kind, shape = value.type.tensor_type.elem_type, [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+    if kind not in kinds or len(shape) != 4 or not {shape[1], shape[3]} & {1, 3}:
+        raise UsageError(f"an encoder takes pictures as uint8 or float32 with 1 or 3 channels; this input is {shape}")
+    last = shape[3] in (1, 3)
+    height, width = shape[1:3] if last else shape[2:]
+    return kinds[kind], (height, width), shape[3] if last else shape[1], last
+
+
+def _shapes(graph: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the float tensors that are known, in the order of the graph; 0 for a free axis."""
+    values = [each.type.tensor_type for each in (*graph.value_info, *graph.output)]
+    names = [each.name for each in (*graph.value_info, *graph.output)]
+    known = {
+        name: tuple(axis.dim_value for axis in value.shape.dim)
+        for name, value in zip(names, values)
+        if value.elem_type == 1
+    }
+    return {name: known[name] for node in graph.node for name in node.output if name in known}
+
+
+def _found(graph: Any, layers: int, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """The tensor that enters the classifier, and activations before it."""
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = {each.name for each in graph.initializer}
+    node = makers.get(graph.output[0].name)
+    while node is not None and not (node.op_type in _CLASSIFIERS and _learnt(node, constants, makers)):
+        node = makers.get(node.input[0]) if node.input else None
+    if node is None:
+        raise UsageError("no classifier was found at the end of this graph; name the tensor before it with --net.tap")
+    first = node.input[0]
+    pooled = set(_behind(first, makers))
+    upstream = set(_upstream(first, makers)) - pooled
+    earlier = [name for name in _activations(graph) if name in upstream and len(shapes.get(name, ())) == 4]
+    return [first, *earlier[::-1][: layers - 1]]
+
+
+def _learnt(node: Any, constants: set[str], makers: dict[str, Any]) -> bool:
+    """Whether a node's second input is a constant, quantised or not: its weights."""
+    name = node.input[1]
+    while name in makers and makers[name].op_type in _PASSING:
+        name = makers[name].input[0]
+    return name in constants or (name in makers and makers[name].op_type == "Constant")
+
+
+def _behind(name: str, makers: dict[str, Any]) -> Iterator[str]:
+    """A tensor, and those that say the same before pooling, quantising and reshaping."""
+    yield name
+    while name in makers and makers[name].op_type in _PASSING | _POOLED:
+        name = makers[name].input[0]
+        yield name
+
+
+def _upstream(name: str, makers: dict[str, Any]) -> Iterator[str]:
+    """Every tensor that a tensor depends on."""
+    waiting, seen = [name], set[str]()
+    while waiting:
+        each = waiting.pop()
+        if each not in seen:
+            seen.add(each)
+            yield each
+            waiting += list(makers[each].input) if each in makers else []
+
+
+def _activations(graph: Any) -> list[str]:
+    """What activations put out, in order, each at the end of its chain (Relu, Min; quantised and back)."""
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = []
+    for node in graph.node:
+        if node.op_type not in _ACTIVATIONS:
+            continue
+        name = node.output[0]
+        while len(after := readers.get(name, [])) == 1 and after[0].op_type in _ACTIVATIONS | _PASSING:
+            name = after[0].output[0]
+        if name not in found:
+            found.append(name)
+    return found
+
+
+def _prune(graph: Any, taps: list[str], entrance: str) -> None:
+    """Leave in the graph what the taps need, and make them its outputs."""
+    makers = {name: node for node in graph.node for name in node.output}
+    needed = set(_upstream_of(taps, makers))
+    nodes = [node for node in graph.node if needed & set(node.output)]
+    constants = [each for each in graph.initializer if each.name in needed]
+    inputs = [each for each in graph.input if each.name == entrance]
+    for field, kept in (("node", nodes), ("initializer", constants), ("input", inputs)):
+        graph.ClearField(field)
+        getattr(graph, field).extend(kept)
+    graph.ClearField("value_info")
+    graph.ClearField("output")
+    from onnx import helper
+
+    graph.output.extend(helper.make_empty_tensor_value_info(name) for name in taps)
+
+
+def _upstream_of(names: list[str], makers: dict[str, Any]) -> Iterator[str]:
+    for name in names:
+        yield from _upstream(name, makers)
