@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core import engines
+from sightline.core import engines, ledger
 from sightline.core.cache import Remembered, cache_folder
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
@@ -46,7 +46,9 @@ CHUNK = 16
 class Options:
     """The encoder, and what is taken from it."""
 
-    file: str = setting("", "the ONNX file of a classifier or an encoder; onnx:FILE sets it", path=True)
+    file: str = setting(
+        "", "the ONNX file of a classifier or an encoder; onnx:FILE, or onnx:NAME of the ledger, sets it", path=True
+    )
     tap: str = setting("", "the tensor that features are taken from [the one before the classifier]")
     layers: int = setting(2, "how many layers features are taken from, the last first", low=1, high=8)
     closer: bool = setting(True, f"also look at the middle {CENTRE:.0%} of each side")
@@ -55,12 +57,15 @@ class Options:
 
 
 class _Files(Mapping[str, Options]):
-    """Any ONNX file that is there is a variant."""
+    """Any ONNX file that is there is a variant, and whatever the weights ledger knows by name."""
 
     def __getitem__(self, name: str) -> Options:
-        if not Path(name).is_file():
-            raise KeyError(name)
-        return Options(file=name)
+        if Path(name).is_file():
+            return Options(file=name)
+        entry = ledger.named(name)
+        if not ledger.is_here(entry):
+            raise UsageError(f"{name} is not here yet; fetch it: sightline weights get {name}")
+        return Options(file=str(ledger.place(entry)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
@@ -69,7 +74,7 @@ class _Files(Mapping[str, Options]):
         return 0
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and Path(name).is_file()
+        return isinstance(name, str) and (Path(name).is_file() or name in ledger.entries())
 
 
 VARIANTS = _Files()
@@ -84,6 +89,11 @@ def asks(options: Options) -> dict[str, tuple[Any, str]]:
         "color": ("grey" if read.channels == 1 else "rgb", "as the encoder wants it"),
     }
     return wanted
+
+
+def origin(options: Options) -> ledger.Entry | None:
+    """What the weights ledger knows of the encoder."""
+    return ledger.by_sum(_blob(options))
 
 
 def fit(

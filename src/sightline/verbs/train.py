@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sightline.core.bundle import write_bundle
-from sightline.core.errors import DataError, UsageError
+from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.recipe import budget_seconds, parse
 from sightline.core.runs import Run, environment, lock, new_run
@@ -31,6 +31,7 @@ from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fi
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, write_settings
+from sightline.verbs.weights import trained_on
 
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
 
@@ -64,6 +65,7 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
     gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=not asked_for.gradients)
     gathered = replace(gathered, reasons={**wanted, **gathered.reasons})
+    gathered, licences = lawful(asked_for, settings.data, gathered)
     run = Run(resume if resume is not None else new_run(settings.task, out=out))
     with lock(run.folder):
         yield Began(run=run.folder)
@@ -72,7 +74,7 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         _check_resumed(run, gathered)
         method, gathered = chosen(settings, task, gathered)
         learned, gathered = yield from _learn(settings, task, method, gathered, run, began)
-        bundle = yield from _ship(task, method, gathered, learned, run)
+        bundle = yield from _ship(task, method, gathered, learned, run, licences)
         evaluation = yield from _measure(gathered, run, bundle)
         yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
         yield Finished(run=run.folder, bundle=bundle)
@@ -87,6 +89,31 @@ def fitted_to(method: Method, recipe: Any) -> tuple[Any, dict[str, str]]:
     return replace(recipe, **{name: value for name, (value, _) in left.items()}), {
         name: why for name, (_, why) in left.items()
     }
+
+
+def lawful(method: Method, data: str, gathered: Gathered) -> tuple[Gathered, dict[str, str]]:
+    """What the card says of licences, where weights that others learnt go in.
+
+    Raises LeakError where they were trained on this very data, unless that is allowed; the card then says so.
+    """
+    if not hasattr(method.module, "origin"):
+        return gathered, LICENCES
+    entry = method.module.origin(method.options)
+    if entry is None:
+        return gathered, LICENCES | {
+            "weights": "the head was learned here; the encoder's licence is not known to Sightline"
+        }
+    licences = LICENCES | {"weights": f"the head was learned here; {entry.name}: {entry.licence()}"}
+    met = trained_on(entry, data)
+    if not met:
+        return gathered, licences
+    if not gathered.recipe.allow_leak:
+        raise LeakError(
+            f"{entry.name} was trained on {met}, so every figure on this data would flatter; take other weights, or "
+            "say --allow-leak, which the card records"
+        )
+    note = f"{entry.name} was trained on {met}, allowed by --allow-leak; the figures flatter"
+    return replace(gathered, card=replace(gathered.card, notes=(*gathered.card.notes, note))), licences
 
 
 def without_effect(method: Method, recipe: Any) -> set[str]:
@@ -224,11 +251,13 @@ def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Ev
         yield event
 
 
-def _ship(task: Any, method: Method, gathered: Gathered, learned: Learned, run: Run) -> Generator[Event, None, Path]:
+def _ship(
+    task: Any, method: Method, gathered: Gathered, learned: Learned, run: Run, licences: Mapping[str, str]
+) -> Generator[Event, None, Path]:
     """Calibrate on validation pictures, pass the gate, write the bundle."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
-    card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now(), licences=LICENCES)
+    card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now(), licences=licences)
     card = replace(card, evidence=evidence_of(method, learned))
     if hasattr(task, "calibrate") and held == "validation":
         outputs = learned.forward(_images(task, gathered, held))
