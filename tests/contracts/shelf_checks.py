@@ -39,7 +39,7 @@ PROTOCOLS: dict[str, Any] = {
     "data.layouts": protocols.Layout,
 }
 VERBS = {path.stem for path in Path(inspect.getfile(agree)).parent.glob("*.py")}
-NEEDS = {"evidence", "torch"}
+NEEDS = {"evidence", "poses", "torch"}
 CLASSES = ("left", "middle", "right")
 
 Array = np.ndarray

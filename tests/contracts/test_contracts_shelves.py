@@ -176,10 +176,22 @@ def view() -> View:
 @pytest.fixture(scope="module")
 def view_of_net() -> View:
     """A small network of the same classes and pictures, untrained, with its graph."""
+    return seen_as(RESNET, RESNET.Options(blocks="1,1", width=8))
+
+
+@pytest.fixture(scope="module")
+def view_of_capsules() -> View:
+    """The same of a capsule network."""
+    capsule = ALL["nets"]["capsule"]
+    return seen_as(capsule, capsule.Options(width=8, capsules=4))
+
+
+def seen_as(net: Any, options: Any) -> View:
+    """An untrained network as instruments see it."""
     task, form = TASKS["classify"], ALL["graphs"]["onnx"]
-    card = dataclasses.replace(made(task, side=16, grey=True).card, evidence=dict(RESNET.EVIDENCE))
+    card = dataclasses.replace(made(task, side=16, grey=True).card, evidence=dict(getattr(net, "EVIDENCE", {})))
     torch.manual_seed(0)
-    module = RESNET.build(RESNET.Options(blocks="1,1", width=8), task="classify", card=card).eval()
+    module = net.build(options, task="classify", card=card).eval()
     return View(
         run=form.open(form.write(module, card), threads=1).run,
         scores=lambda outputs: task.scores(outputs, card),
@@ -198,9 +210,11 @@ def request_of_another_size(view: View) -> Request:
 
 
 @pytest.mark.parametrize("name", ALL["probes"])
-def test_probe(name: str, view: View, view_of_net: View, request_of_another_size: Request) -> None:
+def test_probe(
+    name: str, view: View, view_of_net: View, view_of_capsules: View, request_of_another_size: Request
+) -> None:
     module = ALL["probes"][name]
-    seen = view_of_net if "torch" in module.NEEDS else view
+    seen = view_of_capsules if "poses" in module.NEEDS else view_of_net if "torch" in module.NEEDS else view
     assert list(checks.probe_faults(name, module, seen, request_of_another_size)) == []
 
 

@@ -78,7 +78,7 @@ def test_gradcam_and_evidence_are_one_map_where_the_head_is_linear(net_run: Path
 
 def test_a_model_learnt_without_gradients_has_none(probe_run: Path, picture: Path) -> None:
     model = sightline.load(probe_run / "model")
-    with pytest.raises(UsageError, match="learnt by 'probe', which has none; use evidence or occlusion"):
+    with pytest.raises(UsageError, match="learnt by 'probe', which is none; use evidence or occlusion"):
         model.explain(picture, probe="gradcam")
     with pytest.raises(UsageError, match="learns without gradients"):
         network(model.opened)

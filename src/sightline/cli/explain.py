@@ -16,8 +16,8 @@ Examples:
   sightline explain model photo.jpg --probe gradcam
   sightline explain model photo.jpg --probe all --json"""
 
-PROBES = """evidence or occlusion; with PyTorch also gradcam, integrated-gradients, each beside the first; or all
-[evidence where the graph has features, else occlusion]"""
+PROBES = """evidence or occlusion; with PyTorch also gradcam, integrated-gradients and, for capsules, redrawing, each
+beside the first; or all [evidence where the graph has features, else occlusion]"""
 
 
 @click.command(epilog=EXAMPLE)

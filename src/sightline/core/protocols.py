@@ -283,7 +283,7 @@ class Probe(Protocol):
     """An instrument held against a model: a module in `probes/`."""
 
     NEEDS: ClassVar[frozenset[str]]
-    """What the card or machine must offer: `evidence` (a feature map in the graph), `torch`."""
+    """What card, graph or machine must offer: `evidence` (a feature map), `poses` (of capsules), `torch`."""
 
     def explain(self, request: Request, target: int | None, view: Any) -> Evidence:
         """Evidence for one answer; `view` is a `probes._view.View` of the model."""

@@ -83,9 +83,7 @@ def _named(opened: Opened, probe: str) -> list[str]:
     """The probes to use, in the order they are shown."""
     plain, shelf = "evidence" if opened.card.evidence else "occlusion", Shelf("probes")
     if probe == ALL:
-        gradients = opened.card.net.get("shelf") == "nets"
-        rest = [name for name in shelf.names() if gradients or "torch" not in shelf.load(name).NEEDS]
-        rest = [name for name in rest if opened.card.evidence or "evidence" not in shelf.load(name).NEEDS]
+        rest = [name for name in shelf.names() if not _lacking(opened, shelf.load(name).NEEDS)]
         return [plain, *(name for name in rest if name != plain)]
     name = probe or plain
     return [plain, name] if "torch" in shelf.load(name).NEEDS else [name]
@@ -94,16 +92,23 @@ def _named(opened: Opened, probe: str) -> list[str]:
 def _loaded(opened: Opened, name: str) -> Any:
     """A probe that this model can be held against."""
     instrument = Shelf("probes").load(name)
-    if "evidence" in instrument.NEEDS and not opened.card.evidence:
-        raise UsageError(f"probe {name} needs a feature map, which this model's graph does not put out; use occlusion")
+    missing = _lacking(opened, instrument.NEEDS)
+    if missing:
+        raise UsageError(f"probe {name} {missing}; use {'evidence or ' if opened.card.evidence else ''}occlusion")
     if "evidence" in instrument.NEEDS:
         _check_weight(opened)
-    if "torch" in instrument.NEEDS and opened.card.net.get("shelf") != "nets":
-        raise UsageError(
-            f"probe {name} follows gradients, and this model was learnt by {opened.card.net.get('name')!r:.40}, "
-            f"which has none; use {'evidence or ' if opened.card.evidence else ''}occlusion"
-        )
     return instrument
+
+
+def _lacking(opened: Opened, needs: frozenset[str]) -> str:
+    """What a probe needs that this model does not have; nothing when it has all."""
+    if "evidence" in needs and not opened.card.evidence:
+        return "needs a feature map, which this model's graph does not put out"
+    if "torch" in needs and opened.card.net.get("shelf") != "nets":
+        return f"needs a network, and this model was learnt by {opened.card.net.get('name')!r:.40}, which is none"
+    if "poses" in needs and not any("poses" in graph.outputs for graph in opened.graphs.values()):
+        return "needs capsules, which this model does not have"
+    return ""
 
 
 def view(opened: Opened) -> View:
