@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -76,6 +77,26 @@ def test_every_way_of_pooling(pool: str, registers: int, tokens: str) -> None:
     put_out = built(options, card((16, 24), mode="grey"))(torch.randn(3, 1, 16, 24))
     assert put_out["logits"].shape == (3, 10)
     assert put_out["features"].shape == (3, 16, 4, 6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        vit.Options(width=16, depth=1, heads=2, pool="mean", registers=2),
+        vit.Options("patches", width=16, depth=1, heads=2, pool="class", registers=2),
+    ],
+)
+def test_every_part_is_exported_for_any_number_of_pictures(options: vit.Options) -> None:
+    from sightline.graphs import onnx as form
+    from sightline.learn.loop import forward
+
+    made = card((16, 16))
+    net = built(options, made).eval()
+    session = form.open(form.write(net, made), threads=1)
+    for count in (1, 3):
+        images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
+        wanted = forward(net, images, made)["logits"]
+        np.testing.assert_allclose(session.run({"image": images})["logits"], wanted, atol=1e-5)
 
 
 def test_sequence_pooling_weighs_places() -> None:

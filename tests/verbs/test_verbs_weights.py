@@ -315,7 +315,7 @@ def test_an_encoder_is_taken_by_name_and_its_licence_goes_into_the_card(shop: Pa
     entry = add(tmp_path / "encoder.onnx", given)
     sightline.train("classify", shop, net="onnx:stripes", out=tmp_path / "run")
     card = json.loads((tmp_path / "run" / "model" / "card.json").read_text())
-    assert card["licences"]["weights"] == "the head was learned here; stripes: MIT; trained on toys"
+    assert card["licences"]["weights"] == "learned here from stripes: MIT; trained on toys"
     place(entry).unlink()
     with pytest.raises(UsageError, match="sightline weights get stripes"):
         sightline.train("classify", shop, net="onnx:stripes", out=tmp_path / "no")

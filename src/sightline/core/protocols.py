@@ -197,7 +197,8 @@ class Objective:
 # A net may also hold choose(facts, recipe) -> (variant, reason), prefers(options) -> (optimiser, its peak rate at 64
 # pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
 # built, evidence(module) -> the same or {}. One whose loss looks at more than its outputs, or that is several players,
-# holds objectives(module) -> list of Objective; `loss` then judges validation pictures, where it is there.
+# holds objectives(module) -> list of Objective; `loss` then judges validation pictures, where it is there. One that may
+# begin with published weights holds brings(options) -> the bytes of their file, or None, and begin(module, options).
 
 
 class Method(Protocol):

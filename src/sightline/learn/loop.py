@@ -97,6 +97,8 @@ def fit(job: Job) -> Generator[Event, None, nn.Module]:
         training = _Training(job, steps=job.recipe.steps or 1)
         if training.resume():
             yield Note(text=f"resumed at step {training.step} of {training.steps}")
+        elif told := training.begin():
+            yield Note(text=told)
         yield from training.run()
         return training.outcome()
 
@@ -175,6 +177,15 @@ class _Training:
         self.step, self.loss_sum = state["step"], state["loss_sum"]
         self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
         return True
+
+    def begin(self) -> str:
+        """Put published weights into the fresh network, where the net is asked to; says which."""
+        begin = getattr(self.job.net, "begin", None)
+        told = str(begin(self.module, self.job.options)) if begin else ""
+        for average in (self.average, self.kept):
+            if told and average is not None:
+                average.load_state_dict(self.module.state_dict())
+        return told
 
     def save(self) -> Saved:
         """Write the checkpoint."""

@@ -91,9 +91,9 @@ def asks(options: Options) -> dict[str, tuple[Any, str]]:
     return wanted
 
 
-def origin(options: Options) -> ledger.Entry | None:
-    """What the weights ledger knows of the encoder."""
-    return ledger.by_sum(_blob(options))
+def brings(options: Options) -> bytes | None:
+    """The encoder's file."""
+    return _blob(options)
 
 
 def fit(

@@ -17,6 +17,7 @@ from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch, Facts
 from sightline.core.recipe import Recipe, setting
 from sightline.nets._blocks import classification_loss
+from sightline.nets._pretrained import load_weights, read_weights, weights_path
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
@@ -36,6 +37,7 @@ class Options:
     registers: int = setting(0, "tokens that stand for no place", low=0, high=16)
     drop: float = setting(0.0, "share of numbers dropped before the head while learning", low=0, high=0.99)
     drop_path: float = setting(0.1, "share of the last block's branches skipped while learning", low=0, high=0.99)
+    weights: str = setting("", "weights to begin with: a file with timm's names, or a name of the ledger", path=True)
 
 
 VARIANTS = {
@@ -121,11 +123,11 @@ class ViT(nn.Module):
         """(B, C, H, W) normalised → logits (B, K) and the tokens of places as a map."""
         tokens = self.patch_embed(x).flatten(2).transpose(1, 2)
         if self.cls_token is not None:
-            tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], 1)
+            tokens = torch.cat([self.cls_token.expand(tokens.shape[0], -1, -1), tokens], 1)
         tokens = tokens + self.pos_embed
         if self.reg_token is not None:  # after the class token, as timm and DINOv2 have them; they have no place
             first = self.extra - self.reg_token.shape[1]
-            middle = self.reg_token.expand(len(tokens), -1, -1)
+            middle = self.reg_token.expand(tokens.shape[0], -1, -1)
             tokens = torch.cat([tokens[:, :first], middle, tokens[:, first:]], 1)
         tokens = self.norm(self.blocks(tokens))
         places = tokens[:, self.extra :]
@@ -160,6 +162,21 @@ def build(options: Options, *, task: str, card: Card) -> ViT:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return net
+
+
+def brings(options: Options) -> bytes | None:
+    """The file of weights to begin with."""
+    return weights_path(options.weights).read_bytes() if options.weights else None
+
+
+def begin(module: ViT, options: Options) -> str:
+    """Put the weights to begin with into a fresh network; says what was done."""
+    if not options.weights:
+        return ""
+    path = weights_path(options.weights)
+    prefix = int(options.pool == "class")
+    fresh = load_weights(module, read_weights(path), grid=module.grid, prefix=prefix)
+    return f"begins with {path.name}" + (f"; {', '.join(fresh)} are learnt anew" if fresh else "")
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:

@@ -18,6 +18,7 @@ import numpy as np
 from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
+from sightline.core.ledger import by_sum
 from sightline.core.recipe import budget_seconds, parse
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
@@ -96,14 +97,14 @@ def lawful(method: Method, data: str, gathered: Gathered) -> tuple[Gathered, dic
 
     Raises LeakError where they were trained on this very data, unless that is allowed; the card then says so.
     """
-    if not hasattr(method.module, "origin"):
+    brings = getattr(method.module, "brings", None)
+    blob = brings(method.options) if brings else None
+    if blob is None:
         return gathered, LICENCES
-    entry = method.module.origin(method.options)
+    entry = by_sum(blob)
     if entry is None:
-        return gathered, LICENCES | {
-            "weights": "the head was learned here; the encoder's licence is not known to Sightline"
-        }
-    licences = LICENCES | {"weights": f"the head was learned here; {entry.name}: {entry.licence()}"}
+        return gathered, LICENCES | {"weights": "learned here from weights whose licence the ledger does not know"}
+    licences = LICENCES | {"weights": f"learned here from {entry.name}: {entry.licence()}"}
     met = trained_on(entry, data)
     if not met:
         return gathered, licences
