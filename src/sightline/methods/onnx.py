@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sightline.core.errors import UsageError
 from sightline.core.events import Epoch, Event, Note, Progress, drain
 from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
+from sightline.core.runs import usable_cores
 from sightline.methods._foreign import Encoder, encoder
 from sightline.methods._logistic import check_targets, fitted
 from sightline.methods._sheet import Sheet, declared
@@ -38,8 +40,6 @@ USUAL = 224
 """Side of the pictures for an encoder that takes any."""
 CENTRE = 0.7
 """Share of each side that the closer view shows."""
-CHUNK = 16
-"""Pictures encoded at a time."""
 
 
 @dataclass(frozen=True)
@@ -177,13 +177,8 @@ def _encoded(
         yield Note(
             text=f"{len(images) - len(missing):,} of {len(images):,} pictures were encoded before: {kept.folder}"
         )
-    session, rows = (_opened(model), []) if missing else (None, [])
-    for start in range(0, len(missing), CHUNK):
-        some = missing[start : start + CHUNK]
-        rows.append(session.run(["features"], {"image": np.ascontiguousarray(images[some])})[0])
-        yield Progress(what="pictures encoded", done=start + len(some), total=len(missing))
-    if rows:
-        new = np.concatenate(rows)
+    if missing:
+        new = yield from _run(_opened(model), images, missing)
         known |= {digests[index]: row for index, row in zip(missing, new)}
         reason = kept.remember([digests[index] for index in missing], new)
         if reason:
@@ -191,8 +186,27 @@ def _encoded(
     return np.stack([known[digest] for digest in digests])
 
 
+def _run(session: Any, images: Array, rows: Sequence[int]) -> Generator[Event, None, NDArray[np.float32]]:
+    """Features of some pictures (n, F): each core runs one picture at a time, as quantised graphs use but one."""
+
+    def one(row: int) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = session.run(["features"], {"image": images[row : row + 1]})[0]
+        return found
+
+    parts = []
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for part in pool.map(one, rows):
+            parts.append(part)
+            yield Progress(what="pictures encoded", done=len(parts), total=len(rows))
+    return np.concatenate(parts)
+
+
 def _opened(model: bytes) -> Any:
-    return engines.onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    """The graph, to be run from several threads on one core each."""
+    runtime = engines.onnxruntime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _model(ready: Preparation, blob: bytes, options: Options, views: Views, *, head: Arrays | None = None) -> Any:

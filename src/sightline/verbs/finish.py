@@ -30,7 +30,7 @@ from sightline.verbs.predict import read_request
 
 SHOWN = 24
 EXPLAINED = 3
-EXPLAINING_SECONDS, VERSIONS, BATCH = 15.0, 600, 16
+EXPLAINING_SECONDS, VERSIONS, BATCH = 15.0, 600, 4
 """What explaining may take in all; versions of a picture that one explanation runs, at most, and how many at a time."""
 
 

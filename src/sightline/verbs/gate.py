@@ -21,7 +21,7 @@ GATE_PICTURES = 1000
 
 
 def raw_outputs(
-    task: Any, session: Session, requests: Sequence[Request], *, batch: int = 64
+    task: Any, session: Session, requests: Sequence[Request], *, batch: int = 16
 ) -> dict[str, NDArray[Any]]:
     """The decoded-form outputs (N, ...) of a graph for requests of one shape."""
     parts = [session.run(stack(requests[i : i + batch])) for i in range(0, len(requests), batch)]
