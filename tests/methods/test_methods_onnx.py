@@ -106,6 +106,14 @@ def test_what_is_no_graph_is_refused(blob: bytes, said: str) -> None:
         encoder(blob)
 
 
+def test_operators_that_could_not_ship_are_refused_at_once() -> None:
+    model = onnx.load_model_from_string(foreign())
+    model.graph.node[0].domain = "some.library"
+    model.opset_import.append(helper.make_opsetid("some.library", 1))
+    with pytest.raises(UsageError, match=r"domain 'some\.library', which is not a known one"):
+        encoder(model.SerializeToString())
+
+
 def test_a_graph_without_a_classifier_is_refused() -> None:
     picture = helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["N", 3, 8, 8])
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["N", 3, 8, 8])
@@ -231,6 +239,21 @@ def test_pictures_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert encoded(40)[0] == []  # and is made good
     monkeypatch.setenv("SIGHTLINE_CACHE", "")
     assert encoded(20)[0] == [20] * 20
+
+
+def test_what_was_encoded_before_a_stop_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(method, "KEPT", 8)
+    (tmp_path / "net.onnx").write_bytes(foreign())
+    images, targets = striped(20)
+    options = method.Options(file=str(tmp_path / "net.onnx"))
+    events = method.fit(images, targets, card(), options, PLAIN)
+    for event in events:
+        if isinstance(event, Progress) and event.done == 18:
+            events.close()
+            break
+    told, _ = drained(method.fit(images, targets, card(), options, PLAIN))
+    assert [event.total for event in told if isinstance(event, Progress) and "encoded" in event.what] == [4] * 4
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_pity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sightline.core.errors import MissingExtraError, UsageError
+from sightline.core.errors import BundleError, MissingExtraError, UsageError
+from sightline.core.onnxscan import scan
 
 LEAST_OPSET = 13
 _POOLED = frozenset({"GlobalAveragePool", "ReduceMean"})
@@ -53,12 +54,13 @@ def encoder(blob: bytes, *, tap: str = "", layers: int = 2) -> Encoder:
     except ModuleNotFoundError:
         raise MissingExtraError("a frozen ONNX encoder needs the onnx package: pip install 'sightline[fit]'") from None
     try:
+        scan(blob)  # what a bundle could not ship is refused before anything is computed
         model = onnx.load_model_from_string(blob)
         onnx.checker.check_model(model)
         if next(entry.version for entry in model.opset_import if not entry.domain) < LEAST_OPSET:
             model = onnx.version_converter.convert_version(model, LEAST_OPSET)
         model = onnx.shape_inference.infer_shapes(model)
-    except (DecodeError, RuntimeError, StopIteration, ValueError, onnx.checker.ValidationError) as error:
+    except (BundleError, DecodeError, RuntimeError, StopIteration, ValueError, onnx.checker.ValidationError) as error:
         raise UsageError(f"this is no ONNX graph that can be read: {str(error).splitlines()[0]}") from None
     return _cut(model, tap, layers)
 

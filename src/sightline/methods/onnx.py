@@ -40,6 +40,8 @@ USUAL = 224
 """Side of the pictures for an encoder that takes any."""
 CENTRE = 0.7
 """Share of each side that the closer view shows."""
+KEPT = 1024
+"""Pictures after which features are written down, so that a stop loses no more."""
 
 
 @dataclass(frozen=True)
@@ -177,27 +179,33 @@ def _encoded(
         yield Note(
             text=f"{len(images) - len(missing):,} of {len(images):,} pictures were encoded before: {kept.folder}"
         )
-    if missing:
-        new = yield from _run(_opened(model), images, missing)
-        known |= {digests[index]: row for index, row in zip(missing, new)}
-        reason = kept.remember([digests[index] for index in missing], new)
-        if reason:
-            yield Note(text=f"features are not kept for next time: {reason}", kind="warning")
+    session, reason = (_opened(model), "") if missing else (None, "")
+    for start in range(0, len(missing), KEPT):
+        some = missing[start : start + KEPT]
+        found = yield from _run(session, images, some, begun=start, total=len(missing))
+        known |= {digests[index]: row for index, row in zip(some, found)}
+        reason = kept.remember([digests[index] for index in some], found)
+    if reason:
+        yield Note(text=f"features are not kept for next time: {reason}", kind="warning")
     return np.stack([known[digest] for digest in digests])
 
 
-def _run(session: Any, images: Array, rows: Sequence[int]) -> Generator[Event, None, NDArray[np.float32]]:
+def _run(
+    session: Any, images: Array, rows: Sequence[int], *, begun: int, total: int
+) -> Generator[Event, None, NDArray[np.float32]]:
     """Features of some pictures (n, F): each core runs one picture at a time, as quantised graphs use but one."""
 
     def one(row: int) -> NDArray[np.float32]:
         found: NDArray[np.float32] = session.run(["features"], {"image": images[row : row + 1]})[0]
         return found
 
-    parts = []
-    with ThreadPoolExecutor(usable_cores()) as pool:
+    parts, pool = [], ThreadPoolExecutor(usable_cores())
+    try:
         for part in pool.map(one, rows):
             parts.append(part)
-            yield Progress(what="pictures encoded", done=len(parts), total=len(rows))
+            yield Progress(what="pictures encoded", done=begun + len(parts), total=total)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for nothing
     return np.concatenate(parts)
 
 
