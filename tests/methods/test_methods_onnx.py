@@ -17,7 +17,7 @@ from PIL import Image
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("sklearn")
 
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from blocking import NO_TORCH
 from made_graphs import foreign
@@ -112,6 +112,19 @@ def test_operators_that_could_not_ship_are_refused_at_once() -> None:
     model.opset_import.append(helper.make_opsetid("some.library", 1))
     with pytest.raises(UsageError, match=r"domain 'some\.library', which is not a known one"):
         encoder(model.SerializeToString())
+
+
+def test_a_graph_for_one_picture_alone_is_refused_in_words(tmp_path: Path) -> None:
+    model = onnx.load_model_from_string(foreign())
+    flatten = next(node for node in model.graph.node if node.op_type == "Flatten")
+    flatten.op_type = "Reshape"
+    del flatten.attribute[:]
+    flatten.input.append("single")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 12], np.int64), "single"))
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    images, targets = striped(6)
+    with pytest.raises(UsageError, match="does not run on several pictures at once"):
+        drained(method.fit(images, targets, card(), method.Options(file=str(tmp_path / "net.onnx")), PLAIN))
 
 
 def test_a_graph_without_a_classifier_is_refused() -> None:

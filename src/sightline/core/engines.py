@@ -40,6 +40,19 @@ def openvino() -> Any:
         ) from None
 
 
+def runtime_errors() -> tuple[type[BaseException], ...]:
+    """What ONNX Runtime raises: its own kinds have no common root below Exception."""
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+    kinds = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    return (*kinds, RuntimeError, ValueError)
+
+
+def first_line(error: BaseException) -> str:
+    """The message without ONNX Runtime's code prefix and without the paths of its source files."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return text.rsplit(" : ", 1)[-1][:200]
+
+
 @contextmanager
 def silent() -> Iterator[None]:
     """While it lasts, engines that are imported find telemetry switched off or not installed; restored after.

@@ -59,8 +59,8 @@ class OnnxSession(GraphSession):
     def _execute(self, feed: dict[str, Array]) -> dict[str, Array]:
         try:
             return dict(zip(self.outputs, self._inner.run(None, feed), strict=True))
-        except _runtime_errors() as error:
-            raise BundleError(f"the graph failed while it ran: {_first_line(error)}") from None
+        except engines.runtime_errors() as error:
+            raise BundleError(f"the graph failed while it ran: {engines.first_line(error)}") from None
 
 
 def _fits(have: tuple[int, ...], want: tuple[int | str, ...]) -> bool:
@@ -90,8 +90,8 @@ def open_session(blob: bytes, *, threads: int = 0, optimise: bool = True) -> Onn
     try:
         inner = onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         return OnnxSession(inner, _specs(inner.get_inputs()), _specs(inner.get_outputs()))
-    except _runtime_errors() as error:  # a ValueError, too, for a name that is not UTF-8
-        raise BundleError(f"ONNX Runtime cannot open the graph: {_first_line(error)}") from None
+    except engines.runtime_errors() as error:  # a ValueError, too, for a name that is not UTF-8
+        raise BundleError(f"ONNX Runtime cannot open the graph: {engines.first_line(error)}") from None
 
 
 def describe(session: Session) -> dict[str, dict[str, Any]]:
@@ -112,17 +112,3 @@ def _dtype(text: str) -> str:
     """ONNX Runtime's `tensor(float)` as numpy's `float32`."""
     inner = text.removeprefix("tensor(").removesuffix(")")
     return _DTYPES.get(inner, inner)
-
-
-def _runtime_errors() -> tuple[type[BaseException], ...]:
-    """What ONNX Runtime raises: its own kinds have no common root below Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    kinds = [kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception)]
-    return (*kinds, RuntimeError, ValueError)
-
-
-def _first_line(error: BaseException) -> str:
-    """The message without ONNX Runtime's code prefix and without the paths of its source files."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return text.rsplit(" : ", 1)[-1][:200]

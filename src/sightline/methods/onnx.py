@@ -213,8 +213,18 @@ def _opened(model: bytes) -> Any:
     """The graph, to be run from several threads on one core each."""
     runtime = engines.onnxruntime()
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    options.intra_op_num_threads, options.log_severity_level = 1, 4
+    try:
+        session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        given = session.get_inputs()[0]
+        dtype = {"tensor(uint8)": np.uint8, "tensor(uint16)": np.uint16}.get(given.type, np.float32)
+        session.run(None, {given.name: np.zeros((2, *given.shape[1:]), dtype)})
+    except engines.runtime_errors() as error:
+        raise UsageError(
+            f"this encoder does not run on several pictures at once ({engines.first_line(error)}); its shape may be "
+            "fixed for one: name another tensor with --net.tap, or take another encoder"
+        ) from None
+    return session
 
 
 def _model(ready: Preparation, blob: bytes, options: Options, views: Views, *, head: Arrays | None = None) -> Any:
