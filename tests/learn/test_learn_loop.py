@@ -149,6 +149,7 @@ AUGMENTED = {
     "mixup": 0.4,
     "cutmix": 1.0,
     "balance": "sampling",
+    "sam": 0.05,
 }
 
 
@@ -166,6 +167,13 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path, at: int,
     told = {event.epoch: event.loss for event in whole if isinstance(event, Epoch)}
     again = {event.epoch: event.loss for event in resumed if isinstance(event, Epoch)}
     assert again.items() <= told.items()
+
+
+def test_a_sharper_look_changes_the_weights_and_still_learns(tmp_path: Path) -> None:
+    plain, with_sam = (run(job(tmp_path / str(radius), sam=radius, steps=30)) for radius in (0.0, 0.1))
+    assert not same(plain[1], with_sam[1])
+    losses = [event.loss for event in with_sam[0] if isinstance(event, Epoch)]
+    assert losses[-1] < losses[0]
 
 
 def test_the_checkpoint_is_written_before_the_interruption_is_raised(tmp_path: Path) -> None:

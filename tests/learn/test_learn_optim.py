@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch import nn
 
 from sightline.core.errors import UsageError
-from sightline.learn.optim import averaged, optimizer, rate, set_rate, update_average
+from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 100, 1001])
@@ -71,3 +71,33 @@ def test_the_average_is_what_its_definition_says(decay: float) -> None:
     assert average[1].num_batches_tracked == 30  # whole numbers are copied
     same = torch.equal(average[1].running_mean, module[1].running_mean)
     assert same is (decay == 0.0)
+
+
+def test_the_sharpest_point_lies_along_the_gradient_at_the_radius() -> None:
+    """For a quadratic with curvatures 1 and 4 at (3, 1) the gradient is (3, 4), so it is (3.6, 1.8) at radius 1."""
+    module = nn.Linear(2, 1, bias=False)
+    curvature = torch.tensor([1.0, 4.0])
+    with torch.no_grad():
+        module.weight.copy_(torch.tensor([[3.0, 1.0]]))
+    loss = (curvature * module.weight.square()).sum() / 2
+    loss.backward()
+    with sharpest(module, 1.0):
+        torch.testing.assert_close(module.weight.detach(), torch.tensor([[3.6, 1.8]]))
+        module.zero_grad()
+        ((curvature * module.weight.square()).sum() / 2).backward()
+    torch.testing.assert_close(module.weight.detach(), torch.tensor([[3.0, 1.0]]), atol=0, rtol=0)
+    torch.testing.assert_close(module.weight.grad, torch.tensor([[3.6, 7.2]]))
+
+
+def test_statistics_are_counted_once_and_an_error_leaves_nothing_moved() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+    module(torch.randn(4, 1, 5, 5)).square().sum().backward()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    with pytest.raises(ValueError, match="out"), sharpest(module, 0.5):
+        module(torch.randn(4, 1, 5, 5) + 9)
+        assert not torch.equal(module[0].weight, before["0.weight"])
+        raise ValueError("out")
+    after = module.state_dict()
+    for name in ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var"):
+        torch.testing.assert_close(after[name], before[name], atol=0, rtol=0)
+    assert module[1].momentum == 0.1

@@ -68,6 +68,9 @@ class Recipe:
         None, "decay of the average of the weights that is kept (0: off)", low=0, high=0.9999, loop=True
     )
     clip: float = setting(1.0, "largest gradient norm (0: off)", low=0, loop=True)
+    sam: float = setting(
+        0.0, "radius of sharpness-aware minimisation (0: off); a step then takes twice as long", low=0, loop=True
+    )
     patience: int = setting(
         0, "stop after so many epochs without improvement and keep the best (0: off)", low=0, loop=True
     )

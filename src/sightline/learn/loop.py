@@ -26,7 +26,7 @@ from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
 from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
-from sightline.learn.optim import averaged, optimizer, rate, set_rate, update_average
+from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
 
 _RESERVE = 0.12
@@ -242,13 +242,20 @@ class _Training:
         """One step of every objective in turn; returns the loss of the first."""
         recipe = self.job.recipe
         set_rate(self.optimizers, self._rate(self.step))
-        torch.manual_seed(recipe.seed * 1_000_003 + self.step)  # dropout, too, follows from the step alone
+        seed = recipe.seed * 1_000_003 + self.step  # dropout, too, follows from the step alone
+        torch.manual_seed(seed)
         where = Batch(recipe, self.step, self.steps, self.prior)
         losses = []
         for objective, player in zip(self.objectives, self.players):
             loss = objective.loss(self.wrapped, images, targets, where)
             player.zero_grad(set_to_none=True)
             self.fabric.backward(loss)
+            if recipe.sam:
+                with sharpest(objective.moves, recipe.sam):
+                    torch.manual_seed(seed)  # the same dropout at both points
+                    nearby = objective.loss(self.wrapped, images, targets, where)
+                    player.zero_grad(set_to_none=True)
+                    self.fabric.backward(nearby)
             if recipe.clip:
                 norm = recipe.clip
                 self.fabric.clip_gradients(self.wrapped, player, max_norm=norm, error_if_nonfinite=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -43,6 +45,31 @@ def set_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
     for each in optimizers:
         for group in each.param_groups:
             group["lr"] = lr
+
+
+@contextmanager
+def sharpest(module: nn.Module, radius: float) -> Iterator[None]:
+    """While it lasts, the weights stand where the loss rises most within a radius (SAM: Foret et al., 2021).
+
+    Their gradients say where that is; those taken meanwhile are for the step from where they were. Running statistics
+    of norms are left alone, as the pictures have been counted once.
+    """
+    moved: list[torch.Tensor] = [p for p in module.parameters() if p.grad is not None]
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    kept, momenta = [p.detach().clone() for p in moved], [part.momentum for part in norms]
+    with torch.no_grad():
+        gradients = [p.grad for p in moved if p.grad is not None]
+        length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        torch._foreach_add_(moved, gradients, alpha=radius / (float(length) + 1e-12))
+    for part in norms:
+        part.momentum = 0.0
+    try:
+        yield
+    finally:
+        for part, momentum in zip(norms, momenta):
+            part.momentum = momentum
+        with torch.no_grad():
+            torch._foreach_copy_(moved, kept)
 
 
 def averaged(module: nn.Module) -> nn.Module:
