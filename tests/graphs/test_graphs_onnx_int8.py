@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from sightline.core.errors import GateError, UsageError
+from sightline.core.shelf import Shelf
 from sightline.graphs import onnx_int8 as form
 
 onnx = pytest.importorskip("onnx")
 from onnx import numpy_helper
 
-from made_graphs import CHANNELS, net, pictures, transformer
+from made_graphs import CHANNELS, foreign, net, pictures, transformer
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +146,10 @@ def nothing() -> Iterator[dict[str, np.ndarray]]:
 def test_says_what_was_wrong(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         form.write(net(), **{"calibration": [{"image": pictures(0)}], **arguments})
+
+
+@pytest.mark.parametrize("name", ["onnx-int8", "openvino-int8"])
+def test_a_graph_that_is_quantised_already_is_left_alone(name: str) -> None:
+    writer = Shelf("graphs").load(name)
+    with pytest.raises(UsageError, match="computes in 8 bits already"):
+        next(iter(writer.candidates(foreign(quantised=True), [])))

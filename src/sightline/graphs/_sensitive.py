@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sightline.core.errors import MissingExtraError, UsageError
+
 HEAVY = ("Conv", "Gemm", "MatMul")
 """Operators that int8 makes faster."""
 _SMOOTH = ("Softmax", "LayerNormalization", "Gelu", "Erf")
@@ -35,3 +37,14 @@ def told(graph: Any, excluded: tuple[str, ...]) -> str:
     layers = [name for name in spared(graph) if not name.startswith("input.")] if smooth else []
     names = (*smooth, *layers, *excluded)
     return f"{', '.join(names)} kept in fp32" if names else ""
+
+
+def refuse_quantised(blob: bytes) -> None:
+    """Raise UsageError for a graph that is quantised already, as that of a frozen int8 encoder: nothing can be won."""
+    try:
+        import onnx
+    except ModuleNotFoundError:
+        raise MissingExtraError("writing 8-bit graphs needs the onnx package: pip install 'sightline[fit]'") from None
+    kinds = {node.op_type for node in onnx.load_model_from_string(blob).graph.node}
+    if kinds & {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulInteger"}:
+        raise UsageError("the graph computes in 8 bits already")

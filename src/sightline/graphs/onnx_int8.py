@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sightline.core import engines
 from sightline.core.errors import GateError, MissingExtraError, UsageError
 from sightline.core.protocols import Array, Arrays, Candidate
-from sightline.graphs._sensitive import HEAVY, smooth_parts, spared, told
+from sightline.graphs._sensitive import HEAVY, refuse_quantised, smooth_parts, spared, told
 from sightline.graphs._session import OnnxSession, describe, open_session
 
 __all__ = [
@@ -77,6 +77,7 @@ def write(
 
 def candidates(fp32_blob: bytes, calibration: Iterable[Arrays]) -> Iterator[Candidate]:
     """A file for every type of activation, calibrated once; see `write`."""
+    refuse_quantised(fp32_blob)
     ready = _calibrated(fp32_blob, calibration)
     for activations in ACTIVATIONS:
         yield _candidate(ready, activations, ())

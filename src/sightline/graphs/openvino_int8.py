@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sightline.core.protocols import Arrays, Candidate
 from sightline.graphs._nncf import check_installed, quantised
 from sightline.graphs._openvino import OpenvinoSession, open_openvino
-from sightline.graphs._sensitive import smooth_parts, spared, told
+from sightline.graphs._sensitive import refuse_quantised, smooth_parts, spared, told
 from sightline.graphs._session import describe
 
 __all__ = ["DTYPE", "LAYOUT", "SUFFIX", "candidates", "describe", "gentler", "open"]
@@ -24,6 +24,7 @@ def open(blob: bytes, *, threads: int = 0) -> OpenvinoSession:
 
 def candidates(fp32_blob: bytes, calibration: Sequence[Arrays]) -> Iterator[Candidate]:
     """One file: activations symmetric for convolutional nets, asymmetric for transformers, as NNCF advises."""
+    refuse_quantised(fp32_blob)
     yield _written(fp32_blob, calibration, preset="", exclude=())
 
 
