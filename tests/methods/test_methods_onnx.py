@@ -27,6 +27,7 @@ from sightline.core.events import Event, Note, Progress
 from sightline.graphs import onnx as form
 from sightline.methods import onnx as method
 from sightline.methods._foreign import encoder
+from sightline.methods._views import SCALES, factor
 from sightline.tasks import classify
 
 RNG = np.random.default_rng(0)
@@ -151,7 +152,7 @@ def test_features_are_means_of_roots_over_views_and_layers(tmp_path: Path, mirro
     options = method.Options(file=str(tmp_path / "net.onnx"), closer=False)
     images, targets = striped(24)
     _, arrays = drained(method.fit(images, targets, card(), options, replace(PLAIN, mirror=mirror)))
-    mean, deviation = (np.array(each)[:, None, None] for each in method.SCALES["imagenet"])
+    mean, deviation = (np.array(each)[:, None, None] for each in SCALES["imagenet"])
     x = ((images.transpose(0, 3, 1, 2) / 255 - mean) / deviation).astype(np.float32)
     views = [x, x[..., ::-1]] if mirror == "yes" else [x]
     taken = [run(blob, np.ascontiguousarray(view), "row", "act1") for view in views]
@@ -169,7 +170,7 @@ def test_the_closer_view_is_the_middle(tmp_path: Path) -> None:
     size, why = method.asks(options)["size"]
     assert (size, "16 px" in why) == (round(SIDE / 0.7), True)
     images, _ = striped(2, size)
-    model = method._model(card(size).preparation, (tmp_path / "net.onnx").read_bytes(), options, ((True, False),))
+    model = method._model((tmp_path / "net.onnx").read_bytes(), card(size).preparation, options, ((True, False),))
     session = method._opened(model.SerializeToString())
     other = images.copy()
     edge = (size - round(size * 0.7)) // 2
@@ -183,8 +184,8 @@ def test_the_closer_view_is_the_middle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(320, 224), (23, 16), (229, 160), (16, 224), (1000, 333), (7, 7)])
 def test_a_picture_is_brought_to_the_very_size(before: int, after: int) -> None:
-    factor = method._factor(before, after)
-    assert int(np.float32(before) * factor) == int(before * float(factor)) == after
+    found = factor(before, after)
+    assert int(np.float32(before) * found) == int(before * float(found)) == after
 
 
 def test_an_encoder_of_colours_sees_grey_pictures_and_not_the_other_way_about(tmp_path: Path) -> None:
@@ -195,14 +196,14 @@ def test_an_encoder_of_colours_sees_grey_pictures_and_not_the_other_way_about(tm
     one, three = Preparation(mode="grey", size_hw=(SIDE, SIDE)), Preparation(mode="rgb", size_hw=(SIDE, SIDE))
     blob = foreign()
     got, wanted = (
-        method._opened(method._model(ready, blob, options, ((False, False),)).SerializeToString()).run(
+        method._opened(method._model(blob, ready, options, ((False, False),)).SerializeToString()).run(
             None, {"image": given}
         )[0]
         for ready, given in ((one, grey), (three, grey.repeat(3, axis=3)))
     )
     np.testing.assert_array_equal(got, wanted)
     with pytest.raises(UsageError, match="--color grey"):
-        method._model(three, foreign(channels=1), options, ((False, False),))
+        method._model(foreign(channels=1), three, options, ((False, False),))
 
 
 # What ships.

@@ -87,9 +87,8 @@ def fitted_to(method: Method, recipe: Any) -> tuple[Any, dict[str, str]]:
     asks = getattr(method.module, "asks", None)
     wanted = asks(method.options) if asks else {}
     left = {name: each for name, each in wanted.items() if getattr(recipe, name) in (None, "auto")}
-    return replace(recipe, **{name: value for name, (value, _) in left.items()}), {
-        name: why for name, (_, why) in left.items()
-    }
+    changes, why = ({name: each[place] for name, each in left.items()} for place in (0, 1))
+    return replace(recipe, **changes), why
 
 
 def lawful(method: Method, data: str, gathered: Gathered) -> tuple[Gathered, dict[str, str]]:
