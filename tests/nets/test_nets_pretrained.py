@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 import sightline
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
+from sightline.core.ledger import file_of
 from sightline.nets import vit
-from sightline.nets._pretrained import read_weights, weights_path
+from sightline.nets._pretrained import read_weights
 
 
 def card(side: int = 32, *, mode: str = "rgb", classes: int = 10) -> Card:
@@ -117,9 +118,9 @@ def test_what_is_no_weights_is_refused_and_never_run(tmp_path: Path, name: str, 
 
 def test_a_name_that_is_not_there_says_where_to_look() -> None:
     with pytest.raises(UsageError, match="sightline weights list"):
-        weights_path("nowhere")
+        file_of("nowhere")
     with pytest.raises(UsageError, match="sightline weights get resnet20-cifar10"):
-        weights_path("resnet20-cifar10")
+        file_of("resnet20-cifar10")
 
 
 def test_a_training_begins_with_them_and_the_card_says_so(published: tuple[Any, Path], tmp_path: Path) -> None:

@@ -98,6 +98,18 @@ def is_here(entry: Entry) -> bool:
     return place(entry).is_file() and place(entry).stat().st_size == entry.size
 
 
+def file_of(text: str) -> Path:
+    """The file of a path, or of a name in the ledger; raises UsageError where there is none."""
+    if Path(text).is_file():
+        return Path(text)
+    entry = entries().get(text)
+    if entry is None:
+        raise UsageError(f"{text} is neither a file nor a name of the weights ledger: sightline weights list")
+    if not is_here(entry):
+        raise UsageError(f"{text} is not here yet; fetch it: sightline weights get {text}")
+    return place(entry)
+
+
 def keep(entry: Entry, blob: bytes) -> Path:
     """Store a file under its entry; raises UsageError where it is another file than the entry says."""
     check(entry, blob)

@@ -121,7 +121,7 @@ def _found(graph: Any, layers: int, shapes: dict[str, tuple[int, ...]]) -> list[
         raise UsageError("no classifier was found at the end of this graph; name the tensor before it with --net.tap")
     first = node.input[0]
     pooled = set(_behind(first, makers))
-    upstream = set(_upstream(first, makers)) - pooled
+    upstream = set(_upstream([first], makers)) - pooled
     earlier = [name for name in _activations(graph) if name in upstream and len(shapes.get(name, ())) == 4]
     return [first, *earlier[::-1][: layers - 1]]
 
@@ -142,9 +142,9 @@ def _behind(name: str, makers: dict[str, Any]) -> Iterator[str]:
         yield name
 
 
-def _upstream(name: str, makers: dict[str, Any]) -> Iterator[str]:
-    """Every tensor that a tensor depends on."""
-    waiting, seen = [name], set[str]()
+def _upstream(names: list[str], makers: dict[str, Any]) -> Iterator[str]:
+    """Every tensor that these depend on, and they themselves."""
+    waiting, seen = list(names), set[str]()
     while waiting:
         each = waiting.pop()
         if each not in seen:
@@ -174,7 +174,7 @@ def _activations(graph: Any) -> list[str]:
 def _prune(graph: Any, taps: list[str], entrance: str) -> None:
     """Leave in the graph what the taps need, and make them its outputs."""
     makers = {name: node for node in graph.node for name in node.output}
-    needed = set(_upstream_of(taps, makers))
+    needed = set(_upstream(taps, makers))
     nodes = [node for node in graph.node if needed & set(node.output)]
     constants = [each for each in graph.initializer if each.name in needed]
     inputs = [each for each in graph.input if each.name == entrance]
@@ -186,8 +186,3 @@ def _prune(graph: Any, taps: list[str], entrance: str) -> None:
     from onnx import helper
 
     graph.output.extend(helper.make_empty_tensor_value_info(name) for name in taps)
-
-
-def _upstream_of(names: list[str], makers: dict[str, Any]) -> Iterator[str]:
-    for name in names:
-        yield from _upstream(name, makers)

@@ -52,12 +52,7 @@ class _Files(Mapping[str, Options]):
     """Any ONNX file that is there is a variant, and whatever the weights ledger knows by name."""
 
     def __getitem__(self, name: str) -> Options:
-        if Path(name).is_file():
-            return Options(file=name)
-        entry = ledger.named(name)
-        if not ledger.is_here(entry):
-            raise UsageError(f"{name} is not here yet; fetch it: sightline weights get {name}")
-        return Options(file=str(ledger.place(entry)))
+        return Options(file=str(ledger.file_of(name)))
 
     def __iter__(self) -> Iterator[str]:
         return iter(())
@@ -119,7 +114,7 @@ def fit(
 def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict[str, Array]:
     """Prepared pictures (N, H, W, C) → `logits` (N, K), float32: features as in `fit`, the head in plain numpy."""
     blob, views = arrays["encoder"].tobytes(), _views_of(arrays)
-    features = drain(_encoded(images, card.preparation, blob, options, views), lambda event: None)
+    features = drain(_encoded(images, card.preparation, blob, options, views))
     logits = features.astype(np.float64) @ arrays["head.weight"].T + arrays["head.bias"]
     return {"logits": logits.astype(np.float32)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sightline.core.errors import UsageError
@@ -26,6 +26,15 @@ def counts(name: str, text: str) -> tuple[int, ...]:
     if not found or min(found) < 1:
         raise UsageError(f"{name} is {text!r}; it must be counts such as 2,2,2,2")
     return found
+
+
+def start_small(net: nn.Module, *kinds: type[nn.Conv2d | nn.Linear]) -> None:
+    """Weights of these kinds of layers from a normal of deviation 0.02, truncated, and biases of 0, as in ViT."""
+    for module in net.modules():
+        if isinstance(module, kinds):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def classification_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:

@@ -13,25 +13,12 @@ from safetensors.torch import load as load_safetensors
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from sightline.core import ledger
 from sightline.core.errors import UsageError
 
 _UNREADABLE = (
     *(OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, EOFError),
     *(SafetensorError, pickle.UnpicklingError),
 )
-
-
-def weights_path(text: str) -> Path:
-    """The file of a path, or of a name in the weights ledger; raises UsageError where there is none."""
-    if Path(text).is_file():
-        return Path(text)
-    entry = ledger.entries().get(text)
-    if entry is None:
-        raise UsageError(f"{text} is neither a file nor a name of the weights ledger: sightline weights list")
-    if not ledger.is_here(entry):
-        raise UsageError(f"{text} is not here yet; fetch it: sightline weights get {text}")
-    return ledger.place(entry)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -69,5 +56,5 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, grid: tuple[i
             f"these weights are another architecture's: they do not fit {', '.join(fresh[:3])}; take the variant whose "
             "width, depth and patch they have"
         )
-    net.load_state_dict({name: fitted.get(name) if name not in fresh else own[name] for name in own})
+    net.load_state_dict({name: own[name] if name in fresh else fitted[name] for name in own})
     return fresh

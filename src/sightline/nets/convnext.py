@@ -15,7 +15,7 @@ from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch
 from sightline.core.recipe import setting
-from sightline.nets._blocks import classification_loss, counts
+from sightline.nets._blocks import classification_loss, counts, start_small
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
@@ -36,7 +36,7 @@ class Options:
 
 VARIANTS = {
     "nano": Options(),
-    "pico": Options(width=32, blocks="2,2,2"),
+    "pico": Options(width=32),
     "small": Options(width=64, blocks="3,3,9"),
     "tiny": Options(width=96, blocks="3,3,9,3", stem="4"),
 }
@@ -100,11 +100,7 @@ def build(options: Options, *, task: str, card: Card) -> ConvNeXt:
     auto = 1 if side <= 16 else 2 if side <= 64 else 4
     patch = auto if options.stem == "auto" else int(options.stem)
     net = ConvNeXt(options, counts("net.blocks", options.blocks), patch, card)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    start_small(net, nn.Conv2d, nn.Linear)
     return net
 
 

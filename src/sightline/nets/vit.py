@@ -14,10 +14,11 @@ from torch.nn import functional
 
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
+from sightline.core.ledger import file_of
 from sightline.core.protocols import Batch, Facts
 from sightline.core.recipe import Recipe, setting
-from sightline.nets._blocks import classification_loss
-from sightline.nets._pretrained import load_weights, read_weights, weights_path
+from sightline.nets._blocks import classification_loss, start_small
+from sightline.nets._pretrained import load_weights, read_weights
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
@@ -156,24 +157,20 @@ def build(options: Options, *, task: str, card: Card) -> ViT:
             f"net.patch is {patch}; convolutions halve, so it must be 2, 4, 8 or 16 (or --net.tokens patches)"
         )
     net = ViT(options, patch, card)
-    for module in net.modules():
-        if isinstance(module, nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    start_small(net, nn.Linear)
     return net
 
 
 def brings(options: Options) -> bytes | None:
     """The file of weights to begin with."""
-    return weights_path(options.weights).read_bytes() if options.weights else None
+    return file_of(options.weights).read_bytes() if options.weights else None
 
 
 def begin(module: ViT, options: Options) -> str:
     """Put the weights to begin with into a fresh network; says what was done."""
     if not options.weights:
         return ""
-    path = weights_path(options.weights)
+    path = file_of(options.weights)
     prefix = int(options.pool == "class")
     fresh = load_weights(module, read_weights(path), grid=module.grid, prefix=prefix)
     return f"begins with {path.name}" + (f"; {', '.join(fresh)} are learnt anew" if fresh else "")
