@@ -23,7 +23,7 @@ from blocking import NO_TORCH
 from made_graphs import foreign
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
-from sightline.core.events import Event, Note, Progress
+from sightline.core.events import Event, Note, Progress, drain
 from sightline.graphs import onnx as form
 from sightline.methods import onnx as method
 from sightline.methods._foreign import encoder
@@ -46,11 +46,8 @@ def run(blob: bytes, pictures: np.ndarray, *names: str) -> list[np.ndarray]:
 
 def drained(events: Generator[Event, None, dict[str, np.ndarray]]) -> tuple[list[Event], dict[str, np.ndarray]]:
     told: list[Event] = []
-    while True:
-        try:
-            told.append(next(events))
-        except StopIteration as end:
-            return told, end.value
+    arrays = drain(events, told.append)
+    return told, arrays
 
 
 def card(side: int = SIDE, **changes: Any) -> Card:

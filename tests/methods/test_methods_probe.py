@@ -7,7 +7,7 @@ import pytest
 
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import DataError, UsageError
-from sightline.core.events import Epoch, Event, Note, Progress
+from sightline.core.events import Epoch, Event, Note, Progress, drain
 from sightline.core.recipe import Recipe, parse
 from sightline.methods import probe
 from sightline.methods._logistic import FLAT
@@ -18,11 +18,8 @@ sklearn = pytest.importorskip("sklearn")
 
 def drained(events: Generator[Event, None, dict[str, np.ndarray]]) -> tuple[list[Event], dict[str, np.ndarray]]:
     told: list[Event] = []
-    while True:
-        try:
-            told.append(next(events))
-        except StopIteration as end:
-            return told, end.value
+    arrays = drain(events, told.append)
+    return told, arrays
 
 
 def a_card(images: np.ndarray, classes: int) -> Card:
