@@ -264,7 +264,7 @@ def test_what_was_encoded_before_a_stop_is_kept(tmp_path: Path, monkeypatch: pyt
             events.close()
             break
     told, _ = drained(method.fit(images, targets, card(), options, PLAIN))
-    assert [event.total for event in told if isinstance(event, Progress) and "encoded" in event.what] == [4] * 4
+    assert [event.total for event in told if isinstance(event, Progress) and "encoded" in event.what] == [20] * 4
 
 
 def test_a_cache_that_cannot_be_written_is_only_a_pity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
+from sightline.learn.transfer import begun, freeze, paces, probed, still
 
 _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
@@ -73,6 +74,8 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
     recipe, per_epoch = job.recipe, job.steps_per_epoch
     if recipe.steps is not None:
         return recipe, "as written in the recipe"
+    if recipe.transfer == "probe":
+        return recipe, "none: the head alone is solved at once"
     if not recipe.budget:
         epochs = recipe.epochs or 1
         return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
@@ -94,11 +97,11 @@ def fit(job: Job) -> Generator[Event, None, nn.Module]:
     is no longer a number.
     """
     with threads(job.recipe.threads):
-        training = _Training(job, steps=job.recipe.steps or 1)
+        training = _Training(job, steps=0 if job.recipe.transfer == "probe" else job.recipe.steps or 1)
         if training.resume():
             yield Note(text=f"resumed at step {training.step} of {training.steps}")
-        elif told := training.begin():
-            yield Note(text=told)
+        elif job.recipe.start:
+            yield from training.begin()
         yield from training.run()
         return training.outcome()
 
@@ -148,10 +151,12 @@ class _Training:
         make = getattr(job.net, "objectives", None)
         self.objectives: list[Objective] = make(raw) if make else [Objective(raw, self._plain_loss)]
         recipe = job.recipe
-        self.optimizers = [
-            optimizer(o.moves, name=recipe.optimizer, lr=recipe.lr or 0.1, weight_decay=recipe.weight_decay or 0.0)
-            for o in self.objectives
-        ]
+        if recipe.freeze:
+            freeze(raw, recipe.freeze)
+        self.still = list(still(raw, recipe, pictures=job.train.count, classes=len(job.card.classes)))
+        how: dict[str, Any] = {"lr": recipe.lr or 0.1, "weight_decay": recipe.weight_decay or 0.0}
+        how["paces"] = paces(raw, recipe.layer_decay or 1.0)
+        self.optimizers = [optimizer(o.moves, name=recipe.optimizer, **how) for o in self.objectives]
         self.module = raw
         self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
         self.players = players
@@ -178,14 +183,26 @@ class _Training:
         self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
         return True
 
-    def begin(self) -> str:
-        """Put published weights into the fresh network, where the net is asked to; says which."""
-        begin = getattr(self.job.net, "begin", None)
-        told = str(begin(self.module, self.job.options)) if begin else ""
+    def begin(self) -> Generator[Event, None, None]:
+        """Put the weights to begin with into the fresh network and solve its head, as the recipe says."""
+        recipe, began, loss = self.job.recipe, time.perf_counter(), 0.0
+        yield Note(text=begun(self.module, recipe.start))
+        if recipe.transfer != "fine-tune":
+            mirror = getattr(recipe, "mirror", "no") == "yes"
+            found = yield from probed(self.module, self.job.train, self.job.card, mirror=mirror, seed=recipe.seed)
+            loss = found.loss
         for average in (self.average, self.kept):
-            if told and average is not None:
+            if average is not None:
                 average.load_state_dict(self.module.state_dict())
-        return told
+        metrics = self.measure()
+        self._judge(metrics)
+        if self.steps:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            yield Note(text=f"before the first step: {shown}" if shown else "nothing is measured before the first step")
+            return
+        seconds = time.perf_counter() - began
+        yield Epoch(epoch=1, epochs=1, step=0, loss=loss, lr=0.0, seconds=seconds, metrics=metrics)
+        yield self.save()
 
     def save(self) -> Saved:
         """Write the checkpoint."""
@@ -219,6 +236,8 @@ class _Training:
         begin, end = self.step % per_epoch, min(per_epoch, self.steps - epoch * per_epoch)
         todo = batches_of(job, epoch)[begin:end]
         self.module.train()
+        for norm in self.still:
+            norm.eval()
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
             lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform))
             self.step, self.loss_sum = self.step + 1, self.loss_sum + loss

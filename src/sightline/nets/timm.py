@@ -1,7 +1,7 @@
 """timm: any architecture of the timm library, fitted to the pictures' size and channels, learnt from scratch.
 
-No weights are fetched: `pretrained` is off; published ones come by way of the weights ledger, which does not yet take
-timm's. The last feature map goes out beside the logits, whatever form a family keeps it in.
+No weights are fetched: `pretrained` is off; published ones come by the setting `start`. The last feature map goes out
+beside the logits, whatever form a family keeps it in.
 """
 
 from __future__ import annotations

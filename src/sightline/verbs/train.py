@@ -18,7 +18,6 @@ import numpy as np
 from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
-from sightline.core.ledger import by_sum
 from sightline.core.recipe import budget_seconds, parse
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
@@ -31,7 +30,8 @@ from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, pick, variant_for
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
-from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, write_settings
+from sightline.verbs.settings import Settings, asked, flat, read_settings, write_settings
+from sightline.verbs.start import Start, adopted, as_it_saw, known, placed, start_of, wanted, without_folders
 from sightline.verbs.weights import trained_on
 
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
@@ -49,24 +49,27 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         yield Note(text=f"{resume} is finished; nothing is left to be done (to learn anew, train without --resume)")
         yield Finished(run=resume, bundle=Run(resume).model)
         return resume
-    settings = read_settings(Run(resume).recipe) if resume else replace(settings, data=absolute(settings.data))
+    settings = read_settings(Run(resume).recipe) if resume else placed(settings)
     task = Shelf("tasks").load(settings.task)
     if "train" not in task.SUPPORTS:
         raise UsageError(f"the task {settings.task} cannot be trained")
     recipe = parse(task.Recipe, settings.recipe_values())
     if recipe.budget:
         budget_seconds(recipe.budget)  # a wrong one is refused before anything is read or written
+    start = start_of(recipe.start)
+    settings = adopted(settings, start)
     asked_for = pick(
         settings.net, task, settings.task, settings.net_values(), lambda module: next(iter(module.VARIANTS), "")
     )
     idle = sorted(without_effect(asked_for, recipe) & settings.values.keys()) if resume is None else []
     if idle:
         yield Note(text=f"{asked_for.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
-    recipe, wanted = fitted_to(asked_for, recipe)
+    recipe, reasons = fitted_to(asked_for, recipe, start)
     samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
     gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=not asked_for.gradients)
-    gathered = replace(gathered, reasons={**wanted, **gathered.reasons})
-    gathered, licences = lawful(asked_for, settings.data, gathered)
+    card = as_it_saw(gathered.card, start)
+    gathered = replace(gathered, card=card, reasons={**reasons, **gathered.reasons})
+    gathered, licences = lawful(asked_for, settings.data, gathered, start)
     run = Run(resume if resume is not None else new_run(settings.task, out=out))
     with lock(run.folder):
         yield Began(run=run.folder)
@@ -82,37 +85,36 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     return run.folder
 
 
-def fitted_to(method: Method, recipe: Any) -> tuple[Any, dict[str, str]]:
-    """The recipe with what the method asks for where it is left open, and the reasons."""
+def fitted_to(method: Method, recipe: Any, start: Start | None = None) -> tuple[Any, dict[str, str]]:
+    """The recipe with what the method, and the weights to begin with, ask for where it is left open; the reasons."""
     asks = getattr(method.module, "asks", None)
-    wanted = asks(method.options) if asks else {}
-    left = {name: each for name, each in wanted.items() if getattr(recipe, name) in (None, "auto")}
+    named = wanted(start) | (asks(method.options) if asks else {})
+    left = {name: each for name, each in named.items() if getattr(recipe, name) in (None, "auto")}
     changes, why = ({name: each[place] for name, each in left.items()} for place in (0, 1))
     return replace(recipe, **changes), why
 
 
-def lawful(method: Method, data: str, gathered: Gathered) -> tuple[Gathered, dict[str, str]]:
+def lawful(
+    method: Method, data: str, gathered: Gathered, start: Start | None = None
+) -> tuple[Gathered, dict[str, str]]:
     """What the card says of licences, where weights that others learnt go in.
 
     Raises LeakError where they were trained on this very data, unless that is allowed; the card then says so.
     """
     brings = getattr(method.module, "brings", None)
-    blob = brings(method.options) if brings else None
-    if blob is None:
+    given = known(brings(method.options)) if brings else start
+    if given is None:
         return gathered, LICENCES
-    entry = by_sum(blob)
-    if entry is None:
-        return gathered, LICENCES | {"weights": "learned here from weights whose licence the ledger does not know"}
-    licences = LICENCES | {"weights": f"learned here from {entry.name}: {entry.licence()}"}
-    met = trained_on(entry, data)
-    if not met:
+    licences = LICENCES | {"weights": given.licence()}
+    met = trained_on(given.entry, data) if given.entry else ""
+    if not given.entry or not met:
         return gathered, licences
     if not gathered.recipe.allow_leak:
         raise LeakError(
-            f"{entry.name} was trained on {met}, so every figure on this data would flatter; take other weights, or "
-            "say --allow-leak, which the card records"
+            f"{given.entry.name} was trained on {met}, so every figure on this data would flatter; take other weights, "
+            "or say --allow-leak, which the card records"
         )
-    note = f"{entry.name} was trained on {met}, allowed by --allow-leak; the figures flatter"
+    note = f"{given.entry.name} was trained on {met}, allowed by --allow-leak; the figures flatter"
     return replace(gathered, card=replace(gathered.card, notes=(*gathered.card.notes, note))), licences
 
 
@@ -178,7 +180,7 @@ def _learn(
         job = job_of(task, method, gathered, run.checkpoint, stop)
         resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
         gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
-        gathered = settled(task, gathered, resolved.steps // job.steps_per_epoch)
+        gathered = settled(task, gathered, (resolved.steps or 0) // job.steps_per_epoch)
         yield from _announce(settings, method, gathered, run)
         learned = yield from _recorded(fit_net(replace(job, recipe=gathered.recipe)), run)
     return learned, gathered
@@ -257,7 +259,8 @@ def _ship(
     """Calibrate on validation pictures, pass the gate, write the bundle."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
-    card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now(), licences=licences)
+    recipe = without_folders(asdict(gathered.recipe))
+    card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences)
     card = replace(card, evidence=evidence_of(method, learned))
     if hasattr(task, "calibrate") and held == "validation":
         outputs = learned.forward(_images(task, gathered, held))
