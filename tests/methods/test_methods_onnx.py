@@ -239,7 +239,7 @@ def test_pictures_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     assert encoded(20)[0] == [20] * 20
     again, arrays = encoded(40)
-    assert again == [20] * 20  # the new ones only
+    assert again == [40] * 20  # the new ones only
     seen, same = encoded(40)
     assert seen == []
     assert all(np.array_equal(arrays[name], same[name]) for name in arrays)
