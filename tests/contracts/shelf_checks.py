@@ -254,7 +254,7 @@ def evidence_faults(named: Mapping[str, str], outputs: Mapping[str, Any], stored
 
 
 def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
-    """Sixty steps on eight pictures halve the loss (the last five, as skipped branches make it jump), or it cannot learn."""
+    """Sixty steps on eight pictures halve the loss, or it cannot learn; skipped branches make single ones jump."""
     import torch
 
     from sightline.learn.loop import normalised

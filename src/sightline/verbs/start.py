@@ -87,6 +87,13 @@ def wanted(start: Start | None) -> dict[str, tuple[Any, str]]:
     return found
 
 
+def open_settings(recipe: Any, named: Mapping[str, tuple[Any, str]]) -> tuple[Any, dict[str, str]]:
+    """The recipe with what is named (a value and its reason) put in where it is left open; those reasons."""
+    left = {name: each for name, each in named.items() if getattr(recipe, name) in (None, "auto")}
+    changes, why = ({name: each[place] for name, each in left.items()} for place in (0, 1))
+    return replace(recipe, **changes), why
+
+
 def as_it_saw(card: Card, start: Start | None) -> Card:
     """The card with the mean and deviation that a bundle's net is used to."""
     if start is None or start.card is None or start.card.preparation.mode != card.preparation.mode:

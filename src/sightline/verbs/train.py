@@ -31,7 +31,17 @@ from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fi
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import Settings, asked, flat, read_settings, write_settings
-from sightline.verbs.start import Start, adopted, as_it_saw, known, placed, start_of, wanted, without_folders
+from sightline.verbs.start import (
+    Start,
+    adopted,
+    as_it_saw,
+    known,
+    open_settings,
+    placed,
+    start_of,
+    wanted,
+    without_folders,
+)
 from sightline.verbs.weights import trained_on
 
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
@@ -64,7 +74,8 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     idle = sorted(without_effect(asked_for, recipe) & settings.values.keys()) if resume is None else []
     if idle:
         yield Note(text=f"{asked_for.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
-    recipe, reasons = fitted_to(asked_for, recipe, start)
+    asks = getattr(asked_for.module, "asks", None)
+    recipe, reasons = open_settings(recipe, wanted(start) | (asks(asked_for.options) if asks else {}))
     samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
     gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=not asked_for.gradients)
     card = as_it_saw(gathered.card, start)
@@ -83,15 +94,6 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
         yield Finished(run=run.folder, bundle=bundle)
     return run.folder
-
-
-def fitted_to(method: Method, recipe: Any, start: Start | None = None) -> tuple[Any, dict[str, str]]:
-    """The recipe with what the method, and the weights to begin with, ask for where it is left open; the reasons."""
-    asks = getattr(method.module, "asks", None)
-    named = wanted(start) | (asks(method.options) if asks else {})
-    left = {name: each for name, each in named.items() if getattr(recipe, name) in (None, "auto")}
-    changes, why = ({name: each[place] for name, each in left.items()} for place in (0, 1))
-    return replace(recipe, **changes), why
 
 
 def lawful(
