@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -25,7 +26,12 @@ _TIMEOUT = 30.0
 _OPEN = 32
 """Files kept open at most."""
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_SAID = {401: "it wants a login", 403: "it is forbidden", 404: "there is none", 410: "it is gone"}
+_SAID = {
+    401: (errno.EIO, "it wants a login"),
+    403: (errno.EACCES, "it is forbidden"),
+    404: (errno.ENOENT, "there is none"),
+    410: (errno.ENOENT, "it is gone"),
+}
 _DROPPED = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 _WEB = re.compile(r"(https?://)", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
@@ -76,7 +82,7 @@ def ranges_of(place: str) -> Ranges:
     if place.lower().startswith(("http://", "https://")):
         return _opened_url(place)
     status = os.stat(place)  # noqa: PTH116
-    return FileRanges(place, status.st_size, str(status.st_mtime_ns))
+    return FileRanges(str(Path(place).absolute()), status.st_size, str(status.st_mtime_ns))
 
 
 def shown(text: str) -> str:
@@ -107,6 +113,9 @@ class FileRanges:
         """See `Ranges`."""
         size = max(0, min(size, self.size - start))
         handle = _opened_file(self.place, self.size, self.tag)
+        status = os.fstat(handle.descriptor)
+        if (status.st_size, str(status.st_mtime_ns)) != (self.size, self.tag):
+            raise _changed(self.place)
         if hasattr(os, "pread"):
             return os.pread(handle.descriptor, size, start)
         with handle.turn:  # Windows: the position is one for all threads
@@ -126,11 +135,7 @@ class _Handle:
 
 @functools.lru_cache(maxsize=_OPEN)
 def _opened_file(place: str, size: int, tag: str) -> _Handle:
-    handle = _Handle(os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
-    status = os.fstat(handle.descriptor)
-    if (status.st_size, str(status.st_mtime_ns)) != (size, tag):
-        raise _changed(place)
-    return handle
+    return _Handle(os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
 
 
 def _changed(name: str) -> OSError:
@@ -171,7 +176,7 @@ def _part(url: str, start: int, size: int) -> tuple[bytes, int, str]:
     end = start + size - 1
     request = _request(url)
     request.add_header("Range", f"bytes={start}-{end}")
-    why = ""
+    number, why = errno.EIO, ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(PAUSE * 2 ** (attempt - 1))
@@ -188,16 +193,16 @@ def _part(url: str, start: int, size: int) -> tuple[bytes, int, str]:
             error.close()
             if error.code == 416:
                 raise _refused(url, "it is empty") if start == 0 else _changed(shown(url)) from None
-            why = _SAID.get(error.code, f"HTTP status {error.code}")
+            number, why = _SAID.get(error.code, (errno.EIO, f"HTTP status {error.code}"))
             if error.code not in _PASSING:
                 break
         except _DROPPED as error:
             why = str(getattr(error, "reason", error)) or type(error).__name__
-    raise _refused(url, why) from None
+    raise _refused(url, why, number) from None
 
 
-def _refused(url: str, why: str) -> OSError:
-    return OSError(errno.EIO, f"{shown(url)} cannot be read: {why}")
+def _refused(url: str, why: str, number: int = errno.EIO) -> OSError:
+    return OSError(number, f"{shown(url)} cannot be read: {why}")
 
 
 def _request(url: str) -> urllib.request.Request:
@@ -214,15 +219,9 @@ def _request(url: str) -> urllib.request.Request:
 def fetched(url: str, *, most: int) -> bytes | None:
     """A small file from a URL, None when there is none. Raises OSError."""
     try:
-        with urllib.request.urlopen(_request(url), timeout=_TIMEOUT) as reply:
-            return bytes(reply.read(most))
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in (403, 404, 410):  # object stores say 403 of what is not there
-            return None
-        raise _refused(url, f"HTTP status {error.code}") from None
-    except _DROPPED as error:
-        raise _refused(url, str(getattr(error, "reason", error))) from None
+        return _part(url, 0, most)[0]
+    except (FileNotFoundError, PermissionError):  # object stores forbid what is not there
+        return None
 
 
 class Ahead:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,11 +20,14 @@ def targets_of(
     """The rows with their targets, the classes in order, and the rows left out for want of one.
 
     names: what the numbers are called, asked only where there are classes. Where no picture has a label, all rows stay
-    without one. Raises DataError for a number without a name.
+    without one. Raises DataError for a number without a name of its own.
     """
     if all(each is None for each in given):
         return tuple(rows), (), ()
     called = names()
+    twice = [name for name, count in Counter(called or ()).items() if count > 1]
+    if twice:
+        raise DataError(f"two classes are both called {twice[0]!r}; a number's name must be its own")
     several = any(isinstance(each, list) for each in given)
     made: dict[str, Target] = {}  # one object for equal targets: there may be millions
     told, bare = [], []
@@ -59,5 +63,5 @@ def _name(given: int | str, called: Sequence[str] | None, path: str) -> str:
 def _order(present: tuple[str, ...], called: Sequence[str] | None, numbers: bool) -> tuple[str, ...]:
     """By the list of names where it has them all, by number where all are numbers, else by code point."""
     if called is not None and set(present) <= set(called):
-        return tuple(name for name in dict.fromkeys(called) if name in set(present))
+        return tuple(name for name in called if name in set(present))
     return tuple(sorted(present, key=int)) if numbers and called is None else present

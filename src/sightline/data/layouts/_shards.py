@@ -63,8 +63,9 @@ def is_list(path: Path, ending: str) -> bool:
     if path.suffix.lower() != ".txt" or not path.is_file():
         return False
     with path.open("rb") as file:
-        first = file.readline(8192).decode("utf-8", "replace").strip()
-    return first != "" and ending_of(_expanded(first)[0]) == ending
+        head = file.read(8192).decode("utf-8", "replace")
+    first = next(_lines(head), "")
+    return ending_of(_expanded(first)[0]) == ending
 
 
 def shards_of(place: Path | str, ending: str) -> tuple[str, list[Shard]]:
@@ -78,8 +79,9 @@ def shards_of(place: Path | str, ending: str) -> tuple[str, list[Shard]]:
             raise DataError(f"{place} holds no {ending} files")
         return str(place), _named(found, str(place))
     if isinstance(place, Path) and is_list(place, ending):
-        lines = (line.strip() for line in place.read_text(encoding="utf-8-sig", errors="replace").splitlines())
-        listed = [each for line in lines if line and not line.startswith("#") for each in _expanded(line)]
+        listed = [
+            each for line in _lines(place.read_text(encoding="utf-8", errors="replace")) for each in _expanded(line)
+        ]
         found = [each if is_web(each) else str(place.parent / each) for each in listed]
     else:
         found = _expanded(str(place))
@@ -98,6 +100,12 @@ def beside(shards: Sequence[Shard], root: str, name: str) -> str:
     if not is_web(shards[0].place):
         return str(Path(root) / name)
     return urlsplit(shards[0].place)._replace(path=f"{urlsplit(root).path}/{name}").geturl()
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines that say something; those that begin with # do not."""
+    lines = (line.strip() for line in text.removeprefix("\ufeff").splitlines())
+    return (line for line in lines if line and not line.startswith("#"))
 
 
 def is_web(text: str) -> bool:

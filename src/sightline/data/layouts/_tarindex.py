@@ -1,4 +1,4 @@
-"""What one tar shard holds, sample by sample: where its picture lies and what is said of it; remembered for URLs."""
+"""What one tar shard holds, sample by sample: where its picture lies, and what is said of it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ _LONGEST = 200
 """Characters of a class in .txt at most; what is longer is a caption."""
 _NEAR, _FAR = 4096, 1 << 20
 """Bytes read at once where headers are looked for, in a file and over HTTP, where each request takes a while."""
+_MANY = 1000
+"""Samples of a local shard from which on its index is worth keeping."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,12 @@ def indexed(place: str) -> tuple[Ranges | None, Index]:
     """The shard's bytes and what they hold; a shard that cannot be read at all holds nothing, with the reason."""
     try:
         source = ranges_of(place)
-        if not is_web(place):
-            return source, _index(source, _NEAR)
         file = _remembered(source)
         known = _recalled(file)
-        index = known or _index(source, _FAR)
+        index = known or _index(source, _FAR if is_web(place) else _NEAR)
     except OSError as error:
         return None, Index((), (("", error.strerror or str(error)),))
-    if known is None and file is not None:
+    if known is None and file is not None and (is_web(place) or len(index.entries) >= _MANY):
         _remember(file, index)
     return source, index
 
@@ -169,7 +169,7 @@ def _from_json(text: str) -> tuple[Given, str]:
 
 
 def _remembered(source: Ranges) -> Path | None:
-    """Where an index is kept: by the shard's URL without secrets, its tag and its size; nowhere without a tag."""
+    """Where an index is kept: by the shard's path or URL (without secrets), tag and size; nowhere without a tag."""
     folder = cache_folder()
     if folder is None or not source.tag:
         return None

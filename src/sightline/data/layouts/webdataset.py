@@ -55,7 +55,9 @@ def read(path: Path | str) -> Samples:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for shard, (source, index) in zip(shards, pool.map(lambda shard: indexed(shard.place), shards)):
             left_out += [(f"{shard.name}/{name}" if name else shard.name, why) for name, why in index.left_out]
-            for entry in index.entries if source else ():
+            if source is None:
+                continue
+            for entry in index.entries:
                 row = Sample(f"{shard.name}/{entry.name}", NoTarget(), shard.split, entry.group)
                 places[row.path] = source, entry
                 rows.append(row)

@@ -33,24 +33,32 @@ def handler(served):
             pass
 
         def do_GET(self):
+            self.answer()
+
+        def answer(self):
             path, span = self.path.partition("?")[0], self.headers.get("Range", "")
             served.asked.append((self.path, span, self.headers.get("Authorization", "")))
             fault = served.faults.pop(0) if served.faults else None
             if isinstance(fault, int):
-                return self.send_error(fault)
+                self.send_error(fault)
+                return
             if path in served.moved:
                 self.send_response(302)
                 self.send_header("Location", served.moved[path])
-                return self.end_headers()
+                self.end_headers()
+                return
             if served.login and self.headers.get("Authorization") != served.login:
-                return self.send_error(401)
+                self.send_error(401)
+                return
             if path not in served.files:
-                return self.send_error(404)
+                self.send_error(404)
+                return
             blob = served.files[path]
             match = re.fullmatch(r"bytes=(\d+)-(\d+)", span) if served.ranges else None
             start, end = (int(match[1]), min(int(match[2]) + 1, len(blob))) if match else (0, len(blob))
             if match and start >= len(blob):
-                return self.send_error(416)
+                self.send_error(416)
+                return
             self.send_response(206 if match else 200)
             if match:
                 self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(blob)}")
