@@ -4,8 +4,8 @@ import threading
 import numpy as np
 import pytest
 from made_pictures import encoded, scene
-from shard_server import serving
 
+from shard_server import serving
 from sightline.core.errors import DataError, MissingExtraError, PictureError, UsageError
 from sightline.data import ranges
 from sightline.data.layouts import _rowgroups, imagefolder, parquet, webdataset
@@ -298,6 +298,8 @@ def test_tables_at_urls(tmp_path, monkeypatch):
         served.tags["/d/train-00.parquet"] = '"3"'
         with pytest.raises(PictureError, match="has changed"):
             read_picture(fresh.open(changed))
+        with pytest.raises(DataError, match="there is none"):
+            read(f"{served.url}/d/train-{{00..01}}.parquet")
         served.ranges = False
         with pytest.raises(DataError, match="gives no parts of files"):
             read(f"{served.url}/d/train-00.parquet")

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_pictures import encoded, scene
-from shard_server import serving
 
+from shard_server import serving
 from sightline.core.errors import DataError, PictureError, UsageError
 from sightline.data import ranges
 from sightline.data.layouts import _tarindex, csv, imagefolder, npz, webdataset
@@ -335,6 +336,24 @@ def test_one_broken_shard_does_not_take_the_others_down(tmp_path):
     assert len(samples) == 1 and [path for path, _ in samples.left_out] == ["b.tar"]
 
 
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tgz", "a.tar.zst"])
+def test_a_folder_of_compressed_tars_says_why_not(tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x1f\x8b" + bytes(100))
+    with pytest.raises(DataError, match=f"{name} is compressed, so no picture"):
+        read(tmp_path)
+    tar(tmp_path / "b.tar", ONE)
+    samples = read(tmp_path)
+    assert len(samples) == 1 and [path for path, _ in samples.left_out] == [name]
+
+
+def test_a_shard_that_is_no_file_is_never_opened(tmp_path):
+    tar(tmp_path / "a.tar", ONE)
+    os.mkfifo(tmp_path / "b.tar")
+    assert len(read(tmp_path)) == 1
+    with pytest.raises(DataError, match="1 of 1 files are not there"):
+        webdataset.read(tmp_path / "b.tar")
+
+
 def test_absurd_sizes(tmp_path):
     blob = bytearray(tar(tmp_path / "w.tar", ONE).read_bytes())
 
@@ -541,6 +560,11 @@ def test_trouble_on_the_way(served):
     assert len(digests(samples)) == 20
     with pytest.raises(DataError, match=r"test-07\.tar: .*there is none"):
         read(f"{served.url}/d/test-07.tar")
+    with pytest.raises(DataError, match="there is none"):
+        read(f"{served.url}/d/{{test-00,test-07}}.tar")
+    served.files["/d/a b.tar"] = served.files["/d/test-00.tar"]
+    served.files["/d/a%20b.tar"] = served.files["/d/test-00.tar"]
+    assert len(read(f"{served.url}/d/a b.tar?k=a b")) == 20
     served.ranges = False
     with pytest.raises(DataError, match="gives no parts of files"):
         read(f"{served.url}/d/test-00.tar")

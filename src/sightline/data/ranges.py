@@ -9,6 +9,7 @@ import http.client
 import io
 import os
 import re
+import stat
 import threading
 import time
 import urllib.error
@@ -17,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-TRIES = 5
+TRIES = 6
 PAUSE = 0.5
 """Seconds before the second try of a request; each further one waits twice as long."""
 _TIMEOUT = 30.0
@@ -82,6 +83,8 @@ def ranges_of(place: str) -> Ranges:
     if place.lower().startswith(("http://", "https://")):
         return _opened_url(place)
     status = os.stat(place)  # noqa: PTH116
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, f"{place} is not a regular file")
     return FileRanges(str(Path(place).absolute()), status.st_size, str(status.st_mtime_ns))
 
 
@@ -209,7 +212,8 @@ def _request(url: str) -> urllib.request.Request:
     """A request with the login of the URL as a header, which is not sent on to where the server points instead."""
     parts = urlsplit(url)
     login, _, host = parts.netloc.rpartition("@")
-    request = urllib.request.Request(urlunsplit((parts.scheme, host, parts.path, parts.query, "")))
+    path, query = (quote(part, safe="%/:=&?~+!$,;'@()*[]") for part in (parts.path, parts.query))
+    request = urllib.request.Request(urlunsplit((parts.scheme, host, path, query, "")))
     if login:
         token = base64.b64encode(unquote(login).encode()).decode()
         request.add_unredirected_header("Authorization", f"Basic {token}")

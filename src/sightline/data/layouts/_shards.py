@@ -6,9 +6,11 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from sightline.core.errors import DataError
@@ -16,7 +18,9 @@ from sightline.data.layouts._files import files, folders, is_junk
 from sightline.data.ranges import shown
 from sightline.data.samples import split_word
 
+T = TypeVar("T")
 MOST = 1_000_000
+_AT_ONCE = 8
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _STEPS = re.compile(r"(\d+)\.\.(\d+)")
 _WEB = ("http://", "https://")
@@ -65,7 +69,7 @@ def is_list(path: Path, ending: str) -> bool:
     with path.open("rb") as file:
         head = file.read(8192).decode("utf-8", "replace")
     first = next(_lines(head), "")
-    return ending_of(_expanded(first)[0]) == ending
+    return ending_of(first) == ending
 
 
 def shards_of(place: Path | str, ending: str) -> tuple[str, list[Shard]]:
@@ -74,7 +78,7 @@ def shards_of(place: Path | str, ending: str) -> tuple[str, list[Shard]]:
     Raises DataError where there are none, one is missing, or a pattern is not well formed.
     """
     if isinstance(place, Path) and place.is_dir():
-        found = [str(file) for file in files(place) if file.suffix.lower() == ending]
+        found = [str(file) for file in files(place) if file.suffix.lower() == ending and file.is_file()]
         if not found:
             raise DataError(f"{place} holds no {ending} files")
         return str(place), _named(found, str(place))
@@ -93,6 +97,15 @@ def shards_of(place: Path | str, ending: str) -> tuple[str, list[Shard]]:
     if len({shard.name for shard in shards}) < len(shards):
         raise DataError(f"{shown(str(place))} names a file twice")
     return root, shards
+
+
+def each_of(shards: Sequence[Shard], look: Callable[[Shard], T]) -> Iterator[tuple[Shard, T]]:
+    """Each shard with what was found in it, in order; several are looked into at once."""
+    pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sightline-shards")
+    try:
+        yield from zip(shards, pool.map(look, shards))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # no waiting: Ctrl-C must not hang on many shards
 
 
 def beside(shards: Sequence[Shard], root: str, name: str) -> str:

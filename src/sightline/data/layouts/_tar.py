@@ -10,6 +10,10 @@ from sightline.data.ranges import Ahead
 BLOCK = 512
 MOST_NAME = 1 << 16
 """Bytes of an extended header at most."""
+COMPRESSED = (
+    "so no picture in it can be reached without unpacking all before it; make it a plain tar (pictures are compressed "
+    "already)"
+)
 _LINKS = {b"1": "a hard link", b"2": "a symbolic link", b"3": "a device", b"4": "a device", b"6": "a pipe"}
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
 
@@ -59,10 +63,7 @@ def members(source: Ahead) -> Iterator[Member]:
 def _check_plain(head: bytes) -> None:
     for mark, method in _PACKED.items():
         if head.startswith(mark):
-            raise DamagedError(
-                f"it is compressed ({method}), so no picture in it can be reached without unpacking all before it; "
-                f"make it a plain tar (pictures are compressed already)"
-            )
+            raise DamagedError(f"it is compressed ({method}), {COMPRESSED}")
     if not head.strip(b"\0") and len(head) < BLOCK:
         raise DamagedError("it is empty")
 

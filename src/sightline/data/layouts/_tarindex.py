@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sightline.core.cache import cache_folder
-from sightline.core.errors import StorageError
+from sightline.core.errors import DataError, StorageError
 from sightline.core.storage import write_text
 from sightline.data.layouts._files import PICTURES, is_junk
 from sightline.data.layouts._numbered import Given
 from sightline.data.layouts._shards import is_web
 from sightline.data.layouts._tar import DamagedError, Member, members
 from sightline.data.pictures import LIMITS
-from sightline.data.ranges import Ahead, Ranges, ranges_of
+from sightline.data.ranges import Ahead, Ranges, ranges_of, shown
 
 VERSION = 1
 _LABELS = ("cls", "json", "txt")
@@ -52,15 +52,16 @@ class Index:
     """File and reason; the file is "" where it is the shard itself."""
 
 
-def indexed(place: str) -> tuple[Ranges | None, Index]:
-    """The shard's bytes and what they hold; a shard that cannot be read at all holds nothing, with the reason."""
+def indexed(place: str) -> tuple[Ranges, Index]:
+    """The shard's bytes and what they hold. Raises DataError when it cannot be reached; one that is no tar holds
+    nothing, with the reason."""
     try:
         source = ranges_of(place)
         file = _remembered(source)
         known = _recalled(file)
         index = known or _index(source, _FAR if is_web(place) else _NEAR)
     except OSError as error:
-        return None, Index((), (("", error.strerror or str(error)),))
+        raise DataError(f"{shown(place)}: {error.strerror or error}") from None
     if known is None and file is not None and (is_web(place) or len(index.entries) >= _MANY):
         _remember(file, index)
     return source, index

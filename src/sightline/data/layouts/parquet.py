@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +13,7 @@ from sightline.core.storage import replace_folder, storing
 from sightline.data.layouts._files import file_name, picture_bytes
 from sightline.data.layouts._numbered import Given, targets_of
 from sightline.data.layouts._rowgroups import RowGroups, Table, table_of
-from sightline.data.layouts._shards import Shard, ending_of, holds, is_list, shards_of
+from sightline.data.layouts._shards import Shard, each_of, ending_of, holds, is_list, is_web, shards_of
 from sightline.data.ranges import ranges_of
 from sightline.data.samples import Label, NoTarget, Sample, Samples, split_word
 
@@ -24,8 +23,6 @@ _IMAGES = (IMAGE, "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "byte
 _LABELS = (LABEL, "labels", "cls", "class", "target", "category")
 _GROUPED, _GROUP_BYTES = 100, 8 << 20
 """Rows and bytes of a row group that is written."""
-_AT_ONCE = 8
-"""Files that are looked into at once."""
 _BROKEN = (OSError, ValueError, TypeError, KeyError, NotImplementedError)
 """What pyarrow raises on what it cannot read."""
 _HUGE = 64 << 20
@@ -58,17 +55,16 @@ def read(path: Path | str) -> Samples:
     left_out: list[tuple[str, str]] = []
     places: dict[str, tuple[int, int]] = {}
     loaded: list[_Loaded] = []
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for shard, found in zip(shards, pool.map(_loaded, shards)):
-            if isinstance(found, str):
-                left_out.append((shard.name, found))
-                continue
-            loaded.append(found)
-            for number, row in enumerate(_rows(found)):
-                sample = _sample(shard, number, len(str(found.table.count)), row)
-                places[sample.path] = len(loaded) - 1, number
-                rows.append(sample)
-                given.append(row.label)
+    for shard, found in each_of(shards, _loaded):
+        if isinstance(found, str):
+            left_out.append((shard.name, found))
+            continue
+        loaded.append(found)
+        for number, row in enumerate(_rows(found)):
+            sample = _sample(shard, number, len(str(found.table.count)), row)
+            places[sample.path] = len(loaded) - 1, number
+            rows.append(sample)
+            given.append(row.label)
     if not rows:
         why = "".join(f"; {name}: {reason}" for name, reason in left_out[:1])
         raise DataError(f"{root} holds no rows that can be used{why}")
@@ -142,14 +138,17 @@ class _Loaded:
 
 
 def _loaded(shard: Shard) -> _Loaded | str:
-    """What a file says of its pictures, or why it cannot be used."""
+    """What a file says of its pictures, or why it cannot be used. Raises DataError for a URL that cannot be read."""
     try:
         table = table_of(shard.name, ranges_of(shard.place))
         columns = _columns(table)
         wanted = (columns.name, columns.label, columns.split, columns.group)
         return _Loaded(table, columns, table.cells([name for name in wanted if name]))
     except _BROKEN as error:
-        return getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
+        if is_web(shard.place) and isinstance(error, OSError):
+            raise DataError(f"{shard.name}: {reason}") from None
+        return reason
 
 
 def _names(loaded: Sequence[_Loaded]) -> tuple[str, ...] | None:

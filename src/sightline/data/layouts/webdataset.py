@@ -8,15 +8,15 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
 from sightline.core.errors import DataError, UsageError
 from sightline.core.storage import replace_folder, storing, write_text
-from sightline.data.layouts._files import ending_of_picture, file_name, free_name, picture_bytes
+from sightline.data.layouts._files import ending_of_picture, file_name, files, free_name, picture_bytes
 from sightline.data.layouts._numbered import Given, targets_of
-from sightline.data.layouts._shards import Shard, beside, ending_of, holds, is_list, is_web, shards_of
+from sightline.data.layouts._shards import Shard, beside, each_of, ending_of, holds, is_list, is_web, shards_of
+from sightline.data.layouts._tar import COMPRESSED
 from sightline.data.layouts._tarindex import Entry, indexed
 from sightline.data.ranges import Ranges, Stored, fetched
 from sightline.data.samples import Label, NoTarget, Sample, Samples
@@ -24,8 +24,6 @@ from sightline.data.samples import Label, NoTarget, Sample, Samples
 SHARDS = ".tar"
 CLASSES = ("classes.txt", "labels.txt")
 _MOST_CLASSES = 1 << 24
-_AT_ONCE = 8
-"""Shards whose headers are read at once."""
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -35,7 +33,7 @@ def fits(path: Path | str) -> bool:
         return ending_of(path) == SHARDS
     if path.is_file():
         return path.name.lower().endswith((SHARDS, *_PACKED)) or is_list(path, SHARDS)
-    return holds(path, SHARDS)
+    return holds(path, SHARDS) or (bool(_packed(path)) and any(holds(path, ending) for ending in _PACKED))
 
 
 def read(path: Path | str) -> Samples:
@@ -45,23 +43,23 @@ def read(path: Path | str) -> Samples:
     `group`) or one line of `.txt`; `classes.txt` or `labels.txt` beside the shards names numbers. Splits are told by
     the shards' names or folders. Only headers and these small files are read; a picture's bytes are read when it is
     opened. Shards at URLs are read in parts, and what their headers say is kept in the cache folder. What cannot be
-    used is left out with its reason. Raises DataError.
+    used is left out with its reason. Raises DataError, also for a shard that cannot be reached.
     """
+    packed = _packed(path)
+    if packed and not any(file.suffix.lower() == SHARDS for file in files(Path(path))):
+        raise DataError(f"{packed[0]} is compressed, {COMPRESSED}")
     root, shards = shards_of(path, SHARDS)
     rows: list[Sample] = []
     given: list[Given] = []
-    left_out: list[tuple[str, str]] = []
+    left_out = [(each.name, f"it is compressed, {COMPRESSED}") for each in packed]
     places: dict[str, tuple[Ranges, Entry]] = {}
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for shard, (source, index) in zip(shards, pool.map(lambda shard: indexed(shard.place), shards)):
-            left_out += [(f"{shard.name}/{name}" if name else shard.name, why) for name, why in index.left_out]
-            if source is None:
-                continue
-            for entry in index.entries:
-                row = Sample(f"{shard.name}/{entry.name}", NoTarget(), shard.split, entry.group)
-                places[row.path] = source, entry
-                rows.append(row)
-                given.append(entry.given)
+    for shard, (source, index) in each_of(shards, lambda shard: indexed(shard.place)):
+        left_out += [(f"{shard.name}/{name}" if name else shard.name, why) for name, why in index.left_out]
+        for entry in index.entries:
+            row = Sample(f"{shard.name}/{entry.name}", NoTarget(), shard.split, entry.group)
+            places[row.path] = source, entry
+            rows.append(row)
+            given.append(entry.given)
     if not rows:
         why = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
         raise DataError(f"{root} holds no samples that can be used{why}")
@@ -93,6 +91,13 @@ def _open(places: Mapping[str, tuple[Ranges, Entry]], path: str) -> Stored:
     return Stored(path, entry.name, lambda: source.read(entry.start, entry.size))
 
 
+def _packed(path: Path | str) -> list[Path]:
+    """The compressed tars in a folder."""
+    if isinstance(path, str) or not path.is_dir():
+        return []
+    return [file for file in files(path) if file.name.lower().endswith(_PACKED)]
+
+
 def _names(root: str, shards: list[Shard]) -> tuple[str, ...] | None:
     """What the file beside the shards calls the classes, one a line; None where there is no such file."""
     for name in CLASSES:
@@ -115,13 +120,13 @@ def _write_split(samples: Samples, root: Path, stem: str, most: int, most_bytes:
     number, count, archive = 0, 0, _begun(root, stem, 0)
     try:
         for row in samples.rows:
-            files = dict(_files(samples, row, used))
-            size = sum(map(len, files.values()))
+            held = dict(_files(samples, row, used))
+            size = sum(map(len, held.values()))
             if count and (count == most or archive.offset + size > most_bytes):
                 archive.close()
                 number, count = number + 1, 0
                 archive = _begun(root, stem, number)
-            for name, blob in files.items():
+            for name, blob in held.items():
                 _add(archive, name, blob)
             count += 1
     finally:
