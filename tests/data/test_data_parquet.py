@@ -7,7 +7,7 @@ from made_pictures import encoded, scene
 
 from shard_server import serving
 from sightline.core.errors import DataError, MissingExtraError, PictureError, UsageError
-from sightline.data import ranges
+from sightline.data import web
 from sightline.data.layouts import _rowgroups, imagefolder, parquet, webdataset
 from sightline.data.pictures import pixel_digest, read_picture
 from sightline.data.read import read
@@ -281,7 +281,7 @@ def test_the_same_pictures_in_a_folder_in_shards_and_in_a_table(tmp_path, kind):
 
 
 def test_tables_at_urls(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranges, "PAUSE", 0.001)
+    monkeypatch.setattr(web, "PAUSE", 0.001)
     monkeypatch.setenv("no_proxy", "*")
     path = stored(tmp_path / "t/train-00.parquet", {"image": PNGS, "label": [0, 1] * 3}, hub(["u", "v"]), group=3)
     local = read(path)

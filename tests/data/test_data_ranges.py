@@ -6,16 +6,17 @@ import pytest
 
 from shard_server import serving
 from sightline.core.errors import PictureError
-from sightline.data import ranges
+from sightline.data import ranges, web
 from sightline.data.pictures import read_header, read_picture
-from sightline.data.ranges import Ahead, FileRanges, RangeFile, Stored, fetched, ranges_of, shown
+from sightline.data.ranges import Ahead, FileRanges, RangeFile, Stored, ranges_of, shown
+from sightline.data.web import fetched
 
 BLOB = bytes(range(256)) * 40
 
 
 @pytest.fixture
 def served(monkeypatch):
-    monkeypatch.setattr(ranges, "PAUSE", 0.001)
+    monkeypatch.setattr(web, "PAUSE", 0.001)
     monkeypatch.setenv("no_proxy", "*")
     with serving() as server:
         server.files["/a.bin"] = BLOB
@@ -104,7 +105,7 @@ def test_dropped_connections_and_passing_trouble_are_tried_again(served):
     served.faults = ["drop"] * 9
     with pytest.raises(OSError, match="broke off after 500 of 1,000 bytes"):
         source.read(100, 1000)
-    assert len(served.faults) == 9 - ranges.TRIES
+    assert len(served.faults) == 9 - web.TRIES
 
 
 @pytest.mark.parametrize(("fault", "said"), [(404, "there is none"), (403, "forbidden"), (410, "gone"), (418, "418")])
@@ -142,7 +143,7 @@ def test_nobody_listens():
     with serving() as server:
         url = server.url
     with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="refused"):
-        patch.setattr(ranges, "PAUSE", 0)
+        patch.setattr(web, "PAUSE", 0)
         ranges_of(f"{url}/a.bin")
 
 

@@ -12,7 +12,7 @@ from made_pictures import encoded, scene
 
 from shard_server import serving
 from sightline.core.errors import DataError, PictureError, UsageError
-from sightline.data import ranges
+from sightline.data import web
 from sightline.data.layouts import _tarindex, csv, imagefolder, npz, webdataset
 from sightline.data.layouts._tar import DamagedError, members
 from sightline.data.pictures import pixel_digest, read_picture
@@ -492,7 +492,7 @@ def test_from_shards_to_any_other_layout(tmp_path):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    monkeypatch.setattr(ranges, "PAUSE", 0.001)
+    monkeypatch.setattr(web, "PAUSE", 0.001)
     monkeypatch.setenv("no_proxy", "*")
     with serving() as server:
         for split, count in (("train", 2), ("test", 1)):

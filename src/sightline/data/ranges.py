@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 import errno
 import functools
-import http.client
 import io
 import os
 import re
 import stat
 import threading
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-TRIES = 6
-PAUSE = 0.5
-"""Seconds before the second try of a request; each further one waits twice as long."""
-_TIMEOUT = 30.0
 _OPEN = 32
 """Files kept open at most."""
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_SAID = {
-    401: (errno.EIO, "it wants a login"),
-    403: (errno.EACCES, "it is forbidden"),
-    404: (errno.ENOENT, "there is none"),
-    410: (errno.ENOENT, "it is gone"),
-}
-_DROPPED = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 _WEB = re.compile(r"(https?://)", re.IGNORECASE)
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 
 
 class Ranges(Protocol):
@@ -81,7 +63,9 @@ class Stored:
 def ranges_of(place: str) -> Ranges:
     """The bytes of a file or of an http(s) URL. Raises OSError: it is not there, or the server cannot give parts."""
     if place.lower().startswith(("http://", "https://")):
-        return _opened_url(place)
+        from sightline.data.web import opened_url  # urllib takes long to import
+
+        return opened_url(place)
     status = os.stat(place)  # noqa: PTH116
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, f"{place} is not a regular file")
@@ -118,7 +102,7 @@ class FileRanges:
         handle = _opened_file(self.place, self.size, self.tag)
         status = os.fstat(handle.descriptor)
         if (status.st_size, str(status.st_mtime_ns)) != (self.size, self.tag):
-            raise _changed(self.place)
+            raise changed(self.place)
         if hasattr(os, "pread"):
             return os.pread(handle.descriptor, size, start)
         with handle.turn:  # Windows: the position is one for all threads
@@ -141,91 +125,9 @@ def _opened_file(place: str, size: int, tag: str) -> _Handle:
     return _Handle(os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
 
 
-def _changed(name: str) -> OSError:
+def changed(name: str) -> OSError:
+    """What is raised for a file that is no longer the one that was looked at."""
     return OSError(errno.ESTALE, f"{name} has changed since it was first looked at; begin again")
-
-
-@dataclass(frozen=True)
-class UrlRanges:
-    """A file on a server that gives parts of it."""
-
-    url: str
-    size: int
-    tag: str
-
-    @property
-    def name(self) -> str:
-        """The URL without what may be secret."""
-        return shown(self.url)
-
-    def read(self, start: int, size: int) -> bytes:
-        """See `Ranges`."""
-        size = min(size, self.size - start)
-        if size <= 0:
-            return b""
-        blob, total, tag = _part(self.url, start, size)
-        if total != self.size or tag != self.tag:
-            raise _changed(self.name)
-        return blob
-
-
-def _opened_url(url: str) -> UrlRanges:
-    _, total, tag = _part(url, 0, 1)
-    return UrlRanges(url, total, tag)
-
-
-def _part(url: str, start: int, size: int) -> tuple[bytes, int, str]:
-    """Bytes of a URL, with the size of the whole and its tag; tried anew where that can help."""
-    end = start + size - 1
-    request = _request(url)
-    request.add_header("Range", f"bytes={start}-{end}")
-    number, why = errno.EIO, ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
-        try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:
-                found = _CONTENT_RANGE.fullmatch(reply.headers.get("Content-Range", ""))
-                if reply.status != 206 or not found or found[1] != str(start):
-                    raise _refused(url, "the server gives no parts of files (HTTP ranges); download it first")
-                blob = reply.read(size)
-                if len(blob) == min(size, int(found[3]) - start):
-                    return blob, int(found[3]), reply.headers.get("ETag") or reply.headers.get("Last-Modified") or ""
-                why = f"it broke off after {len(blob):,} of {size:,} bytes"
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 416:
-                raise _refused(url, "it is empty") if start == 0 else _changed(shown(url)) from None
-            number, why = _SAID.get(error.code, (errno.EIO, f"HTTP status {error.code}"))
-            if error.code not in _PASSING:
-                break
-        except _DROPPED as error:
-            why = str(getattr(error, "reason", error)) or type(error).__name__
-    raise _refused(url, why, number) from None
-
-
-def _refused(url: str, why: str, number: int = errno.EIO) -> OSError:
-    return OSError(number, f"{shown(url)} cannot be read: {why}")
-
-
-def _request(url: str) -> urllib.request.Request:
-    """A request with the login of the URL as a header, which is not sent on to where the server points instead."""
-    parts = urlsplit(url)
-    login, _, host = parts.netloc.rpartition("@")
-    path, query = (quote(part, safe="%/:=&?~+!$,;'@()*[]") for part in (parts.path, parts.query))
-    request = urllib.request.Request(urlunsplit((parts.scheme, host, path, query, "")))
-    if login:
-        token = base64.b64encode(unquote(login).encode()).decode()
-        request.add_unredirected_header("Authorization", f"Basic {token}")
-    return request
-
-
-def fetched(url: str, *, most: int) -> bytes | None:
-    """A small file from a URL, None when there is none. Raises OSError."""
-    try:
-        return _part(url, 0, most)[0]
-    except (FileNotFoundError, PermissionError):  # object stores forbid what is not there
-        return None
 
 
 class Ahead:

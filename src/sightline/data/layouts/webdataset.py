@@ -18,7 +18,7 @@ from sightline.data.layouts._numbered import Given, targets_of
 from sightline.data.layouts._shards import Shard, beside, each_of, ending_of, holds, is_list, is_web, shards_of
 from sightline.data.layouts._tar import COMPRESSED
 from sightline.data.layouts._tarindex import Entry, indexed
-from sightline.data.ranges import Ranges, Stored, fetched
+from sightline.data.ranges import Ranges, Stored
 from sightline.data.samples import Label, NoTarget, Sample, Samples
 
 SHARDS = ".tar"
@@ -103,7 +103,7 @@ def _names(root: str, shards: list[Shard]) -> tuple[str, ...] | None:
     for name in CLASSES:
         place = beside(shards, root, name)
         try:
-            blob = fetched(place, most=_MOST_CLASSES) if is_web(place) else _small(Path(place))
+            blob = _small(place)
         except OSError as error:
             raise DataError(error.strerror or str(error)) from None
         if blob is not None:
@@ -111,8 +111,13 @@ def _names(root: str, shards: list[Shard]) -> tuple[str, ...] | None:
     return None
 
 
-def _small(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None
+def _small(place: str) -> bytes | None:
+    """A small file from a folder or a server; None where there is none."""
+    if not is_web(place):
+        return Path(place).read_bytes() if Path(place).is_file() else None
+    from sightline.data.web import fetched
+
+    return fetched(place, most=_MOST_CLASSES)
 
 
 def _write_split(samples: Samples, root: Path, stem: str, most: int, most_bytes: int) -> None:
