@@ -85,13 +85,12 @@ class Table:
                 found[name] = [cell and cell[inner] for cell in cells] if inner else cells
         return found
 
-    def sizes(self, column: str) -> list[int]:
-        """Unpacked bytes of the pictures in each row group."""
-        groups = [self.metadata.row_group(i) for i in range(self.metadata.num_row_groups)]
-        leaf = self.leaf(column)
-        first = groups[0] if groups else None
-        where = [i for i in range(first.num_columns) if first.column(i).path_in_schema == leaf] if first else []
-        return [int(group.column(i).total_uncompressed_size) for group in groups for i in where]
+    def sizes(self) -> list[int]:
+        """Unpacked bytes of each row group, nearly all of them pictures.
+
+        Never asked of single columns: pyarrow ends the process over damage there.
+        """
+        return [int(self.metadata.row_group(i).total_byte_size) for i in range(self.metadata.num_row_groups)]
 
     def pictures(self, group: int, column: str) -> Any:
         """A row group's pictures, as pyarrow's array of bytes or of structs."""
@@ -122,7 +121,7 @@ class RowGroups:
         self.tables, self.places = tables, places
         """Tables with their columns of pictures, and for each sample's path the table and the row."""
         self._starts = [_starts(table) for table, _ in tables]
-        self._sizes = [table.sizes(column) for table, column in tables]
+        self._sizes = [table.sizes() for table, _ in tables]
         self._kept: OrderedDict[tuple[int, int], Future[Any]] = OrderedDict()
         self._turn = threading.Lock()
 

@@ -23,8 +23,8 @@ _IMAGES = (IMAGE, "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "byte
 _LABELS = (LABEL, "labels", "cls", "class", "target", "category")
 _GROUPED, _GROUP_BYTES = 100, 8 << 20
 """Rows and bytes of a row group that is written."""
-_BROKEN = (OSError, ValueError, TypeError, KeyError, NotImplementedError)
-"""What pyarrow raises on what it cannot read."""
+_BROKEN = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError)
+"""What pyarrow has been seen to raise on what it cannot read."""
 _HUGE = 64 << 20
 """Bytes of a row group of pictures that a note is made of."""
 
@@ -141,6 +141,8 @@ def _loaded(shard: Shard) -> _Loaded | str:
     """What a file says of its pictures, or why it cannot be used. Raises DataError for a URL that cannot be read."""
     try:
         table = table_of(shard.name, ranges_of(shard.place))
+        if table.count > table.source.size:
+            raise ValueError(f"it claims {table.count:,} rows in {table.source.size:,} bytes")
         columns = _columns(table)
         wanted = (columns.name, columns.label, columns.split, columns.group)
         return _Loaded(table, columns, table.cells([name for name in wanted if name]))
@@ -201,7 +203,7 @@ def _feature_names(feature: Any) -> tuple[str, ...] | None:
 
 
 def _rows(loaded: _Loaded) -> Iterator[_Row]:
-    columns, empty = loaded.columns, [None] * loaded.table.count
+    columns, empty = loaded.columns, [None] * max(0, loaded.table.count)
     wanted = (loaded.cells.get(name, empty) for name in (columns.name, columns.label, columns.split, columns.group))
     for name, label, split, group in zip(*wanted):
         if isinstance(label, int) and not isinstance(label, bool) and label < 0:
