@@ -282,6 +282,7 @@ def test_the_same_pictures_in_a_folder_in_shards_and_in_a_table(tmp_path, kind):
 
 def test_tables_at_urls(tmp_path, monkeypatch):
     monkeypatch.setattr(web, "PAUSE", 0.001)
+    monkeypatch.setattr(web, "BLOCK", 0)
     monkeypatch.setenv("no_proxy", "*")
     path = stored(tmp_path / "t/train-00.parquet", {"image": PNGS, "label": [0, 1] * 3}, hub(["u", "v"]), group=3)
     local = read(path)

@@ -1,5 +1,6 @@
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ BLOB = bytes(range(256)) * 40
 @pytest.fixture
 def served(monkeypatch):
     monkeypatch.setattr(web, "PAUSE", 0.001)
+    monkeypatch.setattr(web, "BLOCK", 0)
     monkeypatch.setenv("no_proxy", "*")
     with serving() as server:
         server.files["/a.bin"] = BLOB
@@ -61,6 +63,35 @@ def test_reading_ahead_asks_once_a_block(served):
     assert b"".join(found) == BLOB[:2000] and len(served.asked) - before == 2
     assert ahead.read(10_200, 100) == BLOB[10_200:] == ahead.read(10_200, 100)
     assert len(served.asked) - before == 3
+
+
+def test_a_url_read_from_front_to_back_is_fetched_in_blocks(served, monkeypatch):
+    monkeypatch.setattr(web, "BLOCK", 3000)
+    monkeypatch.setattr(web, "_GAP", 200)
+    source = ranges_of(f"{served.url}/a.bin")
+    served.asked.clear()
+    assert [source.read(at, 90) for at in range(0, 10_000, 100)] == [BLOB[at : at + 90] for at in range(0, 10_000, 100)]
+    assert [span for _, span, _ in served.asked] == [
+        *("bytes=0-2999", "bytes=3000-5999", "bytes=6000-8999", "bytes=9000-10239"),
+    ]
+    served.asked.clear()
+    assert ranges_of(f"{served.url}/a.bin").read(9100, 50) == BLOB[9100:9150] and len(served.asked) == 1
+    served.tags["/a.bin"] = '"two"'
+    source = ranges_of(f"{served.url}/a.bin")
+    served.asked.clear()
+    for at in (9000, 4000, 7000, 300):
+        assert source.read(at, 90) == BLOB[at : at + 90]
+    assert [span for _, span, _ in served.asked] == [f"bytes={at}-{at + 89}" for at in (9000, 4000, 7000, 300)]
+
+
+def test_threads_that_read_a_url_together_share_its_blocks(served, monkeypatch):
+    monkeypatch.setattr(web, "BLOCK", 3000)
+    source = ranges_of(f"{served.url}/a.bin")
+    served.asked.clear()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda at: source.read(at, 20), range(0, 10_000, 20)))
+    assert found == [BLOB[at : at + 20] for at in range(0, 10_000, 20)]
+    assert len(served.asked) < 100  # 4 where threads never overtake each other
 
 
 def test_ranges_as_a_file(source):

@@ -493,6 +493,7 @@ def test_from_shards_to_any_other_layout(tmp_path):
 @pytest.fixture
 def served(tmp_path, monkeypatch):
     monkeypatch.setattr(web, "PAUSE", 0.001)
+    monkeypatch.setattr(web, "BLOCK", 0)
     monkeypatch.setenv("no_proxy", "*")
     with serving() as server:
         for split, count in (("train", 2), ("test", 1)):
@@ -522,6 +523,12 @@ def test_shards_at_urls_are_what_they_are_on_disk(served, tmp_path):
     served.asked.clear()
     assert digests(remote) == digests(local) and len(served.asked) == 60
     assert all(span for _, span, _ in served.asked)
+
+
+def test_a_pass_over_all_pictures_takes_few_requests(served, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "BLOCK", 1 << 22)
+    samples = read(f"{served.url}/d/{{test-00,train-00,train-01}}.tar")
+    assert digests(samples) == digests(read(tmp_path / "shards")) and len(served.requests(".tar")) <= 6
 
 
 def test_the_second_time_headers_come_from_the_cache(served, cache):

@@ -104,6 +104,17 @@ def test_every_verb_takes_shards_at_a_url_and_no_secret_is_kept(
     assert not [path for path in kept if b"secret" in path.read_bytes() or b"sesame" in path.read_bytes()]
 
 
+def test_a_model_answers_and_explains_a_picture_in_a_shard(places: dict[str, Path], tmp_path: Path) -> None:
+    sightline.train("classify", str(places["shards"]), net="probe", out=tmp_path / "run")
+    model, samples = sightline.load(tmp_path / "run" / "model"), read(places["shards"])
+    rows = samples.split("test").rows
+    answers = list(model.predict_many(samples.open(row) for row in rows))
+    assert [answer.source for answer in answers] == [row.path for row in rows]
+    first = answers[0].to_dict()
+    for result in (model.predict(samples.open(rows[0])), model.explain(samples.open(rows[0])).result):
+        assert result.to_dict()["label"] == first["label"]
+
+
 @pytest.mark.parametrize("layout", ["webdataset", "parquet"])
 def test_memory_does_not_grow_with_the_data(tmp_path: Path, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """24 MB of pictures are surveyed, and drawn at random for an epoch, in a few."""

@@ -6,10 +6,11 @@ import base64
 import errno
 import http.client
 import re
+import threading
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from collections import deque
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from sightline.data.ranges import changed, shown
@@ -17,6 +18,11 @@ from sightline.data.ranges import changed, shown
 TRIES = 6
 PAUSE = 0.5
 """Seconds before the second try of a request; each further one waits twice as long."""
+BLOCK = 1 << 22
+"""Bytes that are fetched at a time where a file is read from front to back; 0 fetches what is asked for."""
+_GAP = 1 << 20
+"""Bytes that such a reader may skip: labels, headers, and pictures that another thread reads."""
+_KEPT = 8
 _TIMEOUT = 30.0
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _SAID = {
@@ -29,13 +35,16 @@ _DROPPED = (urllib.error.URLError, http.client.HTTPException, TimeoutError, Conn
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 
 
-@dataclass(frozen=True)
 class UrlRanges:
-    """A file on a server that gives parts of it."""
+    """A file on a server that gives parts of it.
 
-    url: str
-    size: int
-    tag: str
+    Where it is read from front to back, a block is fetched at a time: a request takes far longer than its bytes.
+    """
+
+    def __init__(self, url: str, size: int, tag: str) -> None:
+        self.url, self.size, self.tag = url, size, tag
+        """As in `Ranges`."""
+        self._end, self._turn = 0, threading.Lock()
 
     @property
     def name(self) -> str:
@@ -47,10 +56,43 @@ class UrlRanges:
         size = min(size, self.size - start)
         if size <= 0:
             return b""
+        follows, self._end = 0 <= start - self._end <= _GAP, start + size
+        found = _recent.find(self, start, size)
+        if found is None and follows and BLOCK and self.tag:
+            with self._turn:  # another thread may be fetching this very block
+                found = _recent.find(self, start, size)
+                if found is None:
+                    block = self._fetched(start, max(size, min(BLOCK, self.size - start)))
+                    _recent.keep(self, start, block)
+                    return block[:size]
+        return self._fetched(start, size) if found is None else found
+
+    def _fetched(self, start: int, size: int) -> bytes:
         blob, total, tag = _part(self.url, start, size)
         if total != self.size or tag != self.tag:
             raise changed(self.name)
         return blob
+
+
+class _Recent:
+    """The blocks fetched last, of all files."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[tuple[str, str, int, bytes]] = deque(maxlen=_KEPT)
+
+    def find(self, source: UrlRanges, start: int, size: int) -> bytes | None:
+        """Bytes that are here already."""
+        for url, tag, first, block in list(self._blocks):
+            if (url, tag) == (source.url, source.tag) and first <= start and start + size <= first + len(block):
+                return block[start - first : start - first + size]
+        return None
+
+    def keep(self, source: UrlRanges, start: int, block: bytes) -> None:
+        """Keep a block, and forget the oldest."""
+        self._blocks.append((source.url, source.tag, start, block))
+
+
+_recent = _Recent()
 
 
 def opened_url(url: str) -> UrlRanges:
