@@ -10,7 +10,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from sightline.data.ranges import changed, shown
@@ -78,18 +77,18 @@ class _Recent:
     """The blocks fetched last, of all files."""
 
     def __init__(self) -> None:
-        self._blocks: deque[tuple[str, str, int, bytes]] = deque(maxlen=_KEPT)
+        self._blocks: tuple[tuple[str, str, int, bytes], ...] = ()
 
     def find(self, source: UrlRanges, start: int, size: int) -> bytes | None:
         """Bytes that are here already."""
-        for url, tag, first, block in list(self._blocks):
+        for url, tag, first, block in self._blocks:
             if (url, tag) == (source.url, source.tag) and first <= start and start + size <= first + len(block):
                 return block[start - first : start - first + size]
         return None
 
     def keep(self, source: UrlRanges, start: int, block: bytes) -> None:
         """Keep a block, and forget the oldest."""
-        self._blocks.append((source.url, source.tag, start, block))
+        self._blocks = (*self._blocks[1 - _KEPT :], (source.url, source.tag, start, block))
 
 
 _recent = _Recent()
