@@ -261,7 +261,10 @@ class Format(Protocol):
 
 
 class Layout(Protocol):
-    """A data-set format: a module in `data/layouts/`."""
+    """A data-set format: a module in `data/layouts/`.
+
+    One that has `SHARDS`, an ending, is also given patterns and URLs of files with that ending, as text.
+    """
 
     def fits(self, path: Path) -> bool:
         """Whether this path looks like this layout; reads as little as it can."""

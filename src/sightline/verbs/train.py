@@ -46,6 +46,9 @@ from sightline.verbs.weights import trained_on
 
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
 
+_BATCH = 256
+"""Pictures that are in memory at once where a trained model is run over more than fit."""
+
 
 def train(settings: Settings, *, out: Path | None = None, resume: Path | None = None) -> Generator[Event, None, Path]:
     """Train as the settings say; yields events and returns the run folder.
@@ -265,7 +268,7 @@ def _ship(
     card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences)
     card = replace(card, evidence=evidence_of(method, learned))
     if hasattr(task, "calibrate") and held == "validation":
-        outputs = learned.forward(_images(task, gathered, held))
+        outputs = _outputs(task, gathered, learned, held)
         before = len(card.notes)
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
         for note in card.notes[before:]:
@@ -286,12 +289,14 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
     return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
 
 
-def _images(task: Any, gathered: Gathered, split: str) -> Any:
+def _outputs(task: Any, gathered: Gathered, learned: Learned, split: str) -> Mapping[str, Any]:
+    """What the trained model puts out for a split; pictures that are not in memory are read a batch at a time."""
     if gathered.images is not None:
-        return gathered.images[split]
-    samples = gathered.samples
-    rows = samples.split(split).rows
-    return np.stack([read_request(task, gathered.card, samples.open(row)).arrays["image"] for row in rows])
+        return learned.forward(gathered.images[split])
+    count = len(gathered.samples.split(split))
+    picks = [np.arange(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
+    parts = [learned.forward(images) for images, _ in _source(task, gathered, split).batches(picks)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _measure(gathered: Gathered, run: Run, bundle: Path) -> Generator[Event, None, Evaluation]:
