@@ -1,4 +1,4 @@
-"""Colours: brightness, contrast, saturation, hue, blur and noise of each picture, by torchvision's kernels."""
+"""Colours: brightness, contrast, saturation, hue, blur, noise, JPEG of each picture, by torchvision's kernels."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ class Colours:
     """Largest standard deviation of a Gaussian blur in pixels; every other picture is blurred."""
     noise: float = 0.0
     """Largest standard deviation of Gaussian noise as a share of full scale; every other picture is noisy."""
+    jpeg: int = 100
+    """Lowest quality at which every other picture is compressed as JPEG, 1 to 100; 100: none is."""
 
     @property
     def idle(self) -> bool:
         """Whether nothing is changed."""
-        return not (self.jitter or self.hue or self.blur or self.noise)
+        return not (self.jitter or self.hue or self.blur or self.noise or self.jpeg < 100)
 
 
 def changes(row: Uniform, colours: Colours) -> Iterable[Change]:
@@ -47,6 +49,9 @@ def changes(row: Uniform, colours: Colours) -> Iterable[Change]:
     noise = float(2.0 * row[Slot.NOISE] - 1.0) * colours.noise
     if noise > 0:
         yield with_value(_noisy, (noise, int(row[Slot.NOISE_SEED] * 2**53)))
+    worse = float(2.0 * row[Slot.JPEG] - 1.0) * (100 - colours.jpeg)
+    if worse > 0:
+        yield with_value(_compressed, 100 - round(worse))
 
 
 _JITTERED = {
@@ -72,3 +77,9 @@ def _noisy(picture: Tensor, sigma_and_seed: tuple[float, int]) -> Tensor:
     sigma, seed = sigma_and_seed
     chance = torch.Generator().manual_seed(seed)
     return picture + sigma * torch.randn(picture.shape, generator=chance)
+
+
+def _compressed(picture: Tensor, quality: int) -> Tensor:
+    """There and back through an 8-bit JPEG, with the colours at half the resolution, as cameras write it."""
+    levels = (255 * picture.clamp(0, 1)).round().to(torch.uint8)
+    return kernels.jpeg_image(levels, quality).to(picture) / 255

@@ -43,10 +43,18 @@ class Recipe(base.Recipe):
     crop: float = setting(
         1.0, "smallest share of the area that a random crop keeps (1: off)", low=0.01, high=1, loop=True
     )
-    policy: str = setting(
-        "none", "drawn operations on each picture", choices=("none", "trivialaugment", "randaugment"), loop=True
+    perspective: float = setting(
+        0.0, "largest random displacement of a corner, as a share of the side", low=0, high=0.2, loop=True
     )
-    magnitude: int = setting(9, "strength of --policy randaugment", low=0, high=30, loop=True)
+    policy: str = setting(
+        "none",
+        "drawn operations on each picture",
+        choices=("none", "trivialaugment", "randaugment", "augmix"),
+        loop=True,
+    )
+    magnitude: int = setting(
+        9, "strength of --policy randaugment, largest of --policy augmix", low=0, high=30, loop=True
+    )
     jitter: float = setting(
         0.0, "largest random change of brightness, contrast and saturation", low=0, high=1, loop=True
     )
@@ -57,12 +65,18 @@ class Recipe(base.Recipe):
     noise: float = setting(
         0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1, loop=True
     )
+    jpeg: int = setting(
+        100, "lowest quality at which every other picture is compressed as JPEG (100: off)", low=1, high=100, loop=True
+    )
     erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1, loop=True)
     mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0, loop=True)
     cutmix: float | None = setting(
         0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0, loop=True
     )
     mix: float = setting(0.5, "share of the pictures that mixup and cutmix mix", low=0, high=1, loop=True)
+    grow: float = setting(
+        0.0, "share of the steps over which pictures grow from half their size (0: off)", low=0, high=1, loop=True
+    )
 
 
 def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str, str]]:
