@@ -1,12 +1,15 @@
-"""Colours: brightness, contrast, saturation, hue, blur, noise, JPEG of each picture, by torchvision's kernels."""
+"""Colours: brightness, contrast, saturation, hue, blur and noise by torchvision's kernels, and JPEG by Pillow."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as kernels
 
@@ -80,6 +83,13 @@ def _noisy(picture: Tensor, sigma_and_seed: tuple[float, int]) -> Tensor:
 
 
 def _compressed(picture: Tensor, quality: int) -> Tensor:
-    """There and back through an 8-bit JPEG, with the colours at half the resolution, as cameras write it."""
-    levels = (255 * picture.clamp(0, 1)).round().to(torch.uint8)
-    return kernels.jpeg_image(levels, quality).to(picture) / 255
+    """There and back through an 8-bit JPEG, with the colours at half the resolution, as cameras write it.
+
+    Pillow's, as torchvision's kernel gives up its codecs.
+    """
+    levels = (255 * picture.clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    written = io.BytesIO()
+    Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels).save(written, "JPEG", quality=quality)
+    with Image.open(written) as image:
+        decoded = np.array(image).reshape(levels.shape)
+    return torch.from_numpy(decoded).permute(2, 0, 1).to(picture) / 255

@@ -163,4 +163,4 @@ def _grid(theta: Tensor, shape: list[int], *, flat: bool) -> Tensor:
         return functional.affine_grid(theta[:, :2], shape, align_corners=False)
     plain = functional.affine_grid(torch.eye(3).to(theta)[None, :2], [1, *shape[1:]], align_corners=False)
     places = functional.pad(plain, (0, 1), value=1.0).flatten(1, 2) @ theta.transpose(1, 2)
-    return (places[..., :2] / places[..., 2:]).unflatten(1, shape[2:])
+    return (places[..., :2] / places[..., 2:]).reshape(-1, *shape[2:], 2)
