@@ -17,10 +17,12 @@ from learn_toys import CARD
 from sightline.core.card import Preparation
 from sightline.core.errors import UsageError
 from sightline.core.recipe import Recipe
+from sightline.learn import augmix
 from sightline.learn.augment import SETTINGS, Augmentation, augmentation_of, augmented, to_unit
 from sightline.learn.draws import draws
 from sightline.learn.loop import normalised
-from sightline.tasks import classify
+from sightline.learn.policies import NARROW, WIDE
+from sightline.tasks import _whole, classify
 
 EVERYTHING = {
     "mirror": "yes",
@@ -123,6 +125,19 @@ def test_every_augmentation_of_the_recipe_is_shown() -> None:
     fields = {field.name for field in dataclasses.fields(classify.Recipe) if field.metadata["loop"]}
     shared = {field.name for field in dataclasses.fields(Recipe)}
     assert set(SETTINGS) == fields - shared - {"smoothing", "tau"}
+
+
+@pytest.mark.parametrize("policy", ["none", "trivialaugment", "randaugment", "augmix"])
+def test_a_task_knows_how_far_a_policy_turns(policy: str) -> None:
+    """The task warns of turns without PyTorch; here are the tables that do them."""
+    recipe = classify.Recipe(policy=policy, magnitude=12)
+    most = {
+        "none": 0.0,
+        "trivialaugment": WIDE.turn,
+        "randaugment": 2 * NARROW.turn * 12 / 30,
+        "augmix": augmix.DEEPEST * augmix.REACH.turn * 12 / 30,
+    }
+    assert _whole._policy_turn(recipe) == pytest.approx(most[policy])
 
 
 def test_to_unit_is_a_share_of_full_scale() -> None:

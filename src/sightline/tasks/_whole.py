@@ -29,12 +29,11 @@ _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 """Where a new word begins in `turnLeft`."""
 _CHARACTER = re.compile(
     r"(?i)(\w|zero|one|two|three|four|five|six|seven|eight|nine"
-    r"|(digit|letter|number|char|character|glyph|numeral|kana|hiragana|katakana|kanji|hanzi)([^a-z].*|\d+))"
+    r"|(digit|letter|number|char|character|glyph|numeral|kana|hiragana|katakana|kanji|hanzi)[^a-z].*)"
 )
 """Names of classes that are digits, letters or other characters: `7`, `seven`, `letter_a`, `character 3 ka`."""
 _MOSTLY = 3 / 4
 """From this share of characters on, the classes are characters, with a few others such as `space` among them."""
-_TURNED_FURTHEST = {"trivialaugment": 135, "randaugment": 30, "augmix": 30}
 _UPRIGHT = 30
 """Characters and signs turned further than so many degrees may be others."""
 
@@ -150,14 +149,20 @@ def _characters(names: Sequence[str]) -> bool:
 def cautions(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
     """What the card shall say of an augmentation that may turn pictures into those of another class."""
     signs = "digits or letters" if _characters(names) else "numbers" if all(n.isdigit() for n in names) else ""
-    turned = {"--rotate": recipe.rotate or 0.0, f"--policy {recipe.policy}": _TURNED_FURTHEST.get(recipe.policy, 0)}
+    turned = {"--rotate": recipe.rotate or 0.0, f"--policy {recipe.policy}": _policy_turn(recipe)}
     far = [f"{name} turns pictures by up to {angle:g} degrees" for name, angle in turned.items() if angle > _UPRIGHT]
     if not signs or not far:
         return ()
     return (
         f"{' and '.join(far)}, and the classes are {signs}, of which a turn may make others, as 9 of 6; stay at "
-        f"{_UPRIGHT} degrees or less, as --policy randaugment does, if their tops are always up",
+        f"{_UPRIGHT} degrees or less (as --policy randaugment does) where their tops are always up",
     )
+
+
+def _policy_turn(recipe: Recipe) -> float:
+    """The largest turn in degrees that the policy may draw; RandAugment may draw two, AugMix three one after another."""
+    most = {"trivialaugment": 135, "randaugment": 2 * recipe.magnitude, "augmix": 3 * recipe.magnitude}
+    return float(most.get(recipe.policy, 0))
 
 
 def _moves(recipe: Recipe, side: int) -> tuple[dict[str, Any], dict[str, str]]:
