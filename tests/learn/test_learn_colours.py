@@ -101,7 +101,7 @@ def test_jpeg_is_pillows_at_the_drawn_quality(channels: int, draw: float, qualit
     levels = (255 * image.clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
     written = io.BytesIO()
     Image.fromarray(levels[..., 0] if channels == 1 else levels).save(written, "JPEG", quality=quality)
-    wanted = torch.from_numpy(np.asarray(Image.open(written)).reshape(40, 24, channels)).permute(2, 0, 1) / 255
+    wanted = torch.from_numpy(np.array(Image.open(written)).reshape(40, 24, channels)).permute(2, 0, 1) / 255
     torch.testing.assert_close(found, wanted)
     assert float((found - image.clamp(0, 1)).abs().mean()) > 0.004
     assert torch.equal(found, changed(image, drawn(jpeg=draw), Colours(jpeg=20)))

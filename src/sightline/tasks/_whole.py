@@ -160,7 +160,7 @@ def cautions(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _policy_turn(recipe: Recipe) -> float:
-    """The largest turn in degrees that the policy may draw; RandAugment may draw two, AugMix three one after another."""
+    """The largest turn in degrees that the policy may draw; RandAugment may draw two of them, AugMix three."""
     most = {"trivialaugment": 135, "randaugment": 2 * recipe.magnitude, "augmix": 3 * recipe.magnitude}
     return float(most.get(recipe.policy, 0))
 
