@@ -162,6 +162,8 @@ def test_a_box_that_is_hardly_seen_goes_and_its_label_with_it() -> None:
     assert followed_boxes(boxes, shifted(10.0), least=0.05)[1].tolist() == [0, 1, 2]
     assert followed_boxes(boxes, shifted(10.0), least=0.0)[1].tolist() == [0, 1, 2]
     assert followed_boxes(boxes, shifted(10.0), least=0.6)[1].tolist() == [2]
+    whole = BoundingBoxes(boxes.to(torch.int64), format="XYXY", canvas_size=(20, 40))
+    assert followed_boxes(whole, shifted(9.6))[0].tolist() == [[0, 5, 5, 15], [10, 5, 20, 15]]
     nothing, none = followed_boxes(boxed([], (20, 40)), shifted(10.0))
     assert nothing.shape == (0, 4) and none.shape == (0,)
 

@@ -59,7 +59,8 @@ def followed_boxes(
             places = np.clip(shown[:, :2] / shown[:, 2:], 0, [width, height])
             found.append(np.concatenate([places.min(axis=0), places.max(axis=0)]))
             rows.append(row)
-    moved = torch.from_numpy(np.reshape(found, (-1, 4))).to(boxes.dtype)
+    values = np.reshape(found, (-1, 4))
+    moved = torch.from_numpy(values if boxes.is_floating_point() else np.rint(values)).to(boxes.dtype)
     kept = BoundingBoxes(moved, format=BoundingBoxFormat.XYXY, canvas_size=(height, width))
     return kernels.convert_bounding_box_format(kept, new_format=boxes.format), torch.tensor(rows, dtype=torch.int64)
 

@@ -67,8 +67,8 @@ class Policy:
     """Which operations a picture goes through, and how strongly."""
 
     name: str = "none"
-    """`trivialaugment`: one of OPS at a random strength; `randaugment`: two of OPS at one strength; `augmix`: another
-    file."""
+    """`trivialaugment`: one of OPS at a random strength; `randaugment`: two of OPS at one strength; `augmix` draws by
+    itself, in the file of its name."""
     magnitude: int = 9
     """RandAugment's strength, and AugMix's largest, from 0 to 30."""
 
