@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
 from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
+from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
 from sightline.learn.transfer import begun, freeze, paces, probed, still
@@ -81,7 +83,8 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
         return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
     budget = budget_seconds(recipe.budget)
     with threads(recipe.threads):
-        seconds = _Training(job, steps=_TIMED_STEPS[1]).time_steps(min(_TIMED_SECONDS, _TIMED_SHARE * budget))
+        timed = partial(_Training(job, steps=_TIMED_STEPS[1]).time_steps, min(_TIMED_SECONDS, _TIMED_SHARE * budget))
+        seconds = mean_seconds(timed, recipe, job.card.preparation.size_hw)
     left = budget * (1 - _RESERVE) - spent - (time.perf_counter() - began)
     steps = max(per_epoch, int(left / seconds))
     epochs = max(1, round(steps / per_epoch))
@@ -148,6 +151,7 @@ class _Training:
         torch.manual_seed(job.recipe.seed)
         raw = job.net.build(job.options, task=job.card.task, card=job.card).to(memory_format=torch.channels_last)
         raw = self.fabric.to_device(raw)
+        check_sizes(raw, job.card, job.recipe, device=self.fabric.device)
         make = getattr(job.net, "objectives", None)
         self.objectives: list[Objective] = make(raw) if make else [Objective(raw, self._plain_loss)]
         recipe = job.recipe
@@ -239,7 +243,8 @@ class _Training:
         for norm in self.still:
             norm.eval()
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
-            lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform))
+            size_hw = size_at(self.step / self.steps, job.recipe, job.card.preparation.size_hw)
+            lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform, size_hw))
             self.step, self.loss_sum = self.step + 1, self.loss_sum + loss
             yield Step(step=self.step, steps=self.steps, epoch=epoch + 1, loss=loss, lr=lr)
             if job.stop() and self.step < epoch * per_epoch + end:
@@ -250,12 +255,13 @@ class _Training:
         return (self.job.recipe.lr or 0.1) * rate(step, self.steps, self.job.recipe.warmup)
 
     def _seen(
-        self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform
+        self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform, size_hw: tuple[int, int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A batch as the net sees it: altered, mixed, on the device."""
+        """A batch as the net sees it: altered, mixed, on the device, at a size."""
         job = self.job
         how, device = augmentation_of(job.recipe), self.fabric.device
-        return augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
+        batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
+        return resized(batch, size_hw), aims
 
     def _advance(self, images: Tensor, targets: dict[str, Tensor]) -> float:
         """One step of every objective in turn; returns the loss of the first."""
@@ -336,14 +342,14 @@ class _Training:
         chosen = self.kept if self.kept is not None else self.average if self.job.recipe.ema else self.module
         return copy.deepcopy(chosen).to(memory_format=torch.contiguous_format).to("cpu").float().eval()
 
-    def time_steps(self, seconds: float) -> float:
-        """Median seconds of a step, reading included, timed for so long; the first half of them only warms up."""
+    def time_steps(self, seconds: float, size_hw: tuple[int, int]) -> float:
+        """Median seconds of a step at a size, reading included, timed for so long; the first half only warms up."""
         job, (least, most) = self.job, _TIMED_STEPS
         first = batches_of(job, 0)
         todo = [first[i % len(first)] for i in range(most)]
         marks = [time.perf_counter()]
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
-            self._advance(*self._seen(images, targets, uniform))
+            self._advance(*self._seen(images, targets, uniform, size_hw))
             marks.append(time.perf_counter())
             if len(marks) > least and marks[-1] - marks[0] > seconds:
                 break
