@@ -112,6 +112,8 @@ class ViT(nn.Module):
         self.blocks = nn.Sequential(
             *(Block(width, options.heads, mlp_ratio=options.mlp, qkv_bias=True, drop_path=rate) for rate in rates)
         )
+        for block in self.blocks:  # PyTorch's fused attention on CPUs takes, in bfloat16, half again to twice the step
+            block.attn.fused_attn = torch.cuda.is_available()
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.weigh = nn.Linear(width, 1) if options.pool == "sequence" else None
         self.head_drop = nn.Dropout(options.drop)
