@@ -1,0 +1,164 @@
+"""Together: several processes that learn as one, each on its share of every batch, through torch.distributed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from sightline.core.errors import SightlineError, UsageError
+from sightline.core.group import Group
+from sightline.learn.norms import shared_norms
+
+T = TypeVar("T")
+_SILENT = timedelta(minutes=2)
+"""How long a process may let the others wait in training before they give it up; gloo notices a dead one at once."""
+_POLL, _LATE = 0.1, 30
+"""Seconds between two looks at who has come, and how many looks it may take to see that a process has ended."""
+
+
+@dataclass(frozen=True)
+class Together(Group):
+    """A process of several; make it with `joined`."""
+
+    store: Any = None
+    """The `torch.distributed.Store` that all of them reach."""
+    check: Callable[[], None] = lambda: None
+    """Raises when another process is known to be gone."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def first(self, make: Callable[[], T]) -> T:
+        """What the leading process makes, broadcast."""
+        held: list[Any] = [make() if self.leads else None]
+        dist.broadcast_object_list(held, 0)
+        return cast(T, held[0])
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Sums over the processes, in float64."""
+        summed = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(summed)
+        return [float(value) for value in summed]
+
+    def any(self, asked: bool) -> bool:
+        """Whether any process says so."""
+        return self.total([float(asked)])[0] > 0
+
+    def gathered(self, items: list[T]) -> list[T]:
+        """The items of all processes, in the order of their ranks."""
+        held: list[Any] = [None] * self.world
+        dist.all_gather_object(held, items)
+        return [item for each in held for item in each]
+
+    def wait(self) -> None:
+        """Go on when all have come here, which they do soon."""
+        self.total([0.0])
+
+    def meet(self) -> None:
+        """Go on when all have come here, however long it takes."""
+        come = self.store.add("met", 1)
+        wanted = -(-come // self.world) * self.world
+        while self.store.add("met", 0) < wanted:
+            self.check()
+            time.sleep(_POLL)
+
+    def prepared(self, module: nn.Module) -> nn.Module:
+        """The net with norms whose statistics are those of all processes' pictures."""
+        return shared_norms(module, self.device)
+
+    def averaging(self, losses: nn.Module, *, several: bool) -> nn.Module:
+        """Losses whose gradients are averaged while they are found; of several players, each uses some parts only."""
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        known = inspect.signature(DistributedDataParallel.__init__).parameters
+        still = {name: False for name in ("forward_sync_buffers", "broadcast_buffers") if name in known}
+        one = dict([next(iter(still.items()))])  # the later PyTorch's name for the same, else the earlier one's
+        return DistributedDataParallel(losses, device_ids=ids, find_unused_parameters=several, **one)
+
+    @contextmanager
+    def apart(self, losses: Any, so: bool) -> Iterator[None]:
+        """While it lasts, gradients are kept to this process and add up, if it is so."""
+        if not so:
+            yield
+            return
+        with losses.no_sync():
+            yield
+
+
+class Losses(nn.Module):
+    """A net and what its objectives make of it, as one module: whatever part of the net a loss uses is seen by DDP.
+
+    DDP follows what happens inside `forward`. A loss that redraws the picture, or asks one player alone, uses parts of
+    the net beside its own `forward`, so it is the loss that has to be called through DDP.
+    """
+
+    def __init__(self, net: nn.Module, whole: nn.Module, objectives: Sequence[Any]) -> None:
+        super().__init__()
+        self.net = net
+        self._asked = (whole, tuple(objectives))  # in a tuple, so that the same weights are not registered twice
+
+    def forward(self, number: int, images: Tensor, targets: dict[str, Tensor], where: Any) -> Tensor:
+        """The loss of one objective, a scalar."""
+        whole, objectives = self._asked
+        loss: Tensor = objectives[number].loss(whole, images, targets, where)
+        return loss
+
+
+@contextmanager
+def joined(
+    place: Group, *, device: str, store: Any = None, check: Callable[[], None] = lambda: None
+) -> Iterator[Together]:
+    """Be one of several processes while it lasts.
+
+    device: the recipe's. store: of the process that began the others; by default the one torchrun's environment names.
+    Raises UsageError where there is not a CUDA device for each, SightlineError when another process is gone.
+    """
+    own = _own_device(place, device)
+    if store is None:
+        store, _, _ = next(rendezvous("env://"))
+    group = Together(place.rank, place.world, place.local_rank, place.local_world, store=store, check=check, device=own)
+    backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
+    try:
+        group.meet()
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world, timeout=_SILENT)
+        yield group
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        for _ in range(_LATE):
+            check()  # knows better which one, and what it said
+            time.sleep(_POLL)
+        raise SightlineError(
+            f"another process of this training is gone (this is process {place.rank} of {place.world}): {error}; see "
+            "what it said, then go on with --resume"
+        ) from error
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _own_device(place: Group, device: str) -> torch.device:
+    """The device of this process; raises UsageError where there are not enough."""
+    if device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    there = torch.cuda.device_count()
+    if place.local_world > there:
+        raise UsageError(
+            f"{place.local_world} processes want a CUDA device each, and there are {there} here; "
+            f"take --devices {there}, or --device cpu"
+        )
+    torch.cuda.set_device(place.local_rank)
+    return torch.device("cuda", place.local_rank)
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether it is what gloo, NCCL or the store say when another process does not answer."""
+    said = str(error)
+    return isinstance(error, dist.DistError) or any(word in said for word in ("gloo", "NCCL", "Connection", "peer"))
