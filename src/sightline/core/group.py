@@ -82,8 +82,8 @@ class Group:
         """The net with norms whose statistics are those of all processes' pictures."""
         return module
 
-    def averaging(self, losses: Any, *, several: bool) -> Any:
-        """The module of losses, made to leave gradients averaged over the processes."""
+    def averaging(self, losses: Any) -> Any:
+        """The module that finds a loss, made to leave gradients averaged over the processes."""
         return losses
 
     @contextmanager

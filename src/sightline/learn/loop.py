@@ -164,8 +164,7 @@ class _Training:
         self.module = raw
         self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
         self.players = players
-        losses = Losses(raw, self.wrapped, self.objectives)
-        self.losses = self.group.averaging(losses, several=len(players) > 1)
+        self.losses = [self.group.averaging(Losses(self.wrapped, each)) for each in self.objectives]
         self.prior = self.fabric.to_device(_prior(job)) if balance_of(recipe) == "logits" else None
 
     def _plain_loss(self, module: nn.Module, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -299,8 +298,8 @@ class _Training:
         where, told = Batch(self.job.recipe, self.step, self.steps, self.prior), 0.0
         for place, (images, targets) in enumerate(parts, start=1):
             weight = len(images) * self.group.world / self.job.batch  # gradients of the processes are averaged
-            with self.group.apart(self.losses, place < len(parts)):
-                loss = self.losses(number, images, targets, where)
+            with self.group.apart(self.losses[number], place < len(parts)):
+                loss = self.losses[number](images, targets, where)
                 self.fabric.backward(loss if weight == 1 else loss * weight)
             told += loss.item() * weight / self.group.world
         return told

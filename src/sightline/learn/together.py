@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sightline.core.errors import SightlineError, UsageError
 from sightline.core.group import Group
+from sightline.core.protocols import Batch, Objective
 from sightline.learn.norms import shared_norms
 
 T = TypeVar("T")
@@ -74,13 +76,12 @@ class Together(Group):
         """The net with norms whose statistics are those of all processes' pictures."""
         return shared_norms(module, self.device)
 
-    def averaging(self, losses: nn.Module, *, several: bool) -> nn.Module:
-        """Losses whose gradients are averaged while they are found; of several players, each uses some parts only."""
+    def averaging(self, losses: nn.Module) -> nn.Module:
+        """Losses whose gradients are averaged over the processes while they are found."""
         ids = [self.device.index] if self.device.type == "cuda" else None
         known = inspect.signature(DistributedDataParallel.__init__).parameters
-        still = {name: False for name in ("forward_sync_buffers", "broadcast_buffers") if name in known}
-        one = dict([next(iter(still.items()))])  # the later PyTorch's name for the same, else the earlier one's
-        return DistributedDataParallel(losses, device_ids=ids, find_unused_parameters=several, **one)
+        still = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # by PyTorch's age
+        return DistributedDataParallel(losses, device_ids=ids, **{still: False})
 
     @contextmanager
     def apart(self, losses: Any, so: bool) -> Iterator[None]:
@@ -93,21 +94,21 @@ class Together(Group):
 
 
 class Losses(nn.Module):
-    """A net and what its objectives make of it, as one module: whatever part of the net a loss uses is seen by DDP.
+    """One objective's loss as a module, of which the parameters are those that the objective moves.
 
     DDP follows what happens inside `forward`. A loss that redraws the picture, or asks one player alone, uses parts of
-    the net beside its own `forward`, so it is the loss that has to be called through DDP.
+    the net beside the net's own `forward`, so it is the loss that has to be called through DDP.
     """
 
-    def __init__(self, net: nn.Module, whole: nn.Module, objectives: Sequence[Any]) -> None:
+    def __init__(self, whole: nn.Module, objective: Objective) -> None:
         super().__init__()
-        self.net = net
-        self._asked = (whole, tuple(objectives))  # in a tuple, so that the same weights are not registered twice
+        self.moves = objective.moves
+        self._asked = (whole, objective.loss)  # in a tuple, so that nothing else of the net is registered here
 
-    def forward(self, number: int, images: Tensor, targets: dict[str, Tensor], where: Any) -> Tensor:
-        """The loss of one objective, a scalar."""
-        whole, objectives = self._asked
-        loss: Tensor = objectives[number].loss(whole, images, targets, where)
+    def forward(self, images: Tensor, targets: dict[str, Tensor], where: Batch) -> Tensor:
+        """A scalar."""
+        whole, asked = self._asked
+        loss: Tensor = asked(whole, images, targets, where)
         return loss
 
 
