@@ -178,6 +178,8 @@ def main(out: Path) -> None:
         if group.leads:
             (out / "found.json").write_text(json.dumps(found))
         group.meet()
+    with joined(launched(), device="cpu") as group:  # another training of the same processes
+        assert group.total([1.0, group.rank]) == [2.0, 1.0]
 
 
 def weights(out: Path, name: str, group: Group) -> Path | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ _SILENT = timedelta(minutes=2)
 """How long a process may let the others wait in training before they give it up; gloo notices a dead one at once."""
 _POLL, _LATE = 0.1, 30
 """Seconds between two looks at who has come, and how many looks it may take to see that a process has ended."""
+
+_TRAININGS = itertools.count()
+"""Numbers of the trainings that this process takes part in, the same in all of them."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,8 @@ class Together(Group):
         """Losses whose gradients are averaged over the processes while they are found."""
         ids = [self.device.index] if self.device.type == "cuda" else None
         known = inspect.signature(DistributedDataParallel.__init__).parameters
-        still = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # by PyTorch's age
-        return DistributedDataParallel(losses, device_ids=ids, **{still: False})
+        still: Any = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+        return DistributedDataParallel(losses, device_ids=ids, **still)
 
     @contextmanager
     def apart(self, losses: Any, so: bool) -> Iterator[None]:
@@ -122,8 +126,11 @@ def joined(
     Raises UsageError where there is not a CUDA device for each, SightlineError when another process is gone.
     """
     own = _own_device(place, device)
-    if store is None:
-        store, _, _ = next(rendezvous("env://"))
+    number = next(_TRAININGS) if store is None else 0  # torchrun's store lasts longer than one training
+    reached = next(rendezvous("env://"))[0] if store is None else store
+    store = dist.PrefixStore(  # type: ignore[attr-defined]
+        f"training{number}", reached
+    )
     group = Together(place.rank, place.world, place.local_rank, place.local_world, store=store, check=check, device=own)
     backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
     try:
