@@ -55,7 +55,7 @@ def started(command: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def until(process: subprocess.Popen[str], words: str) -> str:
@@ -73,7 +73,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def all_gone(pids: list[int], seconds: float = 60) -> bool:
+def all_gone(pids: list[int], seconds: float = 120) -> bool:
     """Whether processes end, within so long."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -171,7 +171,7 @@ def test_a_lost_process_ends_the_training_in_words(digits: Path, tmp_path: Path)
         until(process, " 1/2000")
         (other,) = children(process.pid)
         os.kill(other, signal.SIGKILL)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=120)
     assert process.returncode == 1, said
     assert "process 1 (of 0 to 1) is lost (SIGKILL)" in said and "go on with --resume" in said
     assert "Traceback" not in said

@@ -339,7 +339,7 @@ class _Training:
         truth = {name: np.concatenate([t[name] for t in targets]) for name in targets[0]}
         quick = getattr(self.job.task, "quick", None)
         measured = quick(together, truth, self.job.card) if quick else {}
-        return {"validation_loss": sum(losses) / (self.job.validation.count if self.job.validation else 1), **measured}
+        return {"validation_loss": sum(losses) / len(next(iter(truth.values()))), **measured}
 
     def _judge(self, metrics: dict[str, float]) -> None:
         """Early stopping: keep the best average so far and count the epochs since."""
