@@ -100,6 +100,7 @@ CASES: dict[str, dict[str, Any]] = {
     "resnet": RESNET,
     "resnet-unequal": {**RESNET, **MIXED, "batch": 9, "optimizer": "adamw", "lr": 2e-3, "balance": "sampling"},
     "resnet-sam": {**RESNET, "sam": 0.05, "batch": 7, "patience": 1},
+    "resnet-bf16": {**RESNET, "precision": "bf16"},
     "vit": VIT,
     "capsule": {**CAPSULE, "lr": 0.01},
     "players": {"net": PLAYERS, "options": None, "optimizer": "adamw", "lr": 1e-3},

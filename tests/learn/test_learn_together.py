@@ -26,6 +26,8 @@ from sightline.learn.norms import shared_norms
 
 TOLERANCE = 1e-5
 """Relative, of every loss and measure in float32: what another order of summing makes of six steps."""
+COARSE = 0.005
+"""The same in bfloat16, which keeps three digits."""
 
 
 def pair(script: Path, *args: str, timeout: float = 280) -> None:
@@ -65,12 +67,12 @@ def found(folder: Path) -> dict[str, Any]:
     return read
 
 
-def same_curve(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+def same_curve(ours: dict[str, Any], theirs: dict[str, Any], tolerance: float = TOLERANCE) -> None:
     assert ours["step"] == theirs["step"]
-    np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=TOLERANCE)
+    np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=tolerance)
     assert len(ours["epochs"]) == len(theirs["epochs"])
     for one, other in zip(ours["epochs"], theirs["epochs"]):
-        np.testing.assert_allclose(one, other, rtol=TOLERANCE)
+        np.testing.assert_allclose(one, other, rtol=tolerance)
 
 
 # The same curve.
@@ -79,6 +81,9 @@ def same_curve(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", [name for name in twins.CASES if not name.endswith("-parts")])
 def test_two_processes_learn_as_one(name: str, found: dict[str, Any], folder: Path, tmp_path: Path) -> None:
     alone = twins.run(twins.job(tmp_path, twins.CASES[name], Group()), tmp_path / "weights")
+    if name.endswith("-bf16"):
+        same_curve(found[name], alone, COARSE)
+        return
     same_curve(found[name], alone)
     ours, theirs = load_file(str(folder / f"{name}.safetensors")), load_file(str(tmp_path / "weights"))
     assert ours.keys() == theirs.keys()

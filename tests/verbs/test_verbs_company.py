@@ -202,6 +202,17 @@ def test_another_number_than_torchruns_is_refused(monkeypatch: pytest.MonkeyPatc
         of_company(3, typed=True)
 
 
+def test_resume_takes_the_number_of_devices_and_nothing_else(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from sightline.cli.train import command
+
+    resume = ["--resume", str(tmp_path)]
+    assert "is no run folder" in str(CliRunner().invoke(command, [*resume, "--devices", "2"]).exception)
+    assert CliRunner().invoke(command, [*resume, "--devices", "0", "--net", "resnet"]).exit_code == 2
+    assert "No such option '--epochs'" in CliRunner().invoke(command, [*resume, "--epochs", "2"]).output
+
+
 def test_more_processes_than_cuda_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
