@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from fuzz_targets import GRAPH, WEIGHTS
 from PIL import Image
 
 from sightline.core.card import Card
+from sightline.data.layouts import parquet, webdataset
+from sightline.data.samples import Label, NoTarget, Sample, Samples, Tags
 
 
 def scene(height: int = 12, width: int = 17) -> Image.Image:
@@ -103,6 +106,20 @@ def arrays() -> dict[str, bytes]:
     return {"keras": keras.getvalue(), "medmnist": med.getvalue()}
 
 
+def in_place(layout: Any, ending: str) -> dict[str, bytes]:
+    """One file of a layout that holds pictures, with one label each and with several."""
+    arrays = {"x": np.arange(3 * 20, dtype=np.uint8).reshape(3, 5, 4)}
+    targets = {"one": [Label("a"), Label("b"), NoTarget()], "several": [Tags(("a", "b")), Tags(), Tags(("b",))]}
+    found = {}
+    for kind, given in targets.items():
+        rows = tuple(Sample(f"x[{i}]", target, "", f"g{i}") for i, target in enumerate(given))
+        with tempfile.TemporaryDirectory() as folder:
+            layout.write(Samples(Path(folder), rows, "made", ("a", "b"), arrays=arrays), Path(folder) / "d")
+            (file,) = (Path(folder) / "d").glob(f"*{ending}")
+            found[kind] = file.read_bytes()
+    return found
+
+
 def sealed() -> dict[str, bytes]:
     """Each file of a bundle behind the number that says which it is."""
     return {
@@ -116,7 +133,6 @@ def sealed() -> dict[str, bytes]:
 def bundles() -> dict[str, bytes]:
     """A whole bundle in one zip."""
     import hashlib
-    import tempfile
 
     from sightline.core.bundle import write_bundle
 
@@ -138,6 +154,8 @@ def seeds() -> dict[str, dict[str, bytes]]:
         "sealed": sealed(),
         "tables": tables(),
         "arrays": arrays(),
+        "tars": in_place(webdataset, ".tar"),
+        "hubs": in_place(parquet, ".parquet"),
     }
 
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from sightline.core.bundle import open_bundle
 from sightline.core.card import Card
 from sightline.core.containers import BundleLimits, write_zip
 from sightline.core.errors import BundleError, DataError, PictureError
-from sightline.data.layouts import csv, npz
+from sightline.data.layouts import csv, npz, parquet, webdataset
 from sightline.data.pictures import Limits, read_header, read_picture
 
 SMALL = Limits(max_bytes=1 << 20, max_pixels=1_000_000, max_frames=100)
@@ -122,8 +123,37 @@ def arrays(blob: bytes) -> None:
             assert str(error)
 
 
+def tars(blob: bytes) -> None:
+    """A shard is read and its pictures decode, or each has a reason."""
+    _in_place(webdataset, "samples.tar", blob)
+
+
+def hubs(blob: bytes) -> None:
+    """The same of a Parquet table with pictures in it."""
+    _in_place(parquet, "samples.parquet", blob)
+
+
+def _in_place(layout: Any, name: str, blob: bytes) -> None:
+    with tempfile.TemporaryDirectory(dir=_room()) as folder:
+        path = Path(folder) / name
+        path.write_bytes(blob)
+        layout.fits(path)
+        try:
+            samples = layout.read(path)
+        except DataError as error:
+            assert str(error)
+            return
+        assert samples.rows and not [row for row in samples.rows if ".." in Path(row.path).parts]
+        for row in samples.rows[:3]:
+            try:
+                read_picture(samples.open(row), limits=SMALL)
+            except PictureError as error:
+                assert error.reason
+        assert [each.name for each in Path(folder).iterdir()] == [name]
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (pictures, cards, graphs, bundles, sealed, tables, arrays)
+    each.__name__: each for each in (pictures, cards, graphs, bundles, sealed, tables, arrays, tars, hubs)
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,12 @@ from learn_toys import CARD
 from sightline.core.card import Preparation
 from sightline.core.errors import UsageError
 from sightline.core.recipe import Recipe
-from sightline.learn.augment import Augmentation, augmentation_of, augmented, to_unit
+from sightline.learn import augmix
+from sightline.learn.augment import SETTINGS, Augmentation, augmentation_of, augmented, to_unit
 from sightline.learn.draws import draws
 from sightline.learn.loop import normalised
-from sightline.tasks import classify
+from sightline.learn.policies import NARROW, WIDE
+from sightline.tasks import _whole, classify
 
 EVERYTHING = {
     "mirror": "yes",
@@ -28,6 +31,7 @@ EVERYTHING = {
     "hue": 0.1,
     "blur": 1.0,
     "noise": 0.05,
+    "perspective": 0.1,
     "erase": 0.5,
     "policy": "randaugment",
 }
@@ -54,10 +58,13 @@ def test_a_recipe_without_these_settings_changes_nothing() -> None:
 
 
 def test_every_setting_reaches_its_part() -> None:
-    recipe = classify.Recipe(**EVERYTHING, shift=0.2, rotate=7, scale=0.3, magnitude=5, mixup=0.2, cutmix=0.9, mix=0.7)
+    recipe = classify.Recipe(
+        **EVERYTHING, jpeg=60, shift=0.2, rotate=7, scale=0.3, magnitude=5, mixup=0.2, cutmix=0.9, mix=0.7
+    )
     how = augmentation_of(recipe)
     assert (how.policy.name, how.policy.magnitude, how.erase) == ("randaugment", 5, 0.5)
     assert (how.colours.jitter, how.colours.hue, how.colours.blur, how.colours.noise) == (0.3, 0.1, 1.0, 0.05)
+    assert (how.colours.jpeg, how.jitter.perspective) == (60, 0.1)
     jitter, mixing = how.jitter, how.mixing
     assert (jitter.flip, jitter.shift, jitter.rotate, jitter.scale, jitter.crop) == (True, 0.2, 7.0, 0.3, 0.5)
     assert (mixing.mixup, mixing.cutmix, mixing.share) == (0.2, 0.9, 0.7)
@@ -65,7 +72,7 @@ def test_every_setting_reaches_its_part() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("policy", ["trivialaugment", "randaugment"])
+@pytest.mark.parametrize("policy", ["trivialaugment", "randaugment", "augmix"])
 def test_a_picture_is_altered_alike_at_any_depth(channels: int, policy: str) -> None:
     """16-bit and float copies of an 8-bit picture, of the same share of full scale."""
     images = pictures(channels=channels)
@@ -83,8 +90,9 @@ def test_a_picture_is_altered_alike_at_any_depth(channels: int, policy: str) -> 
     assert all(not torch.equal(a, b) for a, b in zip(first, plain))
 
 
-def test_a_picture_is_altered_the_same_in_any_batch() -> None:
-    images, how = pictures(), augmentation_of(classify.Recipe(**EVERYTHING))
+@pytest.mark.parametrize("policy", ["randaugment", "augmix"])
+def test_a_picture_is_altered_the_same_in_any_batch(policy: str) -> None:
+    images, how = pictures(), augmentation_of(classify.Recipe(**(EVERYTHING | {"policy": policy, "jpeg": 30})))
     card = replace(CARD, preparation=Preparation(mode="rgb", size_hw=(16, 16)))
     parts = {"how": how, "card": card, "task": classify, "device": torch.device("cpu")}
     table = draws(0, 0, 12)
@@ -110,6 +118,26 @@ def test_a_task_whose_targets_cannot_be_mixed_says_so() -> None:
     how = augmentation_of(classify.Recipe(cutmix=1.0))
     with pytest.raises(UsageError, match="leave out mixup and cutmix"):
         seen(pictures(), how, task=SimpleNamespace())
+
+
+def test_every_augmentation_of_the_recipe_is_shown() -> None:
+    """`SETTINGS` is what show-augment prints: all that the loop does to pictures and how often it takes them."""
+    fields = {field.name for field in dataclasses.fields(classify.Recipe) if field.metadata["loop"]}
+    shared = {field.name for field in dataclasses.fields(Recipe)}
+    assert set(SETTINGS) == fields - shared - {"smoothing", "tau"}
+
+
+@pytest.mark.parametrize("policy", ["none", "trivialaugment", "randaugment", "augmix"])
+def test_a_task_knows_how_far_a_policy_turns(policy: str) -> None:
+    """The task warns of turns without PyTorch; here are the tables that do them."""
+    recipe = classify.Recipe(policy=policy, magnitude=12)
+    most = {
+        "none": 0.0,
+        "trivialaugment": WIDE.turn,
+        "randaugment": 2 * NARROW.turn * 12 / 30,
+        "augmix": augmix.DEEPEST * augmix.REACH.turn * 12 / 30,
+    }
+    assert _whole._policy_turn(recipe) == pytest.approx(most[policy])
 
 
 def test_to_unit_is_a_share_of_full_scale() -> None:

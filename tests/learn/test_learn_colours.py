@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from functools import reduce
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch")
 
@@ -54,9 +56,13 @@ def test_each_number_is_for_one_change(name: str) -> None:
     torch.testing.assert_close(changed(picture(), drawn(**{name: 1.0}), Colours(jitter=0.3)), wanted)
 
 
-def test_half_of_the_pictures_are_blurred_and_noisy() -> None:
+def test_half_of_the_pictures_are_blurred_noisy_or_compressed() -> None:
     table = draws(0, 0, 400)
-    for colours, slot in ((Colours(blur=1.0), Slot.BLUR), (Colours(noise=0.1), Slot.NOISE)):
+    for colours, slot in (
+        (Colours(blur=1.0), Slot.BLUR),
+        (Colours(noise=0.1), Slot.NOISE),
+        (Colours(jpeg=10), Slot.JPEG),
+    ):
         touched = [bool(list(changes(row, colours))) for row in table]
         assert touched == (table[:, slot] > 0.5).tolist()
 
@@ -81,3 +87,29 @@ def test_noise_is_drawn_from_the_pictures_own_seed() -> None:
     assert float((first - 0.5).mean()) == pytest.approx(0.0, abs=0.005)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), after)  # the global generator was not touched
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("draw", "quality"), [(1.0, 20), (0.75, 60), (0.5, None)])
+def test_jpeg_is_pillows_at_the_drawn_quality(channels: int, draw: float, quality: int | None) -> None:
+    """What lies outside 0 to 1 is cut off, as a camera does."""
+    image = kernels.gaussian_blur(picture(channels, 40, 24), [5, 5]) * 1.4 - 0.1
+    found = changed(image, drawn(jpeg=draw), Colours(jpeg=20))
+    if quality is None:
+        assert found is image
+        return
+    levels = (255 * image.clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    written = io.BytesIO()
+    Image.fromarray(levels[..., 0] if channels == 1 else levels).save(written, "JPEG", quality=quality)
+    wanted = torch.from_numpy(np.array(Image.open(written)).reshape(40, 24, channels)).permute(2, 0, 1) / 255
+    torch.testing.assert_close(found, wanted)
+    assert float((found - image.clamp(0, 1)).abs().mean()) > 0.004
+    assert torch.equal(found, changed(image, drawn(jpeg=draw), Colours(jpeg=20)))
+
+
+def test_every_quality_is_drawn_and_none_below_the_lowest(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("sightline.learn.colours._compressed", lambda image, quality: asked.append(quality) or image)
+    for row in draws(0, 0, 3000):
+        changed(picture(1), row, Colours(jpeg=70))
+    assert set(asked) == set(range(70, 101))

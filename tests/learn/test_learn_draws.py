@@ -26,6 +26,14 @@ def test_a_draw_depends_on_seed_epoch_and_index_alone() -> None:
     np.testing.assert_array_equal(others[3], others[0])  # seeds count modulo 2**64
 
 
+def test_slots_that_came_later_leave_the_older_ones_their_numbers() -> None:
+    """Else every training from before would be another one: the first 33 are those of one stream, as ever."""
+    oldest = np.random.Generator(np.random.Philox(key=np.array([3, 2], np.uint64))).random((50, 33))
+    table = draws(3, 2, 50)
+    np.testing.assert_array_equal(table[:, : Slot.TOP_LEFT_X], oldest)
+    assert len(np.unique(table)) == table.size
+
+
 def test_orders_are_permutations_of_their_own() -> None:
     orders = [tuple(order(seed, epoch, 40)) for seed, epoch in itertools.product((0, 1), (0, 1, 2))]
     assert all(sorted(each) == list(range(40)) for each in orders)

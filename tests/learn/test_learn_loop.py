@@ -353,9 +353,9 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
     """Make every timed step take so long; returns what is noted: the threads at work."""
     noted: list[int] = []
 
-    def time_steps(self: Any, _: float) -> float:
+    def time_steps(self: Any, _: float, size_hw: tuple[int, int]) -> float:
         noted.append(torch.get_num_threads())
-        self._advance(*self._seen(pictures(8, 0).images, pictures(8, 0).targets, draws(0, 0, 8)))
+        self._advance(*self._seen(pictures(8, 0).images, pictures(8, 0).targets, draws(0, 0, 8), size_hw))
         return seconds
 
     monkeypatch.setattr("sightline.learn.loop._Training.time_steps", time_steps)

@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as kernels
 
 from sightline.learn import moves
 from sightline.learn.draws import SLOTS, Slot, draws
-from sightline.learn.moves import Jitter, identity, moved
+from sightline.learn.moves import Jitter, identity, move_matrices, moved
 
 STILL = np.full((1, SLOTS), 0.5)
 """The draw that moves nothing."""
@@ -71,7 +71,7 @@ def test_half_of_the_pictures_are_mirrored_and_only_when_asked() -> None:
 @pytest.mark.parametrize("hw", [(8, 8), (5, 9), (12, 7)])
 def test_an_affine_that_moves_nothing_is_the_identity(hw: tuple[int, int]) -> None:
     image = batch(1, *hw)
-    found = moved(image, drawn(), Jitter(flip=True, shift=0.3, rotate=40, scale=0.5))
+    found = moved(image, drawn(), Jitter(flip=True, shift=0.3, rotate=40, scale=0.5, perspective=0.2))
     np.testing.assert_allclose(found.numpy(), image.numpy(), atol=1e-5)
     assert found.is_contiguous(memory_format=torch.channels_last)
 
@@ -128,6 +128,7 @@ def test_a_turned_picture_stays_sharp(monkeypatch: pytest.MonkeyPatch) -> None:
         Jitter(flip=True, shift=0.2),
         Jitter(flip=True, shift=0.2, rotate=20, scale=0.2),
         Jitter(flip=True, crop=0.4),
+        Jitter(flip=True, crop=0.4, rotate=20, perspective=0.2),
     ],
 )
 def test_a_picture_moves_the_same_in_any_batch(jitter: Jitter) -> None:
@@ -173,3 +174,49 @@ def test_what_nothing_moves_stays_sharp_beside_what_is_moved_after() -> None:
     found = moved(images, uniform, Jitter(flip=True, shift=0.2), after=after)
     np.testing.assert_allclose(found[1::2].numpy(), plain[1::2].numpy(), atol=1e-5)
     np.testing.assert_allclose(found[::2, :, :, :-1].numpy(), plain[::2, :, :, 1:].numpy(), atol=1e-5)
+
+
+CORNER_NAMES = ("top_left", "top_right", "bottom_right", "bottom_left")
+
+
+@pytest.mark.usefixtures("bilinear")
+@pytest.mark.parametrize("hw", [(20, 20), (24, 40)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_perspective_is_torchvisions_with_the_same_corners(hw: tuple[int, int], seed: int) -> None:
+    image, (height, width) = batch(1, *hw), hw
+    row = draws(seed, 0, 1)
+    shifts = [[2 * row[0, Slot[f"{name}_{axis}".upper()]] - 1 for axis in "xy"] for name in CORNER_NAMES]
+    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
+    shown = frame + 0.2 * np.array(shifts) * [width, height]
+    found = moved(image, row, Jitter(perspective=0.2))
+    wanted = kernels.perspective(image, shown.tolist(), frame.tolist())
+    torch.testing.assert_close(found, wanted, atol=2e-4, rtol=1e-4)
+    assert not torch.allclose(found, image, atol=0.1)
+
+
+def test_the_corners_of_the_frame_go_where_they_are_drawn() -> None:
+    """And none of them behind the viewer, however far the setting lets them go."""
+    extremes = np.array(list(itertools.product((0.0, 1.0), repeat=8)))
+    table = np.full((len(extremes), SLOTS), 0.5)
+    table[:, Slot.TOP_LEFT_X : Slot.BOTTOM_LEFT_Y + 1] = extremes
+    matrices = move_matrices(table, Jitter(perspective=0.2), (30, 50))
+    frame = np.array([[-25.0, -15, 1], [25, -15, 1], [25, 15, 1], [-25, 15, 1]])
+    places = frame @ matrices.transpose(0, 2, 1)
+    assert places[..., 2].min() > 0.05
+    wanted = frame[:, :2] + 0.2 * (2 * extremes.reshape(-1, 4, 2) - 1) * [50, 30]
+    np.testing.assert_allclose(places[..., :2] / places[..., 2:], wanted, atol=1e-6)
+
+
+def test_matrices_say_what_moved_does() -> None:
+    """Whole-pixel moves, too: a matrix and the pixels it names."""
+    images, table, jitter = batch(8, 9, 12), draws(2, 0, 8), Jitter(flip=True, shift=0.3)
+    plain = moved(images, table, jitter)
+    through = moved(images, table, jitter, after=identity(8))
+    torch.testing.assert_close(plain, through, atol=1e-5, rtol=1e-4)
+    matrices = move_matrices(table, jitter, (9, 12))
+    np.testing.assert_array_equal(matrices[:, 2], [[0, 0, 1]] * 8)
+    for image, found, matrix in zip(images, plain, matrices):
+        x, y, _ = matrix @ [4.5 - 6, 3.5 - 4.5, 1]
+        row, column = round(y + 4.5 - 0.5), round(x + 6 - 0.5)
+        inside = 0 <= row < 9 and 0 <= column < 12
+        torch.testing.assert_close(found[:, 3, 4], image[:, row, column] if inside else torch.zeros(2))

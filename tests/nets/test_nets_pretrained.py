@@ -20,6 +20,7 @@ import sightline
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.ledger import file_of
+from sightline.learn.transfer import begun
 from sightline.nets import vit
 from sightline.nets._pretrained import read_weights
 
@@ -44,16 +45,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     return net, path
 
 
-def begun(path: Path, made: Card, **changes: Any) -> tuple[Any, str]:
-    options = vit.Options(**(OPTIONS | {"weights": str(path)} | changes))
+def begin(path: Path, made: Card, **changes: Any) -> tuple[Any, str]:
     torch.manual_seed(1)
-    net = vit.build(options, task="classify", card=made).eval()
-    return net, vit.begin(net, options)
+    net = vit.build(vit.Options(**(OPTIONS | changes)), task="classify", card=made).eval()
+    return net, begun(net, str(path))
 
 
 def test_timms_weights_give_timms_answers(published: tuple[Any, Path]) -> None:
     theirs, path = published
-    ours, told = begun(path, card())
+    ours, told = begin(path, card())
     assert told == "begins with tiny.safetensors"
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_places_of_another_size_are_resampled_and_a_head_for_other_classes_is_fr
     published: tuple[Any, Path],
 ) -> None:
     theirs, path = published
-    ours, told = begun(path, card(48, classes=3))
+    ours, told = begin(path, card(48, classes=3))
     assert told == "begins with tiny.safetensors; head.weight, head.bias are learnt anew"
     larger = timm.models.VisionTransformer(
         img_size=48, patch_size=8, embed_dim=24, depth=2, num_heads=2, num_classes=10
@@ -80,7 +80,7 @@ def test_places_of_another_size_are_resampled_and_a_head_for_other_classes_is_fr
 
 def test_grey_pictures_are_seen_as_grey_pictures_of_three_channels(published: tuple[Any, Path]) -> None:
     theirs, path = published
-    ours, _ = begun(path, card(mode="grey"))
+    ours, _ = begin(path, card(mode="grey"))
     x = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
         wanted = theirs(x.expand(-1, 3, -1, -1))
@@ -90,7 +90,7 @@ def test_grey_pictures_are_seen_as_grey_pictures_of_three_channels(published: tu
 @pytest.mark.parametrize("changes", [{"width": 48}, {"depth": 3}, {"patch": 4}, {"tokens": "convolutions"}])
 def test_weights_of_another_architecture_are_refused(published: tuple[Any, Path], changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="another architecture's: they do not fit"):
-        begun(published[1], card(), **changes)
+        begin(published[1], card(), **changes)
 
 
 @pytest.mark.parametrize("wrapped", ["", "state_dict", "model"])
@@ -135,13 +135,13 @@ def test_a_training_begins_with_them_and_the_card_says_so(published: tuple[Any, 
         "classify",
         tmp_path / "data",
         net="vit",
-        recipe=recipe | {"net.weights": str(published[1]), "precision": "fp32"},
+        recipe=recipe | {"start": str(published[1]), "transfer": "fine-tune", "precision": "fp32"},
         out=tmp_path / "run",
         listen=told.append,
     )
     assert any("begins with tiny.safetensors" in getattr(event, "text", "") for event in told)
     model = sightline.load(tmp_path / "run" / "model")
-    assert model.card.net["options"]["weights"] == "tiny.safetensors"
+    assert model.card.recipe["start"] == "tiny.safetensors"
     assert "whose licence the ledger does not know" in model.card.licences["weights"]
     from safetensors.numpy import load_file
 

@@ -142,3 +142,19 @@ def test_what_follows_the_pooling_begins_as_the_identity() -> None:
     x = torch.randn(2, 2, 6, 6)
     expected = torch.relu(stage.norm(torch.nn.functional.max_pool2d(stage.conv(x), 2)))
     torch.testing.assert_close(stage(x), expected)
+
+
+@pytest.mark.parametrize("halve", ["stride", "pool"])
+def test_what_is_dropped_is_dropped_only_while_learning(halve: str) -> None:
+    """And leaves weights, evidence and graph as they are."""
+    options = resnet.Options(width=4, halve=halve, drop=0.5)
+    net, x = built(options, card()), torch.randn(4, 3, 16, 16)
+    assert net.state_dict().keys() == built(replace(options, drop=0.0), card()).state_dict().keys()
+    first, second = net.train()(x), net(x)
+    torch.testing.assert_close(first["features"], second["features"])
+    assert not torch.allclose(first["logits"], second["logits"])
+    net.eval()
+    found = net(x)
+    maps = torch.einsum("kc,bchw->bkhw", net.head.weight, found["features"])
+    torch.testing.assert_close(found["logits"], maps.mean((2, 3)) + net.head.bias)
+    assert torch.equal(net(x)["logits"], found["logits"])

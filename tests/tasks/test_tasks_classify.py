@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +11,13 @@ import numpy as np
 import pytest
 
 from sightline.core.card import Card, Preparation
-from sightline.core.errors import BundleError, DataError
+from sightline.core.errors import BundleError, DataError, UsageError
 from sightline.core.protocols import Facts, Request, Spec
 from sightline.core.results import Labels
 from sightline.data.pictures import read_picture
 from sightline.data.samples import Label, NoTarget
 from sightline.metrics.operating import NEVER, softmax
-from sightline.tasks import _whole, classify
+from sightline.tasks import _whole, classify, tag
 
 CARD = Card(task="classify", net={}, classes=("cat", "dog", "eel"), preparation=Preparation(size_hw=(4, 6)))
 NOTHING = Request(arrays={})
@@ -70,11 +71,25 @@ def test_fit(sizes: list[tuple[int, int]], fit: str) -> None:
         (("cat", "dog"), "yes", "--mirror no"),
         (tuple("0123456789"), "no", "digits or letters"),
         (("b", "d"), "no", "digits or letters"),
-        (("7", "seven"), "yes", "--mirror no"),
+        (("7", "seven"), "no", "digits or letters"),
+        (("letter_a", "letter_b"), "no", "digits or letters"),
+        (("digit 3", "Digit-4", "digit5"), "no", "digits or letters"),
+        (("character_1_ka", "character_2_kha"), "no", "digits or letters"),
+        (("山", "川"), "no", "digits or letters"),
+        (("A", "B", "C", "space"), "no", "digits or letters"),
+        (("A", "cat", "dog"), "yes", "--mirror no"),
+        (("x", "dog", "cat", "y"), "yes", "--mirror no"),
+        (("letters", "numbers"), "yes", "--mirror no"),
+        (("number plate", "car"), "yes", "--mirror no"),
         (("00", "01", "42"), "no", "numbers"),
         (("left hand", "right hand"), "no", "left or right"),
         (("turn_LEFT", "straight"), "no", "left or right"),
         (("lung-right", "heart"), "no", "left or right"),
+        (("turnLeft", "straight"), "no", "turnLeft"),
+        (("clockwise", "still"), "no", "clockwise"),
+        (("anti-clockwise", "still"), "no", "direction"),
+        (("faces east", "faces up"), "no", "faces east"),
+        (("western", "comedy"), "yes", "--mirror no"),
         (("bright", "dark"), "yes", "--mirror no"),
         (("cleft", "whole"), "yes", "--mirror no"),
     ],
@@ -83,6 +98,43 @@ def test_digits_letters_and_sides_are_not_mirrored(names: tuple[str, ...], mirro
     chosen, reasons = classify.plan(classify.Recipe(), facts(names=names))
     assert chosen.mirror == mirror
     assert why in reasons["mirror"]
+
+
+@pytest.mark.parametrize(
+    ("names", "typed", "said"),
+    [
+        ("0123456789", {}, ""),
+        ("0123456789", {"policy": "randaugment"}, ""),
+        ("0123456789", {"policy": "augmix"}, ""),
+        ("0123456789", {"policy": "randaugment", "magnitude": 20}, "randaugment turns pictures by up to 40 degrees"),
+        ("0123456789", {"policy": "augmix", "magnitude": 20}, "augmix turns pictures by up to 60 degrees"),
+        ("0123456789", {"rotate": 30.0}, ""),
+        ("0123456789", {"rotate": 31.0}, "--rotate turns pictures by up to 31 degrees, and the classes are digits"),
+        (("6", "9"), {"policy": "trivialaugment"}, "--policy trivialaugment turns pictures by up to 135 degrees"),
+        (("00", "38"), {"policy": "trivialaugment"}, "the classes are numbers"),
+        (("6", "9"), {"policy": "trivialaugment", "rotate": 180.0}, "180 degrees and --policy trivialaugment"),
+        (("cat", "dog"), {"policy": "trivialaugment", "rotate": 180.0}, ""),
+    ],
+)
+@pytest.mark.parametrize("task", [classify, tag])
+def test_turns_that_make_other_characters_are_told_on_the_card(
+    task: Any, names: Sequence[str], typed: dict[str, Any], said: str
+) -> None:
+    seen = facts(names=tuple(names))
+    planned, _ = task.plan(task.Recipe(**typed), seen)
+    notes = [note for note in task.draft(planned, seen).notes if "turn" in note]
+    assert len(notes) == bool(said) and all(said in note for note in notes)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_jpeg_is_for_pictures_of_8_bits(dtype: str) -> None:
+    deep = dataclasses.replace(facts(), dtype=dtype)
+    classify.plan(classify.Recipe(), deep)
+    if dtype == "uint8":
+        assert classify.plan(classify.Recipe(jpeg=30), deep)[0].jpeg == 30
+        return
+    with pytest.raises(UsageError, match=f"--jpeg 30 would leave 8 bits of {dtype} pictures"):
+        classify.plan(classify.Recipe(jpeg=30), deep)
 
 
 @pytest.mark.parametrize(("grey", "color"), [(True, "grey"), (False, "rgb")])

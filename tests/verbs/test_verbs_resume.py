@@ -24,6 +24,7 @@ from sightline.verbs.train import train
 data, out, deaths, kind = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 values = {"epochs": 5, "seed": 3, "threads": 1, "net.width": 8, "patience": 3, "batch": 32, "mixup": 0.4, "cutmix": 1.0}
 values |= {"policy": "trivialaugment", "balance": "sampling", "erase": 0.25, "jitter": 0.2, "noise": 0.05}
+values |= {"perspective": 0.1, "jpeg": 40, "grow": 0.3, "net.drop": 0.2}
 resume = out if (out / "recipe.yaml").exists() else None
 events = train(Settings("classify", data, None, "resnet:8", values), out=None if resume else out, resume=resume)
 wanted = {"step": Step, "epoch": Epoch, "saved": Saved}[kind]
@@ -98,6 +99,7 @@ def test_stopped_by_a_signal(digits: Path, uninterrupted: Path, tmp_path: Path, 
         "32",
         *["--mixup", "0.4", "--cutmix", "1", "--policy", "trivialaugment", "--balance", "sampling"],
         *["--erase", "0.25", "--jitter", "0.2", "--noise", "0.05"],
+        *["--perspective", "0.1", "--jpeg", "40", "--grow", "0.3", "--net.drop", "0.2"],
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None

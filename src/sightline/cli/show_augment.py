@@ -12,6 +12,7 @@ EXAMPLE = """\b
 Examples:
   sightline show-augment flowers/
   sightline show-augment flowers/ --policy trivialaugment --cutmix 1 --out sheet.png
+  sightline show-augment flowers/ --policy augmix --perspective 0.1 --jpeg 30
   sightline show-augment xray/ --mirror no --rotate 5 --pictures 8 --versions 10"""
 
 

@@ -20,7 +20,8 @@ Examples:
   torchrun --nproc-per-node 2 -m sightline train classify flowers/
 
 \b
-DATA is an image folder, a CSV file or an .npz; `csv:parts/` says which when two fit.
+DATA is an image folder, a CSV file, an .npz, or shards (.tar, .parquet: one, a folder, a pattern as
+train-{000..146}.tar, or URLs of them); `csv:parts/` says which when two fit.
 `sightline train classify --net resnet --help` lists every setting of the task and the net."""
 
 

@@ -89,6 +89,15 @@ class Bundle:
             raise BundleError(f"{self.path}: {WEIGHTS} is damaged ({error})") from None
 
 
+def is_bundle(path: str | Path) -> bool:
+    """Whether something stands there that says it is a bundle: a folder, or a file with a bundle's ending.
+
+    >>> is_bundle("photo.jpg")
+    False
+    """
+    return Path(path).is_dir() or (Path(path).suffix in ZIP_SUFFIXES and Path(path).is_file())
+
+
 def open_bundle(path: str | Path, *, limits: BundleLimits = _LIMITS) -> Bundle:
     """Open a folder or a zip as a bundle, trusting nothing in it.
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core.errors import StorageError
+from sightline.core.events import Event, Note
 from sightline.core.storage import write_bytes
 
 VARIABLE = "SIGHTLINE_CACHE"
 Rows = NDArray[np.float32]
+Images = NDArray[Any]
+Make = Callable[[Images], Generator[Event, None, Rows]]
+"""Pictures (n, H, W, C) → their rows (n, F), with events on the way."""
 
 
 def cache_folder() -> Path | None:
@@ -29,24 +35,34 @@ def cache_folder() -> Path | None:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sightline"
 
 
+def features_folder(encoder: bytes) -> Path | None:
+    """Where the features of an encoder are kept, which is told by its bytes; None where nothing is kept."""
+    folder = cache_folder()
+    return folder / "features" / hashlib.sha256(encoder).hexdigest()[:32] if folder else None
+
+
 class Remembered:
     """Rows (F,) of float32 under SHA-256 digests, all made the same way; parts that are damaged count as absent."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         """One file a call of `remember`; None remembers nothing."""
+        self._known: dict[bytes, Rows] | None = None
 
     def recall(self, digests: Sequence[bytes]) -> dict[bytes, Rows]:
         """The rows that are known, by digest."""
+        self._known = self._read() if self._known is None else self._known
+        return {name: self._known[name] for name in digests if name in self._known}
+
+    def _read(self) -> dict[bytes, Rows]:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        wanted, found = set(digests), dict[bytes, Rows]()
+        found = dict[bytes, Rows]()
         for part in sorted(self.folder.glob("*.safetensors")) if self.folder else []:
             try:
                 held = load_file(part)
-                pairs = zip(held["digests"], held["rows"], strict=True)
-                found |= {name: row for digest, row in pairs if (name := digest.tobytes()) in wanted}
+                found |= {name.tobytes(): row for name, row in zip(held["digests"], held["rows"], strict=True)}
             except (OSError, SafetensorError, KeyError, ValueError):
                 continue
         return found
@@ -64,3 +80,23 @@ class Remembered:
         except StorageError as error:
             return str(error)
         return ""
+
+    def rows_of(self, pictures: Iterable[Images], make: Make) -> Generator[Event, None, Rows]:
+        """Rows (N, F) of batches of pictures, of which only those that are not known are made; each batch is kept."""
+        parts, before, reason = [], 0, ""
+        for images in pictures:
+            digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
+            known = self.recall(digests)
+            missing = [index for index, digest in enumerate(digests) if digest not in known]
+            before += len(images) - len(missing)
+            if missing:
+                made = yield from make(images if len(missing) == len(images) else images[missing])
+                known |= {digests[index]: row for index, row in zip(missing, made)}
+                reason = self.remember([digests[index] for index in missing], made)
+            parts.append(np.stack([known[digest] for digest in digests]))
+        if before:
+            count = sum(len(part) for part in parts)
+            yield Note(text=f"{before:,} of {count:,} pictures were encoded before: {self.folder}")
+        if reason:
+            yield Note(text=f"features are not kept for next time: {reason}", kind="warning")
+        return np.concatenate(parts)

@@ -197,8 +197,7 @@ class Objective:
 # A net may also hold choose(facts, recipe) -> (variant, reason), prefers(options) -> (optimiser, its peak rate at 64
 # pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
 # built, evidence(module) -> the same or {}. One whose loss looks at more than its outputs, or that is several players,
-# holds objectives(module) -> list of Objective; `loss` then judges validation pictures, where it is there. One that may
-# begin with published weights holds brings(options) -> the bytes of their file, or None, and begin(module, options).
+# holds objectives(module) -> list of Objective; `loss` then judges validation pictures, where it is there.
 
 
 class Method(Protocol):
@@ -223,7 +222,8 @@ class Method(Protocol):
 
 
 # A method may also hold choose(facts, recipe) and EVIDENCE as a net does, asks(options) -> {setting: (value, reason)}
-# for settings of the recipe that follow from it, and USES, names of settings that else only the loop looks at.
+# for settings of the recipe that follow from it, USES, names of settings that else only the loop looks at, and
+# brings(options) -> the path of a file of weights that goes in, whose licence the card then names.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +261,10 @@ class Format(Protocol):
 
 
 class Layout(Protocol):
-    """A data-set format: a module in `data/layouts/`."""
+    """A data-set format: a module in `data/layouts/`.
+
+    One that has `SHARDS`, an ending, is also given patterns and URLs of files with that ending, as text.
+    """
 
     def fits(self, path: Path) -> bool:
         """Whether this path looks like this layout; reads as little as it can."""

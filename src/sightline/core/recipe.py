@@ -75,6 +75,24 @@ class Recipe:
     sam: float = setting(
         0.0, "radius of sharpness-aware minimisation (0: off); a step then takes twice as long", low=0, loop=True
     )
+    start: str = setting(
+        "",
+        "weights to begin with: a bundle made by Sightline, a file of weights, or a name of the weights ledger",
+        loop=True,
+        path=True,
+    )
+    transfer: str = setting(
+        "auto",
+        "what is learnt from there: the head alone, the head and then all, or all at once",
+        choices=("auto", "probe", "lp-ft", "fine-tune"),
+        loop=True,
+    )
+    layer_decay: float | None = setting(
+        None, "learning rate of each block as a share of the next one's, 1: alike", low=0.01, high=1, loop=True
+    )
+    freeze: float = setting(
+        0.0, "share of the blocks, from the picture's side, that stay as they begin", low=0, high=1, loop=True
+    )
     patience: int = setting(
         0, "stop after so many epochs without improvement and keep the best (0: off)", low=0, loop=True
     )

@@ -33,9 +33,10 @@ from sightline.data._headers import (
 from sightline.data._memory import decoding_bytes
 from sightline.data._modes import ALPHA_NOTE, full_scale, header_of, on_white, to_array
 from sightline.data._quiet import silence_libtiff
+from sightline.data.ranges import Stored
 
 Pixels = NDArray[Any]
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Pixels | Image.Image
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Stored | Pixels | Image.Image
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from sightline.core.errors import DataError, UsageError
 from sightline.core.shelf import Shelf
+from sightline.data.layouts._shards import is_spread, is_web
 from sightline.data.pictures import is_url
+from sightline.data.ranges import shown
 from sightline.data.samples import Sample, Samples
 
 LAYOUTS = Shelf("data.layouts")
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.+)", re.DOTALL)  # two letters at least: C:\ is a drive
+_WHAT = {True: "URLs", False: "patterns"}
 
 
 def read(path: str | Path, *, layout: str | None = None, group_by: str = "") -> Samples:
@@ -29,15 +32,41 @@ def read(path: str | Path, *, layout: str | None = None, group_by: str = "") -> 
     match = _PREFIX.fullmatch(text)
     if layout is None and match and not is_url(text) and not Path(text).exists():
         layout, text = match[1], match[2]
-    if is_url(text):
-        raise DataError(f"{text} is a URL; Sightline opens no network: download it first")
-    place = Path(text)
-    name = layout or _detect(place)
+    place = text if is_spread(text) else Path(text)
+    if isinstance(place, Path) and is_url(text):
+        raise DataError(f"{shown(text)} is no http or https URL, and others are not read: download it first")
+    name = layout or (_detect(place) if isinstance(place, Path) else _detect_spread(place))
     module = LAYOUTS.load(name)
-    if not place.exists():
+    if isinstance(place, Path) and not place.exists():
         raise DataError(f"{place}: no such file or folder")
+    if isinstance(place, str) and not hasattr(module, "SHARDS"):
+        raise DataError(f"{name} is not read from {_WHAT[is_url(text)]}, and {shown(text)} is one")
     samples: Samples = module.read(place)
     return _grouped(samples, group_by) if group_by else samples
+
+
+def data_name(source: str) -> str:
+    """What a data set is called by its path, pattern or URL; never a login or a query.
+
+    >>> data_name("webdataset:https://me:secret@host/a/train-{0..9}.tar?key=1"), data_name("csv:/data/parts.csv")
+    ('train-{0..9}', 'parts')
+    """
+    match = _PREFIX.fullmatch(source)
+    text = match[2] if match and is_web(match[2]) else source
+    return Path(shown(text) if is_web(text) else text.rpartition(":")[2]).stem
+
+
+def _detect_spread(text: str) -> str:
+    spread = {name: module for name in LAYOUTS.names() if hasattr(module := LAYOUTS.load(name), "SHARDS")}
+    for name, module in spread.items():
+        if module.fits(text):
+            return name
+    endings = " or ".join(module.SHARDS for module in spread.values())
+    if is_url(text):
+        raise DataError(
+            f"{shown(text)} is a URL; Sightline opens no network but for shards ({endings}): download it first"
+        )
+    raise DataError(f"{text}: no such file or folder, and no pattern of {endings} files")
 
 
 def _detect(path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from sightline.core.errors import DataError
+from sightline.data.ranges import Stored
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_WORDS = {
@@ -125,6 +126,8 @@ class Samples:
     """What a person should know, in whole sentences."""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     """Pictures that are in memory, by name: (N, H, W) or (N, H, W, C)."""
+    opener: Callable[[str], Stored] | None = None
+    """How a picture is reached, by its row's path, where all stand inside larger files."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -146,8 +149,13 @@ class Samples:
                 table[row.split][name] = table[row.split].get(name, 0) + 1
         return table
 
-    def open(self, sample: Sample) -> Path | NDArray[Any]:
-        """What `pictures.read_picture` takes for this sample: a path, or the array itself."""
+    def open(self, sample: Sample) -> Path | Stored | NDArray[Any]:
+        """What `pictures.read_picture` takes for this sample: a path, a part of a larger file, or the array itself.
+
+        Nothing is read yet.
+        """
+        if self.opener is not None:
+            return self.opener(sample.path)
         match = _IN_MEMORY.fullmatch(sample.path) if self.arrays else None
         if match is None:
             return self.root / sample.path

@@ -13,10 +13,11 @@ from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Arrays
 from sightline.core.recipe import Recipe
+from sightline.learn.augmix import augmixed
 from sightline.learn.colours import Colours, changes
 from sightline.learn.draws import Uniform
 from sightline.learn.mixing import Mixing, erased, mixed
-from sightline.learn.moves import Jitter, moved
+from sightline.learn.moves import Jitter, Matrices, move_matrices, moved
 from sightline.learn.policies import Policy, policy_changes, policy_moves
 
 SETTINGS = (
@@ -25,16 +26,19 @@ SETTINGS = (
     "rotate",
     "scale",
     "crop",
+    "perspective",
     "policy",
     "magnitude",
     "jitter",
     "hue",
     "blur",
     "noise",
+    "jpeg",
     "erase",
     "mixup",
     "cutmix",
     "mix",
+    "grow",
     "balance",
 )
 """What a recipe may say about augmentation, in the order it is done."""
@@ -42,7 +46,10 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Everything that is done to a picture in training, in this order: values, places, erasing, mixing."""
+    """Everything that is done to a picture in training, in this order: values, places, erasing, mixing.
+
+    Within the values a policy comes first; AugMix comes last, as it mixes versions that lie in other places.
+    """
 
     policy: Policy = field(default_factory=Policy)
     colours: Colours = field(default_factory=Colours)
@@ -63,8 +70,8 @@ def augmentation_of(recipe: Recipe) -> Augmentation:
     policy = str(getattr(recipe, "policy", "none"))
     return Augmentation(
         policy=Policy(policy, int(value("magnitude", 9))),
-        colours=Colours(value("jitter"), value("hue"), value("blur"), value("noise")),
-        jitter=Jitter(flip, value("shift"), value("rotate"), value("scale"), value("crop", 1.0)),
+        colours=Colours(value("jitter"), value("hue"), value("blur"), value("noise"), int(value("jpeg", 100))),
+        jitter=Jitter(flip, value("shift"), value("rotate"), value("scale"), value("crop", 1.0), value("perspective")),
         erase=value("erase"),
         mixing=Mixing(value("mixup"), value("cutmix"), value("mix")),
     )
@@ -87,14 +94,35 @@ def augmented(
     as the task's `soft` vectors where pictures are mixed. Values are changed on the CPU, so every device sees the same.
     """
     unit = _changed(to_unit(images, card), uniform, how)
-    batch = standardised(unit, card).to(device)
-    after = None if how.policy.name == "none" else policy_moves(uniform, how.policy, *batch.shape[2:])
-    batch = erased(moved(batch, uniform, how.jitter, after=after), uniform, how.erase)
+
+    def ready(values: Tensor) -> Tensor:
+        return standardised(values, card).to(device)
+
+    if how.policy.name == "augmix":
+        batch = augmixed(unit, uniform, how.policy.magnitude, jitter=how.jitter, ready=ready)
+    else:
+        size_hw = (unit.shape[2], unit.shape[3])
+        batch = moved(ready(unit), uniform, how.jitter, after=_after(uniform, how.policy, size_hw))
+    batch = erased(batch, uniform, how.erase)
     if how.mixing.idle:
         return batch, to_tensors(targets, device)
     if not hasattr(task, "soft"):
         raise UsageError(f"the task {card.task} has no targets that can be mixed; leave out mixup and cutmix")
     return mixed(batch, to_tensors(task.soft(targets, card), device), uniform, how.mixing)
+
+
+def matrices_of(uniform: Uniform, how: Augmentation, size_hw: tuple[int, int]) -> Matrices:
+    """How `augmented` moves each picture of a batch, (B, 3, 3); for `places`, which moves what belongs to it alike.
+
+    Raises UsageError for AugMix, mixup and CutMix, after which a picture shows several places at once.
+    """
+    if how.policy.name == "augmix" or not how.mixing.idle:
+        raise UsageError("boxes, masks and points cannot follow augmix, mixup or cutmix; leave these out")
+    return move_matrices(uniform, how.jitter, size_hw, after=_after(uniform, how.policy, size_hw))
+
+
+def _after(uniform: Uniform, policy: Policy, size_hw: tuple[int, int]) -> Matrices | None:
+    return None if policy.name == "none" else policy_moves(uniform, policy, *size_hw)
 
 
 def to_tensors(targets: Arrays, device: torch.device) -> dict[str, Tensor]:

@@ -9,12 +9,18 @@ import torch
 
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Facts
-from sightline.core.recipe import Recipe
+from sightline.core.recipe import Recipe, budget_seconds
 from sightline.core.runs import usable_cores
 
 VIEWS = 160_000
 """Pictures looked at in all, augmented views counted each, where neither epochs nor a budget is given."""
 
+TUNING_VIEWS = 20_000
+"""The same where the weights are somebody's."""
+SCARCE, BRIEF = 8, 30.0
+"""Pictures a class, and seconds of a budget, below which only a head is learnt on weights that somebody learnt."""
+TUNED = 1e-3
+"""Peak rate of AdamW for weights that are good already, at 64 pictures a step."""
 
 PEAKS = {"adamw": 2e-3, "sgd": 0.1}
 """The usual peak rate of each optimiser at 64 pictures a step."""
@@ -46,23 +52,41 @@ def choose(
         "bf16" if fast else "fp32",
         "this processor multiplies bfloat16 about twice as fast" if fast else "no fast bfloat16 here",
     )
+    if recipe.start:
+        prefers = ("adamw", TUNED)
+        choice, why = _transfer(recipe, facts)
+        settle("transfer", choice, why)
+        settle("layer_decay", 0.75, "what the first blocks know is general, and is changed least")
     settle("batch", 64 if facts.count < 20_000 else 128, f"{facts.count:,} training pictures")
     name, peak = prefers
     learns = "learns reliably from a few thousand steps" if name == "adamw" else "what this net learns most with"
+    usual = "a gentle peak, as the weights are good already" if recipe.start else "the usual peak"
     settle("optimizer", name, learns)
     moves = changes.get("optimizer", recipe.optimizer)
     batch: int = changes.get("batch") or recipe.batch or 64
     settle(
         "lr",
         (peak if moves == name else PEAKS[moves]) * (batch / 64) ** 0.5,
-        f"the usual peak for {moves} at {batch} pictures a step",
+        f"{usual} for {moves} at {batch} pictures a step",
     )
     settle("weight_decay", 0.05 if moves == "adamw" else 5e-4, "the usual decay for this optimiser")
     settle("ema", 0.998, "the average over the last steps is steadier than the last step")
-    if recipe.epochs is None and recipe.steps is None and not recipe.budget:
-        epochs = min(100, max(12, round(VIEWS / facts.count)))
-        changes["epochs"], reasons["epochs"] = epochs, f"about {VIEWS:,} looks at {facts.count:,} pictures"
+    if recipe.epochs is None and recipe.steps is None and not recipe.budget and changes.get("transfer") != "probe":
+        views, (least, most) = (TUNING_VIEWS, (5, 40)) if recipe.start else (VIEWS, (12, 100))
+        epochs = min(most, max(least, round(views / facts.count)))
+        changes["epochs"], reasons["epochs"] = epochs, f"about {views:,} looks at {facts.count:,} pictures"
     return dataclasses.replace(recipe, **changes), reasons
+
+
+def _transfer(recipe: Recipe, facts: Facts) -> tuple[str, str]:
+    """How to go on from weights that somebody learnt, and why (Kumar et al., 2022: first the head, then all)."""
+    classes = len(facts.classes) or len({name for target in facts.targets for name in target.strata()})
+    each = facts.count / max(1, classes)
+    if each < SCARCE:
+        return "probe", f"{each:.0f} pictures a class are too few to move the weights by"
+    if recipe.budget and budget_seconds(recipe.budget) < BRIEF:
+        return "probe", f"{recipe.budget} are too short for more than the head"
+    return "lp-ft", f"{each:.0f} pictures a class: a solved head first, so that tuning spoils little of what is known"
 
 
 def _cpu_bf16() -> bool:

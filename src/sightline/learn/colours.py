@@ -1,12 +1,15 @@
-"""Colours: brightness, contrast, saturation, hue, blur and noise of each picture, by torchvision's kernels."""
+"""Colours: brightness, contrast, saturation, hue, blur and noise by torchvision's kernels, and JPEG by Pillow."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as kernels
 
@@ -28,11 +31,13 @@ class Colours:
     """Largest standard deviation of a Gaussian blur in pixels; every other picture is blurred."""
     noise: float = 0.0
     """Largest standard deviation of Gaussian noise as a share of full scale; every other picture is noisy."""
+    jpeg: int = 100
+    """Lowest quality at which every other picture is compressed as JPEG, 1 to 100; 100: none is."""
 
     @property
     def idle(self) -> bool:
         """Whether nothing is changed."""
-        return not (self.jitter or self.hue or self.blur or self.noise)
+        return not (self.jitter or self.hue or self.blur or self.noise or self.jpeg < 100)
 
 
 def changes(row: Uniform, colours: Colours) -> Iterable[Change]:
@@ -47,6 +52,9 @@ def changes(row: Uniform, colours: Colours) -> Iterable[Change]:
     noise = float(2.0 * row[Slot.NOISE] - 1.0) * colours.noise
     if noise > 0:
         yield with_value(_noisy, (noise, int(row[Slot.NOISE_SEED] * 2**53)))
+    worse = float(2.0 * row[Slot.JPEG] - 1.0) * (100 - colours.jpeg)
+    if worse > 0:
+        yield with_value(_compressed, 100 - round(worse))
 
 
 _JITTERED = {
@@ -72,3 +80,16 @@ def _noisy(picture: Tensor, sigma_and_seed: tuple[float, int]) -> Tensor:
     sigma, seed = sigma_and_seed
     chance = torch.Generator().manual_seed(seed)
     return picture + sigma * torch.randn(picture.shape, generator=chance)
+
+
+def _compressed(picture: Tensor, quality: int) -> Tensor:
+    """There and back through an 8-bit JPEG, with the colours at half the resolution, as cameras write it.
+
+    Pillow's, as torchvision's kernel gives up its codecs.
+    """
+    levels = (255 * picture.clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    written = io.BytesIO()
+    Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels).save(written, "JPEG", quality=quality)
+    with Image.open(written) as image:
+        decoded = np.array(image).reshape(levels.shape)
+    return torch.from_numpy(decoded).permute(2, 0, 1).to(picture) / 255

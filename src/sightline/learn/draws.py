@@ -44,15 +44,29 @@ class Slot(IntEnum):
     MIX_SHARE = auto()
     MIX_Y = auto()
     MIX_X = auto()
+    TOP_LEFT_X = auto()
+    TOP_LEFT_Y = auto()
+    TOP_RIGHT_X = auto()
+    TOP_RIGHT_Y = auto()
+    BOTTOM_RIGHT_X = auto()
+    BOTTOM_RIGHT_Y = auto()
+    BOTTOM_LEFT_X = auto()
+    BOTTOM_LEFT_Y = auto()
+    JPEG = auto()
+    CHAINS_SEED = auto()
 
 
 SLOTS = len(Slot)
+CORNERS = slice(Slot.TOP_LEFT_X, Slot.BOTTOM_LEFT_Y + 1)
+_OLDEST = int(Slot.TOP_LEFT_X)
+"""Slots from here on have a stream of their own; in the first, they would have changed the numbers of all others."""
 Uniform = NDArray[np.float64]
 
 
 def draws(seed: int, epoch: int, count: int) -> Uniform:
     """Uniform numbers in [0, 1), shape (count, SLOTS): row i belongs to picture i in this epoch, whatever the order."""
-    return _stream(seed, epoch, 0).random((count, SLOTS))
+    streams = ((0, _OLDEST), (3, SLOTS - _OLDEST))
+    return np.concatenate([_stream(seed, epoch, number).random((count, wide)) for number, wide in streams], axis=1)
 
 
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:

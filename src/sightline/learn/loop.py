@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,11 @@ from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
 from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
+from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
 from sightline.learn.together import Losses
+from sightline.learn.transfer import begun, freeze, paces, probed, still
 
 _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
@@ -77,12 +80,15 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
     recipe, per_epoch = job.recipe, job.steps_per_epoch
     if recipe.steps is not None:
         return recipe, "as written in the recipe"
+    if recipe.transfer == "probe":
+        return recipe, "none: the head alone is solved at once"
     if not recipe.budget:
         epochs = recipe.epochs or 1
         return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
     budget = budget_seconds(recipe.budget)
     with threads(job.group.threads(recipe.threads)):
-        seconds = _Training(job, steps=_TIMED_STEPS[1]).time_steps(min(_TIMED_SECONDS, _TIMED_SHARE * budget))
+        timed = partial(_Training(job, steps=_TIMED_STEPS[1]).time_steps, min(_TIMED_SECONDS, _TIMED_SHARE * budget))
+        seconds = mean_seconds(timed, recipe, job.card.preparation.size_hw)
     left = job.group.first(lambda: budget * (1 - _RESERVE) - spent - (time.perf_counter() - began))
     steps = max(per_epoch, int(left / seconds))
     epochs = max(1, round(steps / per_epoch))
@@ -98,11 +104,11 @@ def fit(job: Job) -> Generator[Event, None, nn.Module]:
     is no longer a number.
     """
     with threads(job.group.threads(job.recipe.threads)):
-        training = _Training(job, steps=job.recipe.steps or 1)
+        training = _Training(job, steps=0 if job.recipe.transfer == "probe" else job.recipe.steps or 1)
         if training.resume():
             yield Note(text=f"resumed at step {training.step} of {training.steps}")
-        elif told := training.begin():
-            yield Note(text=told)
+        elif job.recipe.start:
+            yield from training.begin()
         yield from training.run()
         return training.outcome()
 
@@ -150,6 +156,7 @@ class _Training:
         torch.manual_seed(job.recipe.seed)
         raw = job.net.build(job.options, task=job.card.task, card=job.card).to(memory_format=torch.channels_last)
         raw = self.fabric.to_device(raw)
+        check_sizes(raw, job.card, job.recipe, device=self.fabric.device)
         self.average = averaged(raw)
         # without validation pictures nothing is ever better, and what is kept would stay untrained
         self.kept = averaged(raw) if job.recipe.patience and job.validation is not None else None
@@ -157,10 +164,12 @@ class _Training:
         make = getattr(job.net, "objectives", None)
         self.objectives: list[Objective] = make(raw) if make else [Objective(raw, self._plain_loss)]
         recipe = job.recipe
-        self.optimizers = [
-            optimizer(o.moves, name=recipe.optimizer, lr=recipe.lr or 0.1, weight_decay=recipe.weight_decay or 0.0)
-            for o in self.objectives
-        ]
+        if recipe.freeze:
+            freeze(raw, recipe.freeze)
+        self.still = list(still(raw, recipe, pictures=job.train.count, classes=len(job.card.classes)))
+        how: dict[str, Any] = {"lr": recipe.lr or 0.1, "weight_decay": recipe.weight_decay or 0.0}
+        how["paces"] = paces(raw, recipe.layer_decay or 1.0)
+        self.optimizers = [optimizer(o.moves, name=recipe.optimizer, **how) for o in self.objectives]
         self.module = raw
         self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
         self.players = players
@@ -186,14 +195,26 @@ class _Training:
             raise DataError(f"not all processes see the checkpoint in {self.job.folder}; bring it where all of them do")
         return state is not None
 
-    def begin(self) -> str:
-        """Put published weights into the fresh network, where the net is asked to; says which."""
-        begin = getattr(self.job.net, "begin", None)
-        told = str(begin(self.module, self.job.options)) if begin else ""
+    def begin(self) -> Generator[Event, None, None]:
+        """Put the weights to begin with into the fresh network and solve its head, as the recipe says."""
+        recipe, began, loss = self.job.recipe, time.perf_counter(), 0.0
+        yield Note(text=begun(self.module, recipe.start))
+        if recipe.transfer != "fine-tune":
+            mirror = getattr(recipe, "mirror", "no") == "yes"
+            found = yield from probed(self.module, self.job.train, self.job.card, mirror=mirror, seed=recipe.seed)
+            loss = found.loss
         for average in (self.average, self.kept):
-            if told and average is not None:
+            if average is not None:
                 average.load_state_dict(self.module.state_dict())
-        return told
+        metrics = self.measure()
+        self._judge(metrics)
+        if self.steps:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+            yield Note(text=f"before the first step: {shown}" if shown else "nothing is measured before the first step")
+            return
+        seconds = time.perf_counter() - began
+        yield Epoch(epoch=1, epochs=1, step=0, loss=loss, lr=0.0, seconds=seconds, metrics=metrics)
+        yield self.save()
 
     def save(self) -> Saved:
         """Write the checkpoint."""
@@ -229,8 +250,11 @@ class _Training:
         begin, end = self.step % per_epoch, min(per_epoch, self.steps - epoch * per_epoch)
         todo = [self._share(*batch) for batch in batches_of(job, epoch)[begin:end]]
         self.module.train()
+        for norm in self.still:
+            norm.eval()
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
-            lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform))
+            size_hw = size_at(self.step / self.steps, job.recipe, job.card.preparation.size_hw)
+            lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform, size_hw))
             self.step, self.loss_sum = self.step + 1, self.loss_sum + loss
             yield Step(step=self.step, steps=self.steps, epoch=epoch + 1, loss=loss, lr=lr)
             if self._asked() and self.step < epoch * per_epoch + end:
@@ -256,13 +280,13 @@ class _Training:
         return (self.job.recipe.lr or 0.1) * rate(step, self.steps, self.job.recipe.warmup)
 
     def _seen(
-        self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform
+        self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform, size_hw: tuple[int, int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A batch as the net sees it: altered, mixed, on the device."""
+        """A batch as the net sees it: altered, mixed, on the device, at a size."""
         job, past = self.job, self._guests
         how, device = augmentation_of(job.recipe), self.fabric.device
-        seen, wanted = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
-        return (seen[past:], {name: each[past:] for name, each in wanted.items()}) if past else (seen, wanted)
+        batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
+        return resized(batch[past:], size_hw), {name: each[past:] for name, each in aims.items()}
 
     def _advance(self, images: Tensor, targets: dict[str, Tensor]) -> float:
         """One step of every objective in turn; returns the loss of the first."""
@@ -358,14 +382,14 @@ class _Training:
         chosen = self.kept if self.kept is not None else self.average  # without averaging, it is the weights themselves
         return copy.deepcopy(chosen).to(memory_format=torch.contiguous_format).to("cpu").float().eval()
 
-    def time_steps(self, seconds: float) -> float:
-        """Median seconds of a step, reading included, timed for so long; the first half of them only warms up."""
+    def time_steps(self, seconds: float, size_hw: tuple[int, int]) -> float:
+        """Median seconds of a step at a size, reading included, timed for so long; the first half only warms up."""
         job, (least, most) = self.job, _TIMED_STEPS
         first = batches_of(job, 0)
         todo = [self._share(*first[i % len(first)]) for i in range(most)]
         marks = [time.perf_counter()]
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
-            self._advance(*self._seen(images, targets, uniform))
+            self._advance(*self._seen(images, targets, uniform, size_hw))
             marks.append(time.perf_counter())
             if self.group.first(lambda: len(marks) > least and marks[-1] - marks[0] > seconds):
                 break

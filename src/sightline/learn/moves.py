@@ -1,4 +1,4 @@
-"""Moves: mirroring, translation, turns, scaling, shears and crops of a whole batch, folded into one resampling."""
+"""Moves: mirroring, translation, turns, scaling, shears, crops, perspective of a batch, folded into one resampling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from sightline.learn.draws import Slot, Uniform
+from sightline.learn.draws import CORNERS, Slot, Uniform
 
 Matrices = NDArray[np.float64]
 """(B, 3, 3), from places in the output to places in the input: (x, y, 1) in pixels from the picture's centre."""
@@ -34,11 +34,13 @@ class Jitter:
     """Largest change of size, 0.1 is from 1/1.1 to 1.1; half as much between the two axes."""
     crop: float = 1.0
     """Smallest share of the area that a random crop keeps, resized; aspects from 3:4 to 4:3 (Szegedy et al., 2015)."""
+    perspective: float = 0.0
+    """Largest displacement of each corner along either side, as a share of that side; below 0.25."""
 
     @property
     def resamples(self) -> bool:
         """Whether whole-pixel steps are not enough."""
-        return bool(self.rotate or self.scale or self.crop < 1)
+        return bool(self.rotate or self.scale or self.crop < 1 or self.perspective)
 
 
 def moved(images: Tensor, uniform: Uniform, jitter: Jitter, *, after: Matrices | None = None) -> Tensor:
@@ -50,19 +52,30 @@ def moved(images: Tensor, uniform: Uniform, jitter: Jitter, *, after: Matrices |
     """
     if not (jitter.flip or jitter.shift or jitter.resamples or after is not None):
         return images
-    offsets = _pixels(images, uniform, jitter.shift)
+    size_hw = (images.shape[2], images.shape[3])
     if not jitter.resamples and after is None:
-        return _shifted(images, _mirrored(uniform, jitter), offsets)
-    height, width = images.shape[2:]
-    matrices = _own(uniform, jitter, height, width)
-    if not jitter.resamples:  # the pictures that nothing else moves stay sharp
-        matrices[:, :2, 2] = offsets[:, ::-1]
-    if jitter.crop < 1:
-        matrices = _crops(uniform, jitter.crop, height, width) @ matrices
-    theta = torch.from_numpy(_to_theta(matrices if after is None else matrices @ after, height, width)).to(images)
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+        return _shifted(images, _mirrored(uniform, jitter), _pixels(uniform, jitter.shift, size_hw))
+    theta = _to_theta(move_matrices(uniform, jitter, size_hw, after=after), *size_hw)
+    grid = _grid(torch.from_numpy(theta).to(images), list(images.shape), flat=not jitter.perspective)
     found = functional.grid_sample(images, grid, mode=RESAMPLING, padding_mode="zeros", align_corners=False)
     return found.contiguous(memory_format=torch.channels_last)
+
+
+def move_matrices(
+    uniform: Uniform, jitter: Jitter, size_hw: tuple[int, int], *, after: Matrices | None = None
+) -> Matrices:
+    """How `moved` moves each picture, (B, 3, 3) scaled to 1 at the centre; for what belongs to places in it."""
+    height, width = size_hw
+    matrices = _own(uniform, jitter, height, width)
+    if not jitter.resamples:  # the pictures that nothing else moves stay sharp
+        matrices[:, :2, 2] = _pixels(uniform, jitter.shift, size_hw)[:, ::-1]
+    if jitter.crop < 1:
+        matrices = _crops(uniform, jitter.crop, height, width) @ matrices
+    if after is not None:
+        matrices = matrices @ after
+    if jitter.perspective:  # last: within the frame no place is behind the viewer, beyond it some may be
+        matrices = matrices @ _perspectives(uniform, jitter.perspective, height, width)
+    return matrices
 
 
 def identity(count: int) -> Matrices:
@@ -78,9 +91,9 @@ def _mirrored(uniform: Uniform, jitter: Jitter) -> NDArray[np.float64]:
     return np.where(jitter.flip & (uniform[:, Slot.FLIP] < 0.5), -1.0, 1.0)
 
 
-def _pixels(images: Tensor, uniform: Uniform, shift: float) -> NDArray[np.int64]:
+def _pixels(uniform: Uniform, shift: float, size_hw: tuple[int, int]) -> NDArray[np.int64]:
     """Whole-pixel offsets (y, x), shape (B, 2)."""
-    reach = np.array([round(shift * side) for side in images.shape[2:]])
+    reach = np.array([round(shift * side) for side in size_hw])
     drawn = uniform[:, [Slot.SHIFT_Y, Slot.SHIFT_X]]
     offsets: NDArray[np.int64] = np.floor(drawn * (2 * reach + 1)).astype(np.int64) - reach
     return offsets
@@ -124,8 +137,30 @@ def _crops(uniform: Uniform, smallest: float, height: int, width: int) -> Matric
     return matrices
 
 
+def _perspectives(uniform: Uniform, most: float, height: int, width: int) -> Matrices:
+    """Each corner goes to a place of its own, and with them all between: eight equations a picture (Heckbert, 1989)."""
+    corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]]) * [width / 2, height / 2]
+    drawn = uniform[:, CORNERS].reshape(-1, 4, 2)
+    places = corners + most * _signed(drawn) * [width, height]
+    rows = np.zeros((len(uniform), 4, 2, 8))
+    rows[:, :, 0, :2], rows[:, :, 1, 3:5] = corners, corners
+    rows[:, :, 0, 2], rows[:, :, 1, 5] = 1.0, 1.0
+    rows[..., 6:] = -places[..., :, None] * corners[:, None, :]
+    found = np.linalg.solve(rows.reshape(-1, 8, 8), places.reshape(-1, 8, 1))[..., 0]
+    return np.concatenate([found, np.ones((len(found), 1))], axis=1).reshape(-1, 3, 3)
+
+
 def _to_theta(matrices: Matrices, height: int, width: int) -> NDArray[np.float64]:
-    """Pixels → the normalised coordinates of `affine_grid`, shape (B, 2, 3)."""
+    """Pixels → the normalised coordinates of `affine_grid`, shape (B, 3, 3)."""
     half = np.array([width / 2, height / 2, 1.0])
-    theta: NDArray[np.float64] = (matrices * half / half[:, None])[:, :2]
+    theta: NDArray[np.float64] = matrices * half / half[:, None]
     return theta
+
+
+def _grid(theta: Tensor, shape: list[int], *, flat: bool) -> Tensor:
+    """Where each pixel of the output comes from, (B, H, W, 2); flat: no matrix has a perspective."""
+    if flat:
+        return functional.affine_grid(theta[:, :2], shape, align_corners=False)
+    plain = functional.affine_grid(torch.eye(3).to(theta)[None, :2], [1, *shape[1:]], align_corners=False)
+    places = functional.pad(plain, (0, 1), value=1.0).flatten(1, 2) @ theta.transpose(1, 2)
+    return (places[..., :2] / places[..., 2:]).reshape(-1, *shape[2:], 2)

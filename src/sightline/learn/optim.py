@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,14 +14,20 @@ from torch import nn
 from sightline.core.errors import UsageError
 
 
-def optimizer(module: nn.Module, *, name: str, lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum or AdamW, fused; matrices and kernels decay, norms and biases do not."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+def optimizer(
+    module: nn.Module, *, name: str, lr: float, weight_decay: float, paces: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
+    """SGD with Nesterov momentum or AdamW, fused; matrices and kernels decay, norms and biases do not.
+
+    paces: the rate of each parameter by name as a share of the peak; without, all have the peak's.
+    """
+    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": members, "weight_decay": weight_decay if decays else 0.0, "pace": pace}
+        for pace in sorted({(paces or {}).get(name, 1.0) for name, _ in trained})
+        for decays in (True, False)
+        if (members := [p for name, p in trained if (p.ndim > 1) is decays and (paces or {}).get(name, 1.0) == pace])
     ]
-    groups = [group for group in groups if group["params"]]
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
     if name == "adamw":
@@ -41,10 +48,10 @@ def rate(step: int, steps: int, warmup: float) -> float:
 
 
 def set_rate(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
-    """Give every parameter group the learning rate."""
+    """Give every parameter group the learning rate, at its own pace."""
     for each in optimizers:
         for group in each.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["pace"]
 
 
 @contextmanager

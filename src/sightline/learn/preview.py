@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sightline.core.protocols import Arrays
 from sightline.learn.augment import augmentation_of, augmented
+from sightline.learn.grow import resized, size_at
 from sightline.learn.loop import Job, batches_of
 
 
@@ -19,7 +20,8 @@ class Seen:
     """One picture as the net sees it in one epoch."""
 
     pixels: NDArray[np.float32]
-    """Shape (H, W, C), shares of full scale; what noise or contrast brings out of 0 to 1 stays outside."""
+    """Shape (H, W, C), shares of full scale; what noise or contrast brings out of 0 to 1 stays outside. While pictures
+    grow, they are smaller than the net's."""
     targets: Arrays
     """Its targets without a batch axis; shares where pictures are mixed."""
 
@@ -35,12 +37,15 @@ def previews(job: Job, rows: Sequence[int], *, epochs: int) -> list[list[Seen | 
 def _epoch(job: Job, rows: Sequence[int], epoch: int) -> list[Seen | None]:
     todo = batches_of(job, epoch)
     found: dict[int, Seen] = {}
-    wanted = [(picks, uniform) for picks, uniform in todo if np.isin(rows, picks).any()]
+    wanted = [(step, *each) for step, each in enumerate(todo) if np.isin(rows, each[0]).any()]
     mean, std = (np.array(each, np.float32) for each in (job.card.preparation.mean, job.card.preparation.std))
     how, device = augmentation_of(job.recipe), torch.device("cpu")
-    for (picks, uniform), (images, targets) in zip(wanted, job.train.batches([picks for picks, _ in wanted])):
+    steps = job.recipe.steps or (job.recipe.epochs or 0) * job.steps_per_epoch
+    for (step, picks, uniform), (images, targets) in zip(wanted, job.train.batches([picks for _, picks, _ in wanted])):
         batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
-        unit = batch.permute(0, 2, 3, 1).numpy() * std + mean
+        done = (epoch * job.steps_per_epoch + step) / steps if steps else 1.0  # of a budget nobody knows the steps yet
+        small = resized(batch, size_at(done, job.recipe, job.card.preparation.size_hw))
+        unit = small.permute(0, 2, 3, 1).numpy() * std + mean
         for place, row in enumerate(picks):
             if row in rows and row not in found:
                 found[int(row)] = Seen(unit[place], {name: aim[place].numpy() for name, aim in aims.items()})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core import engines, ledger
-from sightline.core.cache import Remembered, cache_folder
+from sightline.core.cache import Remembered, features_folder
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
-from sightline.core.events import Epoch, Event, Note, Progress, drain
+from sightline.core.events import Epoch, Event, Progress, drain
 from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
 from sightline.core.runs import usable_cores
@@ -78,9 +77,9 @@ def asks(options: Options) -> dict[str, tuple[Any, str]]:
     return wanted
 
 
-def brings(options: Options) -> bytes | None:
+def brings(options: Options) -> Path:
     """The encoder's file."""
-    return _blob(options)
+    return Path(options.file)
 
 
 def fit(
@@ -152,30 +151,23 @@ def _encoded(
 ) -> Generator[Event, None, NDArray[np.float32]]:
     """Features of all pictures (N, F), those that are remembered without running the encoder."""
     model = _model(blob, ready, options, views).SerializeToString(deterministic=True)
-    folder = cache_folder()
-    kept = Remembered(folder / "features" / hashlib.sha256(model).hexdigest()[:32] if folder else None)
-    digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
-    known = kept.recall(digests)
-    missing = [index for index, digest in enumerate(digests) if digest not in known]
-    if len(missing) < len(images):
-        yield Note(
-            text=f"{len(images) - len(missing):,} of {len(images):,} pictures were encoded before: {kept.folder}"
-        )
-    session, reason = (_opened(model), "") if missing else (None, "")
-    for start in range(0, len(missing), KEPT):
-        some = missing[start : start + KEPT]
-        found = yield from _run(session, images, some, begun=start, total=len(missing))
-        known |= {digests[index]: row for index, row in zip(some, found)}
-        reason = kept.remember([digests[index] for index in some], found)
-    if reason:
-        yield Note(text=f"features are not kept for next time: {reason}", kind="warning")
-    return np.stack([known[digest] for digest in digests])
+    opened: list[Any] = []
+    begun = 0
+
+    def parts() -> Iterator[Array]:
+        nonlocal begun
+        for begun in range(0, len(images), KEPT):
+            yield images[begun : begun + KEPT]
+
+    def make(some: Array) -> Generator[Event, None, NDArray[np.float32]]:
+        opened[:] = opened or [_opened(model)]
+        return (yield from _run(opened[0], some, begun=begun, total=len(images)))
+
+    return (yield from Remembered(features_folder(model)).rows_of(parts(), make))
 
 
-def _run(
-    session: Any, images: Array, rows: Sequence[int], *, begun: int, total: int
-) -> Generator[Event, None, NDArray[np.float32]]:
-    """Features of some pictures (n, F): each core runs one picture at a time, as quantised graphs use but one."""
+def _run(session: Any, images: Array, *, begun: int, total: int) -> Generator[Event, None, NDArray[np.float32]]:
+    """Features of pictures (n, F): each core runs one picture at a time, as quantised graphs use but one."""
 
     def one(row: int) -> NDArray[np.float32]:
         found: NDArray[np.float32] = session.run(["features"], {"image": images[row : row + 1]})[0]
@@ -183,7 +175,7 @@ def _run(
 
     parts, pool = [], ThreadPoolExecutor(usable_cores())
     try:
-        for part in pool.map(one, rows):
+        for part in pool.map(one, range(len(images))):
             parts.append(part)
             yield Progress(what="pictures encoded", done=begun + len(parts), total=total)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -37,24 +38,38 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} holds no weights that can be read without running code: {said:.200}") from None
 
 
-def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, grid: tuple[int, int], prefix: int) -> list[str]:
-    """Put weights into a transformer with timm's names; returns which of its parts stay fresh.
+def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, head: str) -> list[str]:
+    """Put weights into a fresh net of the same architecture; returns which of its parameters stay fresh.
 
-    grid: its places; the embedding of places is resampled to them. prefix: tokens before the places that have an
-    embedding. A head for other classes, and a first layer for other channels, stay fresh or are averaged. Raises
-    UsageError where the weights are another architecture's.
+    head: the name of the layer that scores classes, which stays fresh where it is for others. A first layer for other
+    channels is averaged, and the embedding of a transformer's places resampled to the net's `grid`. Names may lack the
+    `net.` of a wrapped net. Raises UsageError where the weights are another architecture's.
     """
-    own, fitted = net.state_dict(), dict(weights)
-    if "pos_embed" in fitted and "pos_embed" in own and fitted["pos_embed"].shape != own["pos_embed"].shape:
-        fitted["pos_embed"] = resample_abs_pos_embed(fitted["pos_embed"], list(grid), num_prefix_tokens=prefix)
-    first = "patch_embed.proj.weight"
-    if first in fitted and first in own and fitted[first].shape[1] != own[first].shape[1]:
-        fitted[first] = fitted[first].sum(1, keepdim=True).expand(-1, own[first].shape[1], -1, -1) / own[first].shape[1]
+    own = net.state_dict()
+    fitted = {name if name in own else f"net.{name}": tensor for name, tensor in weights.items()}
+    for name in own.keys() & fitted.keys():
+        fitted[name] = _fitted(name, fitted[name], own[name], getattr(net, "grid", (0, 0)))
     fresh = [name for name in own if name not in fitted or fitted[name].shape != own[name].shape]
-    if any(not name.startswith("head.") for name in fresh):
+    if any(not name.startswith(f"{head}.") for name in fresh):
+        missing = [name for name in fresh if not name.startswith(f"{head}.")]
         raise UsageError(
-            f"these weights are another architecture's: they do not fit {', '.join(fresh[:3])}; take the variant whose "
-            "width, depth and patch they have"
+            f"these weights are another architecture's: they do not fit {', '.join(missing[:3])}; take the net and "
+            "variant that they were learnt with"
         )
     net.load_state_dict({name: own[name] if name in fresh else fitted[name] for name in own})
     return fresh
+
+
+def _fitted(name: str, given: Tensor, own: Tensor, grid: tuple[int, int]) -> Tensor:
+    """An array in the shape of the net's own, where that is a matter of size or channels."""
+    if given.shape == own.shape:
+        return given
+    if given.numel() == own.numel() == 1:  # a count, of which numpy makes a list of one
+        return given.reshape(own.shape)
+    if name.endswith("pos_embed") and given.ndim == 3 and given.shape[2] == own.shape[2]:
+        prefix = own.shape[1] - math.prod(grid)
+        side = math.isqrt(given.shape[1] - prefix)
+        return resample_abs_pos_embed(given, list(grid), num_prefix_tokens=prefix) if side else given
+    if given.ndim == 4 and given.shape[0] == own.shape[0] and given.shape[2:] == own.shape[2:]:
+        return given.sum(1, keepdim=True).expand(-1, own.shape[1], -1, -1) / own.shape[1]
+    return given

@@ -31,6 +31,7 @@ class Options:
     stem: str = setting("auto", "first layers, by picture size", choices=("auto", "1", "2", "4"))
     attention: str = setting("none", "what weighs each block's channels or places", choices=tuple(ATTENTION))
     halve: str = setting("stride", "how a stage halves the picture", choices=("stride", "pool"))
+    drop: float = setting(0.0, "share of numbers dropped before the head while learning", low=0, high=0.99)
 
 
 VARIANTS = {
@@ -146,6 +147,7 @@ class ResNet(nn.Module):
                 stages += [first, *(_Block(outside, outside, 1, options.attention) for _ in range(count - 1))]
             inside = outside
         self.stages = nn.Sequential(*stages)
+        self.head_drop = nn.Dropout(options.drop)
         self.head = nn.Linear(inside, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -154,7 +156,7 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) normalised → logits (B, K) and the last feature map."""
         features = self.stages(self.stem(x))
-        return {"logits": self.head(features.mean((2, 3))), "features": features}
+        return {"logits": self.head(self.head_drop(features.mean((2, 3)))), "features": features}
 
 
 def build(options: Options, *, task: str, card: Card) -> ResNet:

@@ -1,7 +1,7 @@
 """timm: any architecture of the timm library, fitted to the pictures' size and channels, learnt from scratch.
 
-No weights are fetched: `pretrained` is off; published ones come by way of the weights ledger, which does not yet take
-timm's. The last feature map goes out beside the logits, whatever form a family keeps it in.
+No weights are fetched: `pretrained` is off; published ones come by the setting `start`. The last feature map goes out
+beside the logits, whatever form a family keeps it in.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class TimmNet(nn.Module):
             last = net.forward_features(example)  # type: ignore[operator]
         self.channels = int(net.num_features)  # type: ignore[arg-type]
         self.prefix = int(getattr(net, "num_prefix_tokens", 0))
-        self.tokens = last.ndim == 3
+        self.tokens, self.channels_last = last.ndim == 3, last.shape[1] != self.channels
         self.grid = _grid(last.shape, self.channels, self.prefix, example.shape[2:])
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ class TimmNet(nn.Module):
     def _as_map(self, last: Tensor) -> Tensor:
         if self.tokens:
             return last[:, self.prefix :].transpose(1, 2).reshape(last.shape[0], self.channels, *self.grid)
-        return last if tuple(last.shape[2:]) == self.grid else last.permute(0, 3, 1, 2)
+        return last.permute(0, 3, 1, 2) if self.channels_last else last  # the map's size may be another than `grid`
 
 
 def _grid(shape: torch.Size, channels: int, prefix: int, size_hw: torch.Size) -> tuple[int, int]:

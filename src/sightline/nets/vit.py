@@ -14,11 +14,9 @@ from torch.nn import functional
 
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
-from sightline.core.ledger import file_of
 from sightline.core.protocols import Batch, Facts
 from sightline.core.recipe import Recipe, setting
 from sightline.nets._blocks import classification_loss, start_small
-from sightline.nets._pretrained import load_weights, read_weights
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K", "features": "B C H W"}
@@ -38,7 +36,6 @@ class Options:
     registers: int = setting(0, "tokens that stand for no place", low=0, high=16)
     drop: float = setting(0.0, "share of numbers dropped before the head while learning", low=0, high=0.99)
     drop_path: float = setting(0.1, "share of the last block's branches skipped while learning", low=0, high=0.99)
-    weights: str = setting("", "weights to begin with: a file with timm's names, or a name of the ledger", path=True)
 
 
 VARIANTS = {
@@ -159,21 +156,6 @@ def build(options: Options, *, task: str, card: Card) -> ViT:
     net = ViT(options, patch, card)
     start_small(net, nn.Linear)
     return net
-
-
-def brings(options: Options) -> bytes | None:
-    """The file of weights to begin with."""
-    return file_of(options.weights).read_bytes() if options.weights else None
-
-
-def begin(module: ViT, options: Options) -> str:
-    """Put the weights to begin with into a fresh network; says what was done."""
-    if not options.weights:
-        return ""
-    path = file_of(options.weights)
-    prefix = int(options.pool == "class")
-    fresh = load_weights(module, read_weights(path), grid=module.grid, prefix=prefix)
-    return f"begins with {path.name}" + (f"; {', '.join(fresh)} are learnt anew" if fresh else "")
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
-from sightline.core.errors import BundleError, DataError
+from sightline.core.errors import BundleError, DataError, UsageError
 from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, Spec
 from sightline.core.recipe import setting
 from sightline.data.pictures import Picture
@@ -24,7 +24,18 @@ TABLED = 30
 _SIDES = (32, 48, 64, 96, 128)
 _BLURRED_BELOW = 48
 """Photos with a smaller side lose more by being resampled than turns and changes of size teach."""
-_SIDED = re.compile(r"(?i)(^|[^a-z])(left|right)([^a-z]|$)")
+_SIDED = re.compile(r"(?i)(^|[^a-z])(left|right|(anti|counter)?-?clockwise|east|west)(wards?)?([^a-z]|$)")
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+"""Where a new word begins in `turnLeft`."""
+_CHARACTER = re.compile(
+    r"(?i)(\w|zero|one|two|three|four|five|six|seven|eight|nine"
+    r"|(digit|letter|number|char|character|glyph|numeral|kana|hiragana|katakana|kanji|hanzi)[^a-z].*)"
+)
+"""Names of classes that are digits, letters or other characters: `7`, `seven`, `letter_a`, `character 3 ka`."""
+_MOSTLY = 3 / 4
+"""From this share of characters on, the classes are characters, with a few others such as `space` among them."""
+_UPRIGHT = 30
+"""Characters and signs turned further than so many degrees may be others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +54,18 @@ class Recipe(base.Recipe):
     crop: float = setting(
         1.0, "smallest share of the area that a random crop keeps (1: off)", low=0.01, high=1, loop=True
     )
-    policy: str = setting(
-        "none", "drawn operations on each picture", choices=("none", "trivialaugment", "randaugment"), loop=True
+    perspective: float = setting(
+        0.0, "largest random displacement of a corner, as a share of the side", low=0, high=0.2, loop=True
     )
-    magnitude: int = setting(9, "strength of --policy randaugment", low=0, high=30, loop=True)
+    policy: str = setting(
+        "none",
+        "drawn operations on each picture",
+        choices=("none", "trivialaugment", "randaugment", "augmix"),
+        loop=True,
+    )
+    magnitude: int = setting(
+        9, "strength of --policy randaugment, largest of --policy augmix", low=0, high=30, loop=True
+    )
     jitter: float = setting(
         0.0, "largest random change of brightness, contrast and saturation", low=0, high=1, loop=True
     )
@@ -57,16 +76,24 @@ class Recipe(base.Recipe):
     noise: float = setting(
         0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1, loop=True
     )
+    jpeg: int = setting(
+        100, "lowest quality at which every other picture is compressed as JPEG (100: off)", low=1, high=100, loop=True
+    )
     erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1, loop=True)
     mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0, loop=True)
     cutmix: float | None = setting(
         0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0, loop=True
     )
     mix: float = setting(0.5, "share of the pictures that mixup and cutmix mix", low=0, high=1, loop=True)
+    grow: float = setting(
+        0.0, "share of the steps over which pictures grow from half their size (0: off)", low=0, high=0.9, loop=True
+    )
 
 
 def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str, str]]:
     """Choose what the recipe leaves open: size, fit, colours, augmentation; with the reason for each."""
+    if recipe.jpeg < 100 and facts.dtype != "uint8":
+        raise UsageError(f"--jpeg {recipe.jpeg} would leave 8 bits of {facts.dtype} pictures; leave it out")
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     if recipe.size is None and not _uniform(facts):
@@ -103,13 +130,39 @@ def _uniform(facts: Facts) -> bool:
 
 
 def _mirror(names: Sequence[str]) -> tuple[str, str]:
-    if all(len(name) == 1 for name in names):
+    if _characters(names):
         return "no", "the classes look like digits or letters, which a mirror would spoil"
     if all(name.isdigit() for name in names):
         return "no", "the classes are numbers, so they may be signs that a mirror turns into others (--mirror yes else)"
-    if any(_SIDED.search(name) for name in names):
-        return "no", "a class name says left or right"
+    sided = next((name for name in names if _SIDED.search(_HUMP.sub(" ", name))), None)
+    if sided is not None:
+        return "no", f"a class name says left or right, or a direction: {sided}"
     return "yes", "a mirrored picture shows the same thing (say --mirror no where it does not)"
+
+
+def _characters(names: Sequence[str]) -> bool:
+    """Whether most classes are characters; two or more, as one may have that name by chance."""
+    found = sum(bool(_CHARACTER.fullmatch(name)) for name in names)
+    return found >= max(2, _MOSTLY * len(names))
+
+
+def cautions(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
+    """What the card shall say of an augmentation that may turn pictures into those of another class."""
+    signs = "digits or letters" if _characters(names) else "numbers" if all(n.isdigit() for n in names) else ""
+    turned = {"--rotate": recipe.rotate or 0.0, f"--policy {recipe.policy}": _policy_turn(recipe)}
+    far = [f"{name} turns pictures by up to {angle:g} degrees" for name, angle in turned.items() if angle > _UPRIGHT]
+    if not signs or not far:
+        return ()
+    return (
+        f"{' and '.join(far)}, and the classes are {signs}, of which a turn may make others, as 9 of 6; stay at "
+        f"{_UPRIGHT} degrees or less (as --policy randaugment does) where their tops are always up",
+    )
+
+
+def _policy_turn(recipe: Recipe) -> float:
+    """The largest turn in degrees that the policy may draw; RandAugment may draw two of them, AugMix three."""
+    most = {"trivialaugment": 135, "randaugment": 2 * recipe.magnitude, "augmix": 3 * recipe.magnitude}
+    return float(most.get(recipe.policy, 0))
 
 
 def _moves(recipe: Recipe, side: int) -> tuple[dict[str, Any], dict[str, str]]:

@@ -112,7 +112,8 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     ordered = tuple(name for name in facts.classes if name in names) or names
     if len(ordered) < 2:
         raise DataError(f"classification needs at least two classes, the training pictures have {list(ordered)}")
-    return Card(task="classify", net={}, classes=ordered, preparation=_whole.preparation(recipe, facts))
+    ready, notes = _whole.preparation(recipe, facts), _whole.cautions(recipe, ordered)
+    return Card(task="classify", net={}, classes=ordered, preparation=ready, notes=notes)
 
 
 encode = _whole.encode

@@ -82,7 +82,7 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
         said = f"the same: {', '.join(ordered[:10])}" if ordered else "none"
         raise DataError(f"there is nothing to tell apart, as the labels of all training pictures are {said}")
     single = all(len(target.strata()) == 1 for target in facts.targets)
-    notes = (_SINGLE,) if single else ()
+    notes = (*((_SINGLE,) if single else ()), *_whole.cautions(recipe, ordered))
     ready = _whole.preparation(recipe, facts)
     return Card(task="tag", net={}, classes=ordered, preparation=ready, notes=notes)
 

@@ -13,6 +13,7 @@ from sightline.core.events import Event, Progress
 from sightline.core.measures import Measure
 from sightline.core.results import Result
 from sightline.core.runs import usable_cores
+from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.verbs.opened import Opened
@@ -78,7 +79,9 @@ def evaluate(
     chosen = split or next((s for s in ("test", "validation") if s in samples.splits()), "all")
     rows = samples.rows if chosen == "all" else samples.split(chosen).rows
     if not rows:
-        raise UsageError(f"{data} has no split {chosen!r}; it has {', '.join(samples.splits()) or 'no split folders'}")
+        raise UsageError(
+            f"{shown(str(data))} has no split {chosen!r}; it has {', '.join(samples.splits()) or 'no split folders'}"
+        )
     _check_samples(opened, samples, rows)
     training = training_of(opened.bundle.path)
     optimistic = training is not None and absolute(str(data)).startswith(training.data) and chosen != "test"

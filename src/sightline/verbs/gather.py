@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe
 from sightline.data.duplicates import Near, across, clusters, find_near, told
 from sightline.data.pictures import Picture, read_header
+from sightline.data.read import data_name
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, refuse_leaks
 from sightline.data.survey import Keep, Survey, survey
@@ -205,7 +205,7 @@ def _described(card: Card, samples: Samples, found: Survey, notes: tuple[str, ..
         card.preparation, mean=tuple(round(float(v), 6) for v in mean), std=tuple(round(float(v), 6) for v in std)
     )
     data = {
-        "name": Path(source.rpartition(":")[2]).stem,
+        "name": data_name(source),
         "layout": samples.layout,
         "fingerprint": fingerprint(samples, found.digests),
         "counts": {name: len(samples.split(name)) for name in samples.splits()},

@@ -16,6 +16,7 @@ from sightline.core.protocols import Request
 from sightline.core.results import Result
 from sightline.core.runs import usable_cores
 from sightline.data.pictures import read_picture
+from sightline.data.ranges import Stored
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted, measure
 
@@ -119,4 +120,6 @@ def answer_some(opened: Opened, sources: Sequence[Any], *, stop: threading.Event
 
 
 def _name(source: Any) -> str:
+    if isinstance(source, Stored):
+        return source.name
     return str(source) if isinstance(source, (str, os.PathLike)) else f"<{type(source).__name__}>"

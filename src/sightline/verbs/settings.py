@@ -36,12 +36,14 @@ class Settings:
 
 
 def absolute(data: str) -> str:
-    """The same data from whatever folder it is named later; a layout prefix stays.
+    """The same data from whatever folder it is named later; a layout prefix stays, and a URL.
 
     >>> absolute("csv:/data/parts.csv")
     'csv:/data/parts.csv'
     """
     prefix, colon, rest = data.partition(":")
+    if "://" in data and not Path(data).exists():
+        return data
     if not Path(data).exists() and colon and len(prefix) > 1:
         return f"{prefix}:{Path(rest).resolve()}"
     return str(Path(data).resolve())

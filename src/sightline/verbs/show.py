@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from sightline.data.read import read
 from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import declared_bits
-from sightline.verbs.settings import Settings, absolute
+from sightline.verbs.settings import Settings
+from sightline.verbs.start import adopted, open_settings, placed, start_of, wanted
 from sightline.verbs.train import chosen, job_of, settled
 
 TILE = 96
@@ -42,9 +43,10 @@ def show_augment(settings: Settings, *, pictures: int = 6, epochs: int = 8) -> G
 
     Yields the events of gathering. Raises UsageError for a learner that sees pictures as they are prepared.
     """
-    settings = replace(settings, data=absolute(settings.data))
-    task = Shelf("tasks").load(settings.task)
+    task, settings = Shelf("tasks").load(settings.task), placed(settings)
     recipe = parse(task.Recipe, settings.recipe_values())
+    start = start_of(recipe.start)
+    settings, recipe = adopted(settings, start), open_settings(recipe, wanted(start))[0]
     samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
     gathered = yield from gather(task, samples, recipe, source=settings.data)
     method, gathered = chosen(settings, task, gathered)

@@ -19,7 +19,6 @@ from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
-from sightline.core.ledger import by_sum
 from sightline.core.recipe import budget_seconds, parse
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
@@ -35,7 +34,6 @@ from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import (
     Settings,
-    absolute,
     asked,
     change_setting,
     flat,
@@ -43,9 +41,23 @@ from sightline.verbs.settings import (
     resumed_settings,
     write_settings,
 )
+from sightline.verbs.start import (
+    Start,
+    adopted,
+    as_it_saw,
+    known,
+    open_settings,
+    placed,
+    start_of,
+    wanted,
+    without_folders,
+)
 from sightline.verbs.weights import trained_on
 
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
+
+_BATCH = 256
+"""Pictures that are in memory at once where a trained model is run over more than fit."""
 
 
 def train(settings: Settings, *, out: Path | None = None, resume: Path | None = None) -> Generator[Event, None, Path]:
@@ -62,8 +74,9 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         yield Finished(run=resume, bundle=Run(resume).model)
         return resume
     typed = "devices" in settings.values
-    settings = resumed_settings(resume, settings) if resume else replace(settings, data=absolute(settings.data))
+    settings = resumed_settings(resume, settings) if resume else placed(settings)
     wish = _understood(settings, typed=typed)
+    settings = wish.settings
     idle = sorted(without_effect(wish.method, wish.recipe) & settings.values.keys()) if resume is None else []
     if idle:
         yield Note(text=f"{wish.method.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
@@ -82,6 +95,7 @@ class _Wish:
     method: Method
     recipe: Any
     reasons: dict[str, str]
+    start: Start | None
 
 
 def _understood(settings: Settings, *, typed: bool) -> _Wish:
@@ -92,12 +106,16 @@ def _understood(settings: Settings, *, typed: bool) -> _Wish:
     recipe = parse(task.Recipe, settings.recipe_values())
     if recipe.budget:
         budget_seconds(recipe.budget)
+    start = start_of(recipe.start)
+    settings = adopted(settings, start)
     method = pick(
         settings.net, task, settings.task, settings.net_values(), lambda module: next(iter(module.VARIANTS), "")
     )
     if method.gradients:
         recipe = replace(recipe, devices=of_company(recipe.devices, typed=typed))
-    return _Wish(settings, task, method, *fitted_to(method, recipe))
+    asks = getattr(method.module, "asks", None)
+    recipe, reasons = open_settings(recipe, wanted(start) | (asks(method.options) if asks else {}))
+    return _Wish(settings, task, method, recipe, reasons, start)
 
 
 def _trained(
@@ -109,8 +127,9 @@ def _trained(
         return Path()  # nothing is left to be done beside the leading process
     samples = read(settings.data, layout=settings.layout, group_by=wish.recipe.group_by)
     gathered = yield from gather(task, samples, wish.recipe, source=settings.data, in_memory=not wish.method.gradients)
-    gathered = replace(gathered, reasons={**wish.reasons, **gathered.reasons})
-    gathered, licences = lawful(wish.method, settings.data, gathered)
+    card = as_it_saw(gathered.card, wish.start)
+    gathered = replace(gathered, card=card, reasons={**wish.reasons, **gathered.reasons})
+    gathered, licences = lawful(wish.method, settings.data, gathered, wish.start)
     group.meet()
     _same_data(group, gathered)
     run = Run(group.first(lambda: resume if resume is not None else new_run(settings.task, out=out)))
@@ -137,37 +156,27 @@ def _same_data(group: Group, gathered: Gathered) -> None:
         raise DataError("the processes do not find the same pictures; the data has to be the same for all of them")
 
 
-def fitted_to(method: Method, recipe: Any) -> tuple[Any, dict[str, str]]:
-    """The recipe with what the method asks for where it is left open, and the reasons."""
-    asks = getattr(method.module, "asks", None)
-    wanted = asks(method.options) if asks else {}
-    left = {name: each for name, each in wanted.items() if getattr(recipe, name) in (None, "auto")}
-    changes, why = ({name: each[place] for name, each in left.items()} for place in (0, 1))
-    return replace(recipe, **changes), why
-
-
-def lawful(method: Method, data: str, gathered: Gathered) -> tuple[Gathered, dict[str, str]]:
+def lawful(
+    method: Method, data: str, gathered: Gathered, start: Start | None = None
+) -> tuple[Gathered, dict[str, str]]:
     """What the card says of licences, where weights that others learnt go in.
 
     Raises LeakError where they were trained on this very data, unless that is allowed; the card then says so.
     """
     brings = getattr(method.module, "brings", None)
-    blob = brings(method.options) if brings else None
-    if blob is None:
+    given = known(brings(method.options)) if brings else start
+    if given is None:
         return gathered, LICENCES
-    entry = by_sum(blob)
-    if entry is None:
-        return gathered, LICENCES | {"weights": "learned here from weights whose licence the ledger does not know"}
-    licences = LICENCES | {"weights": f"learned here from {entry.name}: {entry.licence()}"}
-    met = trained_on(entry, data)
-    if not met:
+    licences = LICENCES | {"weights": given.licence()}
+    met = trained_on(given.entry, data) if given.entry else ""
+    if not given.entry or not met:
         return gathered, licences
     if not gathered.recipe.allow_leak:
         raise LeakError(
-            f"{entry.name} was trained on {met}, so every figure on this data would flatter; take other weights, or "
-            "say --allow-leak, which the card records"
+            f"{given.entry.name} was trained on {met}, so every figure on this data would flatter; take other weights, "
+            "or say --allow-leak, which the card records"
         )
-    note = f"{entry.name} was trained on {met}, allowed by --allow-leak; the figures flatter"
+    note = f"{given.entry.name} was trained on {met}, allowed by --allow-leak; the figures flatter"
     return replace(gathered, card=replace(gathered.card, notes=(*gathered.card.notes, note))), licences
 
 
@@ -235,7 +244,7 @@ def _learn(
         job = job_of(task, method, gathered, run.checkpoint, stop, group=group)
         resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
         gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
-        gathered = settled(task, gathered, resolved.steps // job.steps_per_epoch)
+        gathered = settled(task, gathered, (resolved.steps or 0) // job.steps_per_epoch)
         learning = fit_net(replace(job, recipe=gathered.recipe))
         if group.leads:
             yield from _announce(settings, method, gathered, run)
@@ -324,10 +333,11 @@ def _ship(
     """Calibrate on validation pictures, pass the gate, write the bundle."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
-    card = replace(gathered.card, recipe=asdict(gathered.recipe), versions=versions(), created=now(), licences=licences)
+    recipe = without_folders(asdict(gathered.recipe))
+    card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences)
     card = replace(card, evidence=evidence_of(method, learned))
     if hasattr(task, "calibrate") and held == "validation":
-        outputs = learned.forward(_images(task, gathered, held))
+        outputs = _outputs(task, gathered, learned, held)
         before = len(card.notes)
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
         for note in card.notes[before:]:
@@ -348,12 +358,14 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
     return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
 
 
-def _images(task: Any, gathered: Gathered, split: str) -> Any:
+def _outputs(task: Any, gathered: Gathered, learned: Learned, split: str) -> Mapping[str, Any]:
+    """What the trained model puts out for a split; pictures that are not in memory are read a batch at a time."""
     if gathered.images is not None:
-        return gathered.images[split]
-    samples = gathered.samples
-    rows = samples.split(split).rows
-    return np.stack([read_request(task, gathered.card, samples.open(row)).arrays["image"] for row in rows])
+        return learned.forward(gathered.images[split])
+    count = len(gathered.samples.split(split))
+    picks = [np.arange(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
+    parts = [learned.forward(images) for images, _ in _source(task, gathered, split, Group()).batches(picks)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _measure(gathered: Gathered, run: Run, bundle: Path) -> Generator[Event, None, Evaluation]:

@@ -16,6 +16,7 @@ from sightline.core.protocols import Agreement, Arrays, Candidate, Request, Sess
 from sightline.core.recipe import parse
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
+from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
@@ -144,7 +145,9 @@ def training_samples(opened: Opened, data: str | None) -> Generator[Event, None,
     found = yield from surveyed(samples, opened.card, recipe)
     carved, _ = split(found, recipe)
     if fingerprint(carved, found.digests) != opened.card.data.get("fingerprint"):
-        raise DataError(f"{source} is not the data this model was trained on; a gate on other pictures proves nothing")
+        raise DataError(
+            f"{shown(source)} is not the data this model was trained on; a gate on other pictures proves nothing"
+        )
     return carved
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from sightline.core.errors import DataError
 from sightline.data._headers import sniff
+from sightline.data.ranges import Stored
 from sightline.data.samples import Sample, Samples
 
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx", "$recycle.bin", "@eadir"}
@@ -26,7 +27,9 @@ _OTHER_ENDINGS = (
     ".py .ipynb .sh .bat .zip .tar .gz .tgz .7z .rar .npy .npz .mat .h5 .hdf5 .parquet .db .sqlite .pt .pth .onnx "
     ".pkl .safetensors .mp4 .avi .mov .mkv .webm .mp3 .wav .svg .eps .ps .ai"
 )
-_PICTURES, _OTHERS = frozenset(_PICTURE_ENDINGS.split()), frozenset(_OTHER_ENDINGS.split())
+PICTURES, _OTHERS = frozenset(_PICTURE_ENDINGS.split()), frozenset(_OTHER_ENDINGS.split())
+
+_BY_CONTENT = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 
 
 def is_junk(name: str) -> bool:
@@ -43,8 +46,8 @@ def not_picture(path: Path) -> str:
 def looks_like_picture(path: Path) -> bool:
     """By its ending; when that says nothing, by its first bytes."""
     suffix = path.suffix.lower()
-    if suffix in _PICTURES or suffix in _OTHERS:
-        return suffix in _PICTURES
+    if suffix in PICTURES or suffix in _OTHERS:
+        return suffix in PICTURES
     try:
         with path.open("rb") as file:
             return bool(sniff(file.read(64)))
@@ -82,10 +85,11 @@ def free_name(wanted: PurePosixPath, used: set[str]) -> PurePosixPath:
 
 def file_name(samples: Samples, sample: Sample) -> PurePosixPath:
     """Where a sample's picture goes below a new root: its own relative path, or a name made for it."""
-    if not isinstance(samples.open(sample), Path):
+    source = samples.open(sample)
+    if not isinstance(source, (Path, Stored)):
         name, _, row = sample.path.rstrip("]").partition("[")
         return PurePosixPath(name, f"{int(row):06d}.png")
-    path = PurePosixPath(sample.path)
+    path = PurePosixPath(source.inner if isinstance(source, Stored) else sample.path)
     inside = not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0]
     return path if inside else PurePosixPath(path.name)
 
@@ -94,12 +98,31 @@ def store(samples: Samples, sample: Sample, target: Path) -> None:
     """Copy a sample's file as it is, or write its array as a PNG. Raises DataError when there is none to copy."""
     source = samples.open(sample)
     target.parent.mkdir(parents=True, exist_ok=True)
-    if not isinstance(source, Path):
-        target.write_bytes(png(source, sample.path))
-    elif source.is_file():
+    if isinstance(source, Path) and source.is_file():
         shutil.copyfile(source, target)
     else:
+        target.write_bytes(picture_bytes(samples, sample))
+
+
+def picture_bytes(samples: Samples, sample: Sample) -> bytes:
+    """A sample's file as it is, or its array as a PNG. Raises DataError when there is none to copy."""
+    source = samples.open(sample)
+    if isinstance(source, Stored):
+        try:
+            return source.read()
+        except OSError as error:
+            raise DataError(f"{sample.path} cannot be copied: {error.strerror or error}") from None
+    if not isinstance(source, Path):
+        return png(source, sample.path)
+    if not source.is_file():
         raise DataError(f"{source} is not there, so it cannot be copied")
+    return source.read_bytes()
+
+
+def ending_of_picture(name: PurePosixPath, blob: bytes) -> str:
+    """The ending of a picture's name, in lower case; by its content where that is none of a picture."""
+    suffix = name.suffix.lower()
+    return suffix if suffix in PICTURES else _BY_CONTENT.get(kind := sniff(blob), f".{kind.lower() or 'bin'}")
 
 
 def png(array: NDArray[Any], name: str) -> bytes:

@@ -1,0 +1,155 @@
+"""Transfer: a net begins with weights learnt elsewhere; its head is solved on frozen features, then all is tuned."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sightline.core.bundle import WEIGHTS, is_bundle, open_bundle
+from sightline.core.cache import Remembered, features_folder
+from sightline.core.card import Card
+from sightline.core.errors import UsageError
+from sightline.core.events import Event, Note, Progress
+from sightline.core.ledger import file_of
+from sightline.core.recipe import Recipe
+from sightline.learn.augment import standardised, to_unit
+from sightline.learn.source import Source
+from sightline.methods._logistic import Head, check_targets, fitted
+from sightline.nets._pretrained import load_weights, read_weights
+
+FEW = 50
+"""Pictures a class below which the statistics of batch norms stay those that came with the weights."""
+_BATCH = 128
+_NUMBERED = re.compile(r"(.*?\.\d+)\.")
+
+
+def weights_of(start: str) -> dict[str, Tensor]:
+    """The arrays that `start` names: those of a bundle, a file of weights, or a name of the weights ledger."""
+    if is_bundle(start):
+        return load(open_bundle(start).read(WEIGHTS))
+    return read_weights(file_of(start))
+
+
+def begun(module: nn.Module, start: str) -> str:
+    """Put the weights into a fresh net, all but a head for other classes; says what was done."""
+    fresh = load_weights(module, weights_of(start), head=head_name(module))
+    return f"begins with {Path(start).name}" + (f"; {', '.join(fresh)} are learnt anew" if fresh else "")
+
+
+def head_name(module: nn.Module) -> str:
+    """The name of the linear layer that scores the classes. Raises UsageError for a net that ends otherwise."""
+    net: Any = getattr(module, "net", module)
+    head = net.get_classifier() if hasattr(net, "get_classifier") else getattr(net, "head", None)
+    name = next((name for name, part in module.named_modules() if part is head), "")
+    if not isinstance(head, nn.Linear) or not name:
+        raise UsageError("this net does not end in one linear layer, so it cannot begin with weights from elsewhere")
+    return name
+
+
+def probed(module: nn.Module, source: Source, card: Card, *, mirror: bool, seed: int) -> Generator[Event, None, Head]:
+    """Solve the head on what the frozen net makes of the training pictures, and put it in (a linear probe).
+
+    What goes into the head is taken from whole pictures as they are, and averaged with their mirror images' where
+    `mirror` says so; it is kept in the cache folder by weights, preparation and pixels. The penalty is chosen by
+    cross-validation (`methods._logistic.fitted`).
+    """
+    head = module.get_submodule(head_name(module))
+    assert isinstance(head, nn.Linear)
+    check_targets(source.targets, card)
+    made = _Encoder(module, head, card, mirror)
+    pictures = (images for images, _ in source.batches(_parts(source.count)))
+    features = yield from Remembered(features_folder(made.identity())).rows_of(pictures, made)
+    mean = features.mean(axis=0)
+    found = yield from fitted(features - mean, source.targets, card, c=0.0, seed=seed)
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(found.weight))
+        head.bias.copy_(torch.from_numpy((found.bias - found.weight.astype(np.float64) @ mean).astype(np.float32)))
+    yield Note(text=f"the head is solved on {len(features):,} pictures as the frozen net sees them")
+    return found
+
+
+class _Encoder:
+    """A frozen net as a function from prepared pictures to what goes into its head."""
+
+    def __init__(self, module: nn.Module, head: nn.Linear, card: Card, mirror: bool) -> None:
+        self.module, self.head, self.card, self.mirror, self.done = module, head, card, mirror, 0
+
+    def identity(self) -> bytes:
+        """Bytes that differ where features do."""
+        own = {id(p) for p in self.head.parameters()}
+        digest = hashlib.sha256(repr((self.card.preparation, self.mirror, type(self.module).__name__)).encode())
+        for name, tensor in self.module.state_dict(keep_vars=True).items():
+            if id(tensor) not in own:
+                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.digest()
+
+    @torch.no_grad()
+    def _features(self, images: NDArray[Any]) -> Tensor:
+        seen: list[Tensor] = []
+        hook = self.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].float()))
+        device, training = self.head.weight.device, self.module.training
+        self.module.eval()
+        try:
+            batch = standardised(to_unit(images, self.card), self.card).to(device)
+            for view in (batch, batch.flip(3))[: 1 + self.mirror]:
+                self.module(view)
+        finally:
+            hook.remove()
+            self.module.train(training)
+        return torch.stack(seen).mean(0).cpu()
+
+    def __call__(self, images: NDArray[Any]) -> Generator[Event, None, NDArray[np.float32]]:
+        rows: NDArray[np.float32] = self._features(images).numpy()
+        self.done += len(images)
+        yield Progress(what="pictures encoded", done=self.done, total=self.done)
+        return rows
+
+
+def _parts(count: int) -> list[NDArray[np.int64]]:
+    return [np.arange(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]
+
+
+def blocks_of(module: nn.Module) -> dict[str, int]:
+    """Each parameter's block, counted from the picture's side: `blocks.3.mlp.fc1.weight` is of the block `blocks.3`."""
+    numbers: dict[str, int] = {}
+    found = {}
+    for name, _ in module.named_parameters():
+        numbered = _NUMBERED.match(name)
+        block = numbered[1] if numbered else name.rpartition(".")[0] or name
+        found[name] = numbers.setdefault(block, len(numbers))
+    return found
+
+
+def freeze(module: nn.Module, share: float) -> int:
+    """Keep the first blocks as they are, that share of all but the head; returns how many."""
+    blocks = blocks_of(module)
+    last = max(blocks.values(), default=0)
+    frozen = int(share * last)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(blocks[name] >= frozen)
+    return frozen
+
+
+def paces(module: nn.Module, decay: float) -> dict[str, float]:
+    """The learning rate of each parameter as a share of the peak: `decay` for each block between it and the head."""
+    blocks = blocks_of(module)
+    last = max(blocks.values(), default=0)
+    return {name: decay ** (last - block) for name, block in blocks.items()}
+
+
+def still(module: nn.Module, recipe: Recipe, *, pictures: int, classes: int) -> Iterator[nn.Module]:
+    """The batch norms whose statistics stay as they came: those of frozen blocks, and all where pictures are few."""
+    few = bool(recipe.start) and pictures < FEW * classes
+    for part in module.modules():
+        if isinstance(part, _BatchNorm) and (few or not all(p.requires_grad for p in part.parameters())):
+            yield part
