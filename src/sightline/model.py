@@ -149,17 +149,20 @@ def train(
     recipe: Mapping[str, Any] | None = None,
     layout: str | None = None,
     out: str | Path | None = None,
+    devices: int = 1,
     listen: Listener | None = None,
 ) -> Model:
     """Learn a task from data and return the finished model; the run folder is the parent of its `path`.
 
     recipe: settings by their command-line names with underscores, and the net's own as `net.<name>`:
-    `{"epochs": 20, "seed": 7, "net.width": 16}`. listen: called with every event.
+    `{"epochs": 20, "seed": 7, "net.width": 16}`. devices: so many processes learn together; this one leads, and begins
+    and ends the others. listen: called with every event.
     """
     from sightline.verbs.settings import Settings
     from sightline.verbs.train import train as training
 
-    settings = Settings(task, str(data), layout, net, dict(recipe or {}))
+    values = dict(recipe or {}) | ({"devices": devices} if devices != 1 else {})
+    settings = Settings(task, str(data), layout, net, values)
     run = drain(training(settings, out=Path(out) if out is not None else None), listen)
     return load(run / "model")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sightline.core.recipe import plain_type, split_net
+from sightline.core.recipe import Recipe, plain_type, split_net
 
 _META = "sightline.settings"
 _GROWN = "set_"
@@ -70,6 +70,8 @@ class SettingsCommand(click.Command):
 
     default_task = ""
     """Whose options grow where `--task` may be left out; empty where the task is a word."""
+    of_every_task: tuple[str, ...] = ()
+    """Settings that may be given without a task."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Grow the options, then parse as usual."""
@@ -81,6 +83,9 @@ class SettingsCommand(click.Command):
         if task_name:
             named = peek(args, "--net") or any(arg.startswith("--net.") for arg in args)
             self.params = [*self.params, *_grown(task_name, peek(args, "--net"), bool(named))]
+        else:
+            grown = [f"{_GROWN}{name}" for name in self.of_every_task]
+            self.params = [*self.params, *(option for option in options_of(Recipe) if option.name in grown)]
         return super().parse_args(ctx, args)
 
     def _word(self, args: list[str], wanted: Callable[[str], bool]) -> str:

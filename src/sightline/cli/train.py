@@ -16,6 +16,8 @@ Examples:
   sightline train classify parts.csv --net probe            (needs no PyTorch)
   sightline train tag beach.csv --tag-precision 0.95        (several labels a picture, as sand|sea)
   sightline train --resume runs/classify-3
+  sightline train classify flowers/ --devices 2             (two processes, on CUDA a device each)
+  torchrun --nproc-per-node 2 -m sightline train classify flowers/
 
 \b
 DATA is an image folder, a CSV file, an .npz, or shards (.tar, .parquet: one, a folder, a pattern as
@@ -23,7 +25,13 @@ train-{000..146}.tar, or URLs of them); `csv:parts/` says which when two fit.
 `sightline train classify --net resnet --help` lists every setting of the task and the net."""
 
 
-@click.command(cls=SettingsCommand, epilog=EXAMPLE)
+class _Train(SettingsCommand):
+    """What is resumed brings its task along."""
+
+    of_every_task = ("devices",)
+
+
+@click.command(cls=_Train, epilog=EXAMPLE)
 @click.argument("task", required=False)
 @click.argument("data", required=False)
 @click.option("--net", default="", metavar="NAME[:VARIANT]", help="what learns: resnet, resnet:18, probe [by task]")
@@ -44,13 +52,21 @@ def command(
 ) -> None:
     """Learn TASK from DATA."""
     from sightline.cli._display import show_training
+    from sightline.core.events import drain
+    from sightline.core.group import launched
     from sightline.verbs.settings import Settings
     from sightline.verbs.train import train
 
     values = typed_settings(ctx)
     if resume is None and not (task and data):
         raise click.UsageError("give a task and data, as in: sightline train classify flowers/")
-    if resume is not None and (task or data or layout or out or net or values):
-        raise click.UsageError("--resume takes the task, the data and every setting from the run folder; give it alone")
+    if resume is not None and (task or data or layout or out or net or values.keys() - {"devices"}):
+        raise click.UsageError(
+            "--resume takes the task, the data and every setting from the run folder; give it alone, or with --devices"
+        )
     settings = Settings(task or "", data or "", layout, net, values)
-    show_training(train(settings, out=out, resume=resume), quiet=quiet, resume=resume or out)
+    events = train(settings, out=out, resume=resume)
+    if launched().leads:
+        show_training(events, quiet=quiet, resume=resume or out)
+    else:
+        drain(events)

@@ -52,12 +52,16 @@ class Recipe:
         None, "significant bits of deeper pictures (10, 12, 14); else the dtype's", low=9, high=16
     )
     device: str = setting("auto", "where to train", choices=("auto", "cpu", "cuda"), loop=True)
+    devices: int = setting(1, "processes that learn together on this machine, on CUDA a device each", low=1, loop=True)
     threads: int | None = setting(None, "CPU threads; fixed for a run, as another number rounds otherwise", low=1)
     precision: str = setting("auto", "arithmetic of the training", choices=("auto", "fp32", "bf16"), loop=True)
     budget: str = setting("", "wall-clock budget as 90s, 5m or 2h; turned into steps once, after a warm-up", loop=True)
     epochs: int | None = setting(None, "passes over the training pictures", low=1, loop=True)
     steps: int | None = setting(None, "optimiser steps in all; follows from epochs or the budget", low=1, loop=True)
-    batch: int | None = setting(None, "pictures a step", low=1, loop=True)
+    batch: int | None = setting(None, "pictures a step, of all processes together", low=1, loop=True)
+    accumulate: int = setting(
+        1, "parts in which a process works through its share of a batch, to need less memory", low=1, loop=True
+    )
     optimizer: str = setting("auto", "how weights are moved", choices=("auto", "sgd", "adamw"), loop=True)
     lr: float | None = setting(None, "peak learning rate", low=1e-12, loop=True)
     weight_decay: float | None = setting(None, "decay of weights (norms and biases are spared)", low=0, loop=True)

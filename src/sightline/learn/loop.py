@@ -20,16 +20,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sightline.core.card import Card
-from sightline.core.errors import SightlineError
+from sightline.core.errors import DataError, SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
+from sightline.core.group import Group
 from sightline.core.protocols import Arrays, Batch, Objective
 from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
-from sightline.learn.checkpoint import load_checkpoint, save_checkpoint
+from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
 from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
+from sightline.learn.together import Losses
 from sightline.learn.transfer import begun, freeze, paces, probed, still
 
 _RESERVE = 0.12
@@ -54,6 +56,8 @@ class Job:
     """Where checkpoints are written."""
     stop: Callable[[], bool] = field(default=lambda: False)
     """Asked at every step boundary; when true, a checkpoint is written and KeyboardInterrupt raised."""
+    group: Group = field(default_factory=Group)
+    """The processes that learn together; `batch` is of all of them."""
 
     @property
     def batch(self) -> int:
@@ -82,10 +86,10 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
         epochs = recipe.epochs or 1
         return dataclasses.replace(recipe, steps=epochs * per_epoch), f"{epochs} epochs of {per_epoch} steps"
     budget = budget_seconds(recipe.budget)
-    with threads(recipe.threads):
+    with threads(job.group.threads(recipe.threads)):
         timed = partial(_Training(job, steps=_TIMED_STEPS[1]).time_steps, min(_TIMED_SECONDS, _TIMED_SHARE * budget))
         seconds = mean_seconds(timed, recipe, job.card.preparation.size_hw)
-    left = budget * (1 - _RESERVE) - spent - (time.perf_counter() - began)
+    left = job.group.first(lambda: budget * (1 - _RESERVE) - spent - (time.perf_counter() - began))
     steps = max(per_epoch, int(left / seconds))
     epochs = max(1, round(steps / per_epoch))
     steps = epochs * per_epoch if epochs * per_epoch * seconds <= left or epochs == 1 else (epochs - 1) * per_epoch
@@ -99,7 +103,7 @@ def fit(job: Job) -> Generator[Event, None, nn.Module]:
     Raises KeyboardInterrupt after a checkpoint when the job is asked to stop, and SightlineError when the loss
     is no longer a number.
     """
-    with threads(job.recipe.threads):
+    with threads(job.group.threads(job.recipe.threads)):
         training = _Training(job, steps=0 if job.recipe.transfer == "probe" else job.recipe.steps or 1)
         if training.resume():
             yield Note(text=f"resumed at step {training.step} of {training.steps}")
@@ -144,14 +148,19 @@ class _Training:
     """The state of one training: everything in it is in the checkpoint or derived from the recipe."""
 
     def __init__(self, job: Job, *, steps: int) -> None:
-        self.job, self.steps, self.step, self.loss_sum = job, steps, 0, 0.0
+        self.job, self.steps, self.step, self.loss_sum, self.group = job, steps, 0, 0.0, job.group
+        self.group.fits(job.batch, job.recipe.accumulate)
         self.best, self.stale, self.stopped = -math.inf, 0, False
         precision = "bf16-mixed" if job.recipe.precision == "bf16" else "32-true"
-        self.fabric = _fabric(job.recipe.device, precision)
+        self.fabric = _fabric(job.recipe.device, precision, self.group)
         torch.manual_seed(job.recipe.seed)
         raw = job.net.build(job.options, task=job.card.task, card=job.card).to(memory_format=torch.channels_last)
         raw = self.fabric.to_device(raw)
         check_sizes(raw, job.card, job.recipe, device=self.fabric.device)
+        self.average = averaged(raw)
+        # without validation pictures nothing is ever better, and what is kept would stay untrained
+        self.kept = averaged(raw) if job.recipe.patience and job.validation is not None else None
+        raw = self.group.prepared(raw)
         make = getattr(job.net, "objectives", None)
         self.objectives: list[Objective] = make(raw) if make else [Objective(raw, self._plain_loss)]
         recipe = job.recipe
@@ -164,10 +173,8 @@ class _Training:
         self.module = raw
         self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
         self.players = players
+        self.losses = [self.group.averaging(Losses(self.wrapped, each)) for each in self.objectives]
         self.prior = self.fabric.to_device(_prior(job)) if balance_of(recipe) == "logits" else None
-        self.average = averaged(raw)
-        # without validation pictures nothing is ever better, and what is kept would stay untrained
-        self.kept = averaged(raw) if recipe.patience and job.validation is not None else None
 
     def _plain_loss(self, module: nn.Module, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
         loss: Tensor = self.job.net.loss(module(images), targets, batch)
@@ -181,11 +188,12 @@ class _Training:
     def resume(self) -> bool:
         """Go back to the last checkpoint, if there is one."""
         state = load_checkpoint(self.job.folder, self._held, self.optimizers)
-        if state is None:
-            return False
-        self.step, self.loss_sum = state["step"], state["loss_sum"]
-        self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
-        return True
+        if state is not None:
+            self.step, self.loss_sum = state["step"], state["loss_sum"]
+            self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
+        if len(set(self.group.gathered([self.step]))) > 1:
+            raise DataError(f"not all processes see the checkpoint in {self.job.folder}; bring it where all of them do")
+        return state is not None
 
     def begin(self) -> Generator[Event, None, None]:
         """Put the weights to begin with into the fresh network and solve its head, as the recipe says."""
@@ -211,8 +219,10 @@ class _Training:
     def save(self) -> Saved:
         """Write the checkpoint."""
         state = {"step": self.step, "loss_sum": self.loss_sum, "best": self.best, "stale": self.stale}
-        path = save_checkpoint(self.job.folder, self._held, self.optimizers, state | {"stopped": self.stopped})
-        return Saved(path=path, what=f"checkpoint at step {self.step}")
+        if self.group.leads:
+            save_checkpoint(self.job.folder, self._held, self.optimizers, state | {"stopped": self.stopped})
+        self.group.wait()
+        return Saved(path=self.job.folder / LAST, what=f"checkpoint at step {self.step}")
 
     def run(self) -> Generator[Event, None, None]:
         """All remaining epochs, each followed by a measurement and a checkpoint."""
@@ -229,7 +239,7 @@ class _Training:
                 epoch=epoch + 1, epochs=epochs, step=self.step, loss=loss, lr=lr, seconds=seconds, metrics=metrics
             )
             yield self.save()
-            if self.job.stop():
+            if self._asked():
                 raise KeyboardInterrupt
         if self.stopped and self.step < self.steps:
             yield Note(text=f"stopped early: {self.job.recipe.patience} epochs without improvement")
@@ -238,7 +248,7 @@ class _Training:
         """The steps that remain of one epoch; where it goes on follows from the step alone."""
         job, per_epoch = self.job, self.job.steps_per_epoch
         begin, end = self.step % per_epoch, min(per_epoch, self.steps - epoch * per_epoch)
-        todo = batches_of(job, epoch)[begin:end]
+        todo = [self._share(*batch) for batch in batches_of(job, epoch)[begin:end]]
         self.module.train()
         for norm in self.still:
             norm.eval()
@@ -247,9 +257,24 @@ class _Training:
             lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform, size_hw))
             self.step, self.loss_sum = self.step + 1, self.loss_sum + loss
             yield Step(step=self.step, steps=self.steps, epoch=epoch + 1, loss=loss, lr=lr)
-            if job.stop() and self.step < epoch * per_epoch + end:
+            if self._asked() and self.step < epoch * per_epoch + end:
                 yield self.save()
                 raise KeyboardInterrupt
+
+    def _asked(self) -> bool:
+        """Whether this process, or another, is asked to stop."""
+        return self.group.any(self.job.stop())
+
+    @property
+    def _guests(self) -> int:
+        """Pictures seen before a process's share: the one that the first of them is mixed with."""
+        return int(self.group.world > 1 and not augmentation_of(self.job.recipe).mixing.idle)
+
+    def _share(self, rows: np.ndarray[Any, Any], uniform: Uniform) -> tuple[np.ndarray[Any, Any], Uniform]:
+        """What this process looks at of a batch; before the first row stands the last, as mixing has it."""
+        share = self.group.share(len(rows))
+        mine = np.arange(share.start - self._guests, share.stop)
+        return rows[mine], uniform[mine]
 
     def _rate(self, step: int) -> float:
         return (self.job.recipe.lr or 0.1) * rate(step, self.steps, self.job.recipe.warmup)
@@ -258,34 +283,31 @@ class _Training:
         self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform, size_hw: tuple[int, int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A batch as the net sees it: altered, mixed, on the device, at a size."""
-        job = self.job
+        job, past = self.job, self._guests
         how, device = augmentation_of(job.recipe), self.fabric.device
         batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
-        return resized(batch, size_hw), aims
+        return resized(batch[past:], size_hw), {name: each[past:] for name, each in aims.items()}
 
     def _advance(self, images: Tensor, targets: dict[str, Tensor]) -> float:
         """One step of every objective in turn; returns the loss of the first."""
         recipe = self.job.recipe
         set_rate(self.optimizers, self._rate(self.step))
-        seed = recipe.seed * 1_000_003 + self.step  # dropout, too, follows from the step alone
+        # dropout, too, follows from the step alone, and from the process, which has other pictures
+        seed = recipe.seed * 1_000_003 + self.step + (self.group.rank << 40)
         torch.manual_seed(seed)
-        where = Batch(recipe, self.step, self.steps, self.prior)
-        losses = []
-        for objective, player in zip(self.objectives, self.players):
-            loss = objective.loss(self.wrapped, images, targets, where)
-            player.zero_grad(set_to_none=True)
-            self.fabric.backward(loss)
+        parts = _parts(images, targets, recipe.accumulate)
+        told = []
+        for number, (objective, player) in enumerate(zip(self.objectives, self.players)):
+            told.append(self._gradient(number, parts))
             if recipe.sam:
                 with sharpest(objective.moves, recipe.sam):
                     torch.manual_seed(seed)  # the same dropout at both points
-                    nearby = objective.loss(self.wrapped, images, targets, where)
-                    player.zero_grad(set_to_none=True)
-                    self.fabric.backward(nearby)
+                    self._gradient(number, parts)
             if recipe.clip:
                 norm = recipe.clip
                 self.fabric.clip_gradients(self.wrapped, player, max_norm=norm, error_if_nonfinite=False)
             player.step()
-            losses.append(loss.item())
+        losses = self.group.total(told)
         if not all(math.isfinite(loss) for loss in losses):
             raise SightlineError(
                 f"the loss is no longer a number at step {self.step}; try a lower --lr (now {recipe.lr:g}) "
@@ -293,6 +315,18 @@ class _Training:
             )
         update_average(self.average, self.module, decay=recipe.ema or 0.0, step=self.step)
         return float(losses[0])
+
+    def _gradient(self, number: int, parts: list[tuple[Tensor, dict[str, Tensor]]]) -> float:
+        """Leave one objective's gradient for the whole batch; returns this process's part of the loss."""
+        self.players[number].zero_grad(set_to_none=True)
+        where, told = Batch(self.job.recipe, self.step, self.steps, self.prior), 0.0
+        for place, (images, targets) in enumerate(parts, start=1):
+            weight = len(images) * self.group.world / self.job.batch  # gradients of the processes are averaged
+            with self.group.apart(self.losses[number], place < len(parts)):
+                loss = self.losses[number](images, targets, where)
+                self.fabric.backward(loss if weight == 1 else loss * weight)
+            told += loss.item() * weight / self.group.world
+        return told
 
     def tensor(self, images: np.ndarray[Any, Any]) -> Tensor:
         """Prepared pictures → normalised float tensor on the device."""
@@ -303,27 +337,33 @@ class _Training:
         """Loss and quick measures of the averaged network on the validation pictures."""
         if self.job.validation is None:
             return {}
-        outputs, targets, losses = [], [], []
-        where = Batch(self.job.recipe, self.step, self.steps)
+        batches = _in_order(self.job.validation.count)
+        mine = batches[self.group.share(len(batches))]
         with self.fabric.autocast():
-            for images, wanted in self.job.validation.batches(_in_order(self.job.validation.count)):
-                seen = self.tensor(images)
-                put_out = self.average(seen)
-                on_device = to_tensors(wanted, self.fabric.device)
-                plain = hasattr(self.job.net, "loss")
-                loss = (
-                    self.job.net.loss(put_out, on_device, where)
-                    if plain
-                    else self.objectives[0].loss(self.average, seen, on_device, where)
-                )
-                losses.append(float(loss) * len(images))
-                outputs.append({name: put_out[name].float().cpu().numpy() for name in self.job.task.DECODED})
-                targets.append(wanted)
+            seen = self.group.gathered([self._answered(*each) for each in self.job.validation.batches(mine)])
+        return self.group.first(lambda: self._measures(seen))
+
+    def _answered(self, images: np.ndarray[Any, Any], wanted: Arrays) -> tuple[Arrays, Arrays, float]:
+        """The averaged network's outputs for a batch, the targets, and the sum of the losses."""
+        where, seen = Batch(self.job.recipe, self.step, self.steps), self.tensor(images)
+        put_out, on_device = self.average(seen), to_tensors(wanted, self.fabric.device)
+        plain = hasattr(self.job.net, "loss")
+        loss = (
+            self.job.net.loss(put_out, on_device, where)
+            if plain
+            else self.objectives[0].loss(self.average, seen, on_device, where)
+        )
+        outputs = {name: put_out[name].float().cpu().numpy() for name in self.job.task.DECODED}
+        return outputs, wanted, float(loss) * len(images)
+
+    def _measures(self, seen: list[tuple[Arrays, Arrays, float]]) -> dict[str, float]:
+        """Loss and quick measures of all batches together."""
+        outputs, targets, losses = zip(*seen)
         together = {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
         truth = {name: np.concatenate([t[name] for t in targets]) for name in targets[0]}
         quick = getattr(self.job.task, "quick", None)
         measured = quick(together, truth, self.job.card) if quick else {}
-        return {"validation_loss": sum(losses) / self.job.validation.count, **measured}
+        return {"validation_loss": sum(losses) / len(next(iter(truth.values()))), **measured}
 
     def _judge(self, metrics: dict[str, float]) -> None:
         """Early stopping: keep the best average so far and count the epochs since."""
@@ -339,21 +379,21 @@ class _Training:
 
     def outcome(self) -> nn.Module:
         """The network to keep: the best with early stopping, else the average at the end of the schedule."""
-        chosen = self.kept if self.kept is not None else self.average if self.job.recipe.ema else self.module
+        chosen = self.kept if self.kept is not None else self.average  # without averaging, it is the weights themselves
         return copy.deepcopy(chosen).to(memory_format=torch.contiguous_format).to("cpu").float().eval()
 
     def time_steps(self, seconds: float, size_hw: tuple[int, int]) -> float:
         """Median seconds of a step at a size, reading included, timed for so long; the first half only warms up."""
         job, (least, most) = self.job, _TIMED_STEPS
         first = batches_of(job, 0)
-        todo = [first[i % len(first)] for i in range(most)]
+        todo = [self._share(*first[i % len(first)]) for i in range(most)]
         marks = [time.perf_counter()]
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
             self._advance(*self._seen(images, targets, uniform, size_hw))
             marks.append(time.perf_counter())
-            if len(marks) > least and marks[-1] - marks[0] > seconds:
+            if self.group.first(lambda: len(marks) > least and marks[-1] - marks[0] > seconds):
                 break
-        return float(np.median(np.diff(marks)[len(marks) // 2 :]))
+        return self.group.first(lambda: float(np.median(np.diff(marks)[len(marks) // 2 :])))
 
 
 def _prior(job: Job) -> Tensor:
@@ -363,13 +403,14 @@ def _prior(job: Job) -> Tensor:
     return torch.from_numpy(shares.astype(np.float32))
 
 
-def _fabric(device: str, precision: Any) -> Fabric:
-    """One device; Fabric's own announcements are kept off the screen."""
+def _fabric(device: str, precision: Any, group: Group) -> Fabric:
+    """One device, of several processes each its own; Fabric's own announcements are kept off the screen."""
     logger = logging.getLogger("lightning_fabric.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        return Fabric(accelerator=device, devices=1, precision=precision)
+        devices: Any = [group.local_rank] if group.world > 1 and device == "cuda" else 1
+        return Fabric(accelerator=device, devices=devices, precision=precision)
     finally:
         logger.setLevel(level)
 
@@ -384,6 +425,14 @@ def forward(module: nn.Module, images: np.ndarray[Any, Any], card: Card, *, batc
     """The reference a graph is held against: prepared pictures → outputs as numpy arrays, in float32 on the CPU."""
     parts = [module(normalised(images[i : i + batch], card)) for i in range(0, len(images), batch)]
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+
+
+def _parts(images: Tensor, targets: dict[str, Tensor], count: int) -> list[tuple[Tensor, dict[str, Tensor]]]:
+    """Pictures and targets cut into so many parts in a row, none empty where there are enough; one is the whole."""
+    if count == 1:
+        return [(images, targets)]
+    names, cut = list(targets), [each.tensor_split(count) for each in targets.values()]
+    return [(part, dict(zip(names, each))) for part, *each in zip(images.tensor_split(count), *cut)]
 
 
 def _in_order(count: int, batch: int = 256) -> list[np.ndarray[Any, Any]]:

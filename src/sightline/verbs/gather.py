@@ -69,7 +69,7 @@ def gather(
     card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
     for note in card.notes:
         yield Note(text=note, kind="warning")
-    keeps = in_memory or _fits(card, samples)
+    keeps = in_memory or _fits(card, samples, recipe.devices)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=_keeper(task, card, keeps))
     left_out = found.samples.left_out
     for path, reason in left_out[:_SHOWN]:
@@ -173,15 +173,15 @@ def _keeper(task: Any, card: Card, keeps: bool) -> Keep:
     return keep
 
 
-def _fits(card: Card, samples: Samples) -> bool:
-    """Whether the prepared pictures take less than a quarter of the machine's memory."""
+def _fits(card: Card, samples: Samples, processes: int) -> bool:
+    """Whether the prepared pictures, kept by each process, take less than a quarter of the machine's memory."""
     ready = card.preparation
     each = ready.size_hw[0] * ready.size_hw[1] * ready.channels * np.dtype(ready.dtype).itemsize
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
         memory = 4 << 30
-    return each * len(samples) < memory // 4
+    return each * len(samples) * processes < memory // 4
 
 
 def _leaks(samples: Samples, found: Survey, recipe: Recipe) -> Generator[Event, None, tuple[str, ...]]:

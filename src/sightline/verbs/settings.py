@@ -92,3 +92,16 @@ def read_settings(path: Path) -> Settings:
     except (OSError, yaml.YAMLError, KeyError, AttributeError, TypeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is no recipe of a run ({error}); give --resume the folder of a run") from None
     return Settings(task, data, layout, net, values)
+
+
+def resumed_settings(run: Path, typed: Settings) -> Settings:
+    """The settings of a run to go on with; only the number of devices may be another, as no result hangs on it."""
+    kept, devices = read_settings(Run(run).recipe), typed.values.get("devices")
+    return kept if devices is None else dataclasses.replace(kept, values={**kept.values, "devices": devices})
+
+
+def change_setting(path: Path, name: str, value: Any) -> None:
+    """Change one line of recipe.yaml; the comments of the others stay."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    changed = [f"{name}: {value}" if line.startswith(f"{name}:") else line for line in lines]
+    write_text(path, "\n".join(changed) + "\n")

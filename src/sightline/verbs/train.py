@@ -7,8 +7,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ import numpy as np
 from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
+from sightline.core.group import Group, launched
 from sightline.core.recipe import budget_seconds, parse
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
 from sightline.core.storage import append_line, read_lines, write_json
 from sightline.data.read import read
+from sightline.verbs.company import company, of_company
 from sightline.verbs.evaluate import Evaluation, judge
 from sightline.verbs.finish import write_report
 from sightline.verbs.gate import checked_graph
@@ -30,7 +32,15 @@ from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, pick, variant_for
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import read_request
-from sightline.verbs.settings import Settings, asked, flat, read_settings, write_settings
+from sightline.verbs.settings import (
+    Settings,
+    asked,
+    change_setting,
+    flat,
+    read_settings,
+    resumed_settings,
+    write_settings,
+)
 from sightline.verbs.start import (
     Start,
     adopted,
@@ -54,7 +64,8 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     """Train as the settings say; yields events and returns the run folder.
 
     out: the run folder; by default the next `runs/<task>-<n>`. resume: a run folder to continue; its recipe.yaml
-    takes the place of `settings`.
+    takes the place of `settings`, except of the number of `devices`.
+    In a group of processes (torchrun, or `devices`) each runs this, and only the leading one writes.
     Raises any SightlineError with what to do next; KeyboardInterrupt after a checkpoint when stopped.
     """
     began = time.perf_counter()
@@ -62,41 +73,87 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         yield Note(text=f"{resume} is finished; nothing is left to be done (to learn anew, train without --resume)")
         yield Finished(run=resume, bundle=Run(resume).model)
         return resume
-    settings = read_settings(Run(resume).recipe) if resume else placed(settings)
+    typed = "devices" in settings.values
+    settings = resumed_settings(resume, settings) if resume else placed(settings)
+    wish = _understood(settings, typed=typed)
+    settings = wish.settings
+    idle = sorted(without_effect(wish.method, wish.recipe) & settings.values.keys()) if resume is None else []
+    if idle:
+        yield Note(text=f"{wish.method.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
+    if not wish.method.gradients:
+        return (yield from _trained(wish, launched(), out, resume, began))
+    with company(settings, device=wish.recipe.device, devices=wish.recipe.devices) as group:
+        return (yield from _trained(wish, group, out, resume, began))
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What is asked for, before the data is looked at."""
+
+    settings: Settings
+    task: Any
+    method: Method
+    recipe: Any
+    reasons: dict[str, str]
+    start: Start | None
+
+
+def _understood(settings: Settings, *, typed: bool) -> _Wish:
+    """The settings read, or refused before anything is read or written; typed: the number of devices was, just now."""
     task = Shelf("tasks").load(settings.task)
     if "train" not in task.SUPPORTS:
         raise UsageError(f"the task {settings.task} cannot be trained")
     recipe = parse(task.Recipe, settings.recipe_values())
     if recipe.budget:
-        budget_seconds(recipe.budget)  # a wrong one is refused before anything is read or written
+        budget_seconds(recipe.budget)
     start = start_of(recipe.start)
     settings = adopted(settings, start)
-    asked_for = pick(
+    method = pick(
         settings.net, task, settings.task, settings.net_values(), lambda module: next(iter(module.VARIANTS), "")
     )
-    idle = sorted(without_effect(asked_for, recipe) & settings.values.keys()) if resume is None else []
-    if idle:
-        yield Note(text=f"{asked_for.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
-    asks = getattr(asked_for.module, "asks", None)
-    recipe, reasons = open_settings(recipe, wanted(start) | (asks(asked_for.options) if asks else {}))
-    samples = read(settings.data, layout=settings.layout, group_by=recipe.group_by)
-    gathered = yield from gather(task, samples, recipe, source=settings.data, in_memory=not asked_for.gradients)
-    card = as_it_saw(gathered.card, start)
-    gathered = replace(gathered, card=card, reasons={**reasons, **gathered.reasons})
-    gathered, licences = lawful(asked_for, settings.data, gathered, start)
-    run = Run(resume if resume is not None else new_run(settings.task, out=out))
-    with lock(run.folder):
+    if method.gradients:
+        recipe = replace(recipe, devices=of_company(recipe.devices, typed=typed))
+    asks = getattr(method.module, "asks", None)
+    recipe, reasons = open_settings(recipe, wanted(start) | (asks(method.options) if asks else {}))
+    return _Wish(settings, task, method, recipe, reasons, start)
+
+
+def _trained(
+    wish: _Wish, group: Group, out: Path | None, resume: Path | None, began: float
+) -> Generator[Event, None, Path]:
+    """One process's part of a training: all of it, or, where another leads, the gathering and the learning."""
+    settings, task = wish.settings, wish.task
+    if not (group.leads or wish.method.gradients):
+        return Path()  # nothing is left to be done beside the leading process
+    samples = read(settings.data, layout=settings.layout, group_by=wish.recipe.group_by)
+    gathered = yield from gather(task, samples, wish.recipe, source=settings.data, in_memory=not wish.method.gradients)
+    card = as_it_saw(gathered.card, wish.start)
+    gathered = replace(gathered, card=card, reasons={**wish.reasons, **gathered.reasons})
+    gathered, licences = lawful(wish.method, settings.data, gathered, wish.start)
+    group.meet()
+    _same_data(group, gathered)
+    run = Run(group.first(lambda: resume if resume is not None else new_run(settings.task, out=out)))
+    with lock(run.folder) if group.leads else nullcontext():
         yield Began(run=run.folder)
-        if resume is None:
-            write_settings(run.recipe, asked(settings), {})
-        _check_resumed(run, gathered)
+        if group.leads:
+            if resume is None:
+                write_settings(run.recipe, asked(settings), {})
+            _check_resumed(run, gathered)
         method, gathered = chosen(settings, task, gathered)
-        learned, gathered = yield from _learn(settings, task, method, gathered, run, began)
-        bundle = yield from _ship(task, method, gathered, learned, run, licences)
-        evaluation = yield from _measure(gathered, run, bundle)
-        yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
-        yield Finished(run=run.folder, bundle=bundle)
+        learned, gathered = yield from _learn(settings, task, method, gathered, run, group, began)
+        if group.leads:
+            bundle = yield from _ship(task, method, gathered, learned, run, licences)
+            evaluation = yield from _measure(gathered, run, bundle)
+            yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
+            yield Finished(run=run.folder, bundle=bundle)
     return run.folder
+
+
+def _same_data(group: Group, gathered: Gathered) -> None:
+    """Raises DataError where the processes found different pictures or splits."""
+    seen = [gathered.card.data["fingerprint"], gathered.card.data["counts"], gathered.card.classes]
+    if any(each != seen for each in group.gathered([seen])):
+        raise DataError("the processes do not find the same pictures; the data has to be the same for all of them")
 
 
 def lawful(
@@ -169,9 +226,10 @@ def chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, G
 
 
 def _learn(
-    settings: Settings, task: Any, method: Method, gathered: Gathered, run: Run, began: float
+    settings: Settings, task: Any, method: Method, gathered: Gathered, run: Run, group: Group, began: float
 ) -> Generator[Event, None, tuple[Learned, Gathered]]:
-    write_json(run.env, environment())
+    if group.leads:
+        write_json(run.env, environment())
     if not method.gradients:
         yield from _announce(settings, method, gathered, run)
         images = gathered.images
@@ -181,13 +239,17 @@ def _learn(
         return learned, gathered
     from sightline.learn.loop import resolve_steps
 
+    gathered = replace(gathered, recipe=group.first(lambda: gathered.recipe))
     with stoppable() as stop:
-        job = job_of(task, method, gathered, run.checkpoint, stop)
+        job = job_of(task, method, gathered, run.checkpoint, stop, group=group)
         resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
         gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
         gathered = settled(task, gathered, (resolved.steps or 0) // job.steps_per_epoch)
-        yield from _announce(settings, method, gathered, run)
-        learned = yield from _recorded(fit_net(replace(job, recipe=gathered.recipe)), run)
+        learning = fit_net(replace(job, recipe=gathered.recipe))
+        if group.leads:
+            yield from _announce(settings, method, gathered, run)
+            learning = _recorded(learning, run)
+        learned = yield from learning
     return learned, gathered
 
 
@@ -202,16 +264,22 @@ def settled(task: Any, gathered: Gathered, epochs: int) -> Gathered:
 def _announce(settings: Settings, method: Method, gathered: Gathered, run: Run) -> Iterator[Event]:
     """Write the whole recipe and say what was chosen and why."""
     values = flat(settings, method.spelled, gathered.recipe, method.options)
-    if asked(read_settings(run.recipe)) != values:  # a resumed run keeps its file, with the reasons in it
+    before, devices = asked(read_settings(run.recipe)), {"devices": gathered.recipe.devices}
+    if before | devices != values:  # a resumed run keeps its file, with the reasons in it
         write_settings(run.recipe, values, gathered.reasons)
+    elif before != values:
+        change_setting(run.recipe, "devices", gathered.recipe.devices)
     for name, reason in gathered.reasons.items():
         yield Note(text=f"{name} = {values.get(name)}: {reason}", kind="choice")
 
 
-def job_of(task: Any, method: Method, gathered: Gathered, folder: Path, stop: Callable[[], bool]) -> Any:
+def job_of(
+    task: Any, method: Method, gathered: Gathered, folder: Path, stop: Callable[[], bool], *, group: Group | None = None
+) -> Any:
     """The loop's job: a net, its data and settings; checkpoints go into `folder`."""
     from sightline.learn.loop import Job
 
+    group = group or Group()
     has_validation = "validation" in gathered.targets
     return Job(
         net=method.module,
@@ -219,14 +287,15 @@ def job_of(task: Any, method: Method, gathered: Gathered, folder: Path, stop: Ca
         task=task,
         card=gathered.card,
         recipe=gathered.recipe,
-        train=_source(task, gathered, "train"),
-        validation=_source(task, gathered, "validation") if has_validation else None,
+        train=_source(task, gathered, "train", group),
+        validation=_source(task, gathered, "validation", group) if has_validation else None,
         folder=folder,
         stop=stop,
+        group=group,
     )
 
 
-def _source(task: Any, gathered: Gathered, split: str) -> Any:
+def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
     from sightline.learn.source import Cached, Streamed
 
     if gathered.images is not None:
@@ -236,7 +305,7 @@ def _source(task: Any, gathered: Gathered, split: str) -> Any:
     def load(row: int) -> Any:
         return read_request(task, gathered.card, samples.open(rows[row])).arrays["image"]
 
-    return Streamed(load, gathered.targets[split], len(rows), gathered.recipe.threads or 1)
+    return Streamed(load, gathered.targets[split], len(rows), group.threads(gathered.recipe.threads) or 1)
 
 
 def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Event, None, Learned]:
@@ -295,7 +364,7 @@ def _outputs(task: Any, gathered: Gathered, learned: Learned, split: str) -> Map
         return learned.forward(gathered.images[split])
     count = len(gathered.samples.split(split))
     picks = [np.arange(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
-    parts = [learned.forward(images) for images, _ in _source(task, gathered, split).batches(picks)]
+    parts = [learned.forward(images) for images, _ in _source(task, gathered, split, Group()).batches(picks)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
