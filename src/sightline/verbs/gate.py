@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from sightline.core.card import Card
 from sightline.core.errors import GateError, PictureError
 from sightline.core.protocols import Agreement, Arrays, Request, Session, stack
+from sightline.core.runs import usable_cores
 from sightline.core.shelf import Shelf
 from sightline.verbs.learner import Learned
 from sightline.verbs.predict import read_request
@@ -23,8 +25,10 @@ GATE_PICTURES = 1000
 def raw_outputs(
     task: Any, session: Session, requests: Sequence[Request], *, batch: int = 16
 ) -> dict[str, NDArray[Any]]:
-    """The decoded-form outputs (N, ...) of a graph for requests of one shape."""
-    parts = [session.run(stack(requests[i : i + batch])) for i in range(0, len(requests), batch)]
+    """The decoded-form outputs (N, ...) of a graph for requests of one shape, on every core that a graph leaves free."""
+    batches = [requests[i : i + batch] for i in range(0, len(requests), batch)]
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        parts = list(pool.map(lambda some: session.run(stack(some)), batches))
     return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
 
 
@@ -42,7 +46,7 @@ def agree(task: Any, reference: Arrays, candidate: Arrays, card: Card) -> Agreem
 
 
 def checked_graph(
-    task: Any, card: Card, learned: Learned, sources: Sequence[Any], *, threads: int = 0
+    task: Any, card: Card, learned: Learned, sources: Sequence[Any], *, threads: int = 1
 ) -> tuple[bytes, dict[str, Any]]:
     """Export the fp32 graph and hold it against the trained model on held-out pictures read from their files.
 
@@ -51,12 +55,9 @@ def checked_graph(
     form = Shelf("graphs").load("onnx")
     blob: bytes = form.write(learned.exported(), card)
     session = form.open(blob, threads=threads)
-    requests = []
-    for source in spread(sources, GATE_PICTURES):
-        try:
-            requests.append(read_request(task, card, source))
-        except PictureError:
-            continue
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        found = pool.map(lambda source: _readable(task, card, source), spread(sources, GATE_PICTURES))
+        requests = [request for request in found if request is not None]
     if not requests:
         raise GateError("there is no readable picture to hold the exported graph against; nothing was written")
     images = stack(requests)["image"]
@@ -67,6 +68,14 @@ def checked_graph(
         )
     gate = {"pictures": len(requests), "detail": agreement.detail, **agreement.figures}
     return blob, entry(form, "onnx", blob, session, gate)
+
+
+def _readable(task: Any, card: Card, source: Any) -> Request | None:
+    """A picture prepared; None for one that cannot be read."""
+    try:
+        return read_request(task, card, source)
+    except PictureError:
+        return None
 
 
 def entry(form: Any, variant: str, blob: bytes, session: Session, gate: Mapping[str, Any]) -> dict[str, Any]:
