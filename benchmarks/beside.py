@@ -1,12 +1,13 @@
 """Sightline beside fastai, Ultralytics and a timm loop: the same pictures, random weights and seconds for all.
 
 Usage: python benchmarks/beside.py DATA OUT --peer fastai=PYTHON --peer ultralytics=PYTHON --peer timm=PYTHON
-                                   [--seconds 60] [--longer 240] [--sets mnist,cifar10,...]
+                                   [--seconds 60] [--longer 240] [--sets mnist,cifar10,...] [--rounds 5]
 
 DATA holds mnist, cifar10, grocery, insects, medical/xray and traffic/GTSRB. PYTHON is the interpreter of an environment
 with that tool. Sets whose test part is under 500 pictures are cross-validated in 5 folds by group, with --seconds for a
 training; mnist and cifar10 have test parts of their own, and --longer. All tools take turns on each fold, and see the
-same training, validation and test folders. What is finished in OUT is not repeated; the table comes at the end.
+same training, validation and test folders. What is finished in OUT is not repeated; a table follows each round of
+folds.
 """
 
 from __future__ import annotations
@@ -73,12 +74,14 @@ def parts(samples: Samples, known: DataSet) -> Iterator[Samples]:
 def laid_out(samples: Samples, folder: Path) -> dict[str, Sample]:
     """Write train, val and test folders that all tools read; returns the test pictures by their path below `test`."""
     tested = {}
+    for split in ("train", "val", "test"):
+        for name in samples.classes:  # also where a split has none of a class, as some tools count by folders
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
     for number, row in enumerate(samples.rows):
         source = samples.open(row)
         plain = isinstance(source, Path) and source.suffix.lower() in (".jpg", ".jpeg", ".png")
         name = f"{number:05}{source.suffix.lower() if plain else '.png'}"
         where = folder / {"validation": "val"}.get(row.split, row.split) / row.target.text()
-        where.mkdir(parents=True, exist_ok=True)
         if not (where / name).exists():
             if plain:
                 (where / name).symlink_to(source.resolve())
@@ -123,21 +126,37 @@ def learnt(tool: str, python: str, folder: Path, out: Path, seconds: float, know
     print(json.dumps({"done": out.stem, "seconds": round(json.loads(out.read_text())["seconds"], 1)}), flush=True)
 
 
-def measured(name: str, root: Path, out: Path, tools: dict[str, str], args: argparse.Namespace) -> dict[str, object]:
-    """Train all tools on all folds of one set; right or wrong, tool by picture, and each picture's group."""
-    known = SETS[name]
-    right: dict[str, list[bool]] = {tool: [] for tool in tools}
-    groups: list[str] = []
-    for number, samples in enumerate(parts(read(root / known.place), known)):
-        folder = out / name / f"fold{number}"
-        tested = laid_out(samples, folder)
-        for tool, python in tools.items():
-            path = out / name / f"fold{number}-{tool}.json"
-            learnt(tool, python, folder, path, args.seconds if known.folds else args.longer, known)
-            found = json.loads(path.read_text())["answers"]
-            right[tool] += [found.get(key) == row.target.text() for key, row in tested.items()]
-        groups += [row.group or row.path for row in tested.values()]
-    return {"right": {tool: np.array(each) for tool, each in right.items()}, "groups": np.array(groups)}
+@dataclass
+class Found:
+    """What the folds that are done say of one data set."""
+
+    groups: list[str]
+    right: dict[str, list[bool]]
+
+    def add(self, tested: dict[str, Sample], answers: dict[str, dict[str, str]]) -> None:
+        """One more fold: the test pictures, and each tool's answer by path."""
+        self.groups += [row.group or row.path for row in tested.values()]
+        for tool, said in answers.items():
+            self.right[tool] += [said.get(key) == row.target.text() for key, row in tested.items()]
+
+
+def measured(args: argparse.Namespace, tools: dict[str, str]) -> Iterator[dict[str, Found]]:
+    """Train fold after fold, every set and every tool in turn; what is known after each round."""
+    names = args.sets.split(",")
+    folds = {name: list(parts(read(args.data / SETS[name].place), SETS[name])) for name in names}
+    found = {name: Found([], {tool: [] for tool in tools}) for name in names}
+    for number in range(args.rounds):
+        for name in names:
+            if number >= len(folds[name]):
+                continue
+            folder, answers = args.out / name / f"fold{number}", {}
+            tested = laid_out(folds[name][number], folder)
+            for tool, python in tools.items():
+                path = args.out / name / f"fold{number}-{tool}.json"
+                learnt(tool, python, folder, path, args.seconds if SETS[name].folds else args.longer, SETS[name])
+                answers[tool] = json.loads(path.read_text())["answers"]
+            found[name].add(tested, answers)
+        yield found
 
 
 def interval(gaps: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
@@ -149,19 +168,19 @@ def interval(gaps: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def table(found: dict[str, dict[str, object]], tools: list[str]) -> Iterator[str]:
+def table(found: dict[str, Found], tools: list[str]) -> Iterator[str]:
     """One line a set: accuracies, and our gap to the peer that is best on average, paired by picture."""
-    scores = {name: {tool: float(each["right"][tool].mean()) for tool in tools} for name, each in found.items()}
-    means = {tool: float(np.mean([scores[name][tool] for name in found])) for tool in tools}
+    right = {name: {tool: np.array(each.right[tool], float) for tool in tools} for name, each in found.items()}
+    means = {tool: float(np.mean([right[name][tool].mean() for name in found])) for tool in tools}
     best = max((tool for tool in tools if tool != OURS), key=lambda tool: means[tool])
     yield f"| data | pictures | {' | '.join(tools)} | gap to {best}, points |"
     yield f"|{' --- |' * (len(tools) + 3)}"
     gaps = []
     for name, each in found.items():
-        paired = 100.0 * (each["right"][OURS].astype(float) - each["right"][best])
+        paired = 100.0 * (right[name][OURS] - right[name][best])
         gaps.append(paired.mean())
-        low, high = interval(paired, each["groups"])
-        figures = " | ".join(f"{scores[name][tool]:.3f}" for tool in tools)
+        low, high = interval(paired, np.array(each.groups))
+        figures = " | ".join(f"{right[name][tool].mean():.3f}" for tool in tools)
         yield f"| {name} | {len(paired):,} | {figures} | {paired.mean():+.1f} [{low:+.1f}, {high:+.1f}] |"
     yield f"| mean | | {' | '.join(f'{means[tool]:.3f}' for tool in tools)} | {np.mean(gaps):+.1f} |"
 
@@ -175,11 +194,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--longer", type=float, default=240)
     parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--rounds", type=int, default=5, help="how many of the folds")
     args = parser.parse_args()
+    args.out = args.out.resolve()
     tools = {OURS: sys.executable} | dict(each.split("=", 1) for each in args.peer)
-    found = {name: measured(name, args.data, args.out.resolve(), tools, args) for name in args.sets.split(",")}
-    for line in table(found, list(tools)):
-        print(line)
+    for found in measured(args, tools):
+        print("\n".join(table(found, list(tools))), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ warnings.simplefilter("ignore")
 
 SMALLEST = 64
 """Side to which pictures are enlarged for nets that divide it by 32; smaller ones would leave such nets nothing."""
+TIMED = 12
+"""Batches by which an epoch's length is found out."""
 
 
 def fastai(folder: Path, side: int, seconds: float, mirror: bool) -> tuple[dict[str, str], float]:
@@ -31,8 +33,27 @@ def fastai(folder: Path, side: int, seconds: float, mirror: bool) -> tuple[dict[
     From random weights by one cycle, as its documentation has it where nothing is pretrained: `fine_tune` would teach
     the first layers at a two-hundredth of the rate.
     """
+    from fastai.callback.core import CancelFitException
     from fastai.callback.schedule import fit_one_cycle  # noqa: F401  (gives Learner the method)
-    from fastai.vision.all import ImageDataLoaders, Resize, aug_transforms, get_image_files, resnet18, vision_learner
+    from fastai.vision.all import (
+        Callback,
+        ImageDataLoaders,
+        Resize,
+        aug_transforms,
+        get_image_files,
+        resnet18,
+        vision_learner,
+    )
+
+    marks: list[float] = []
+
+    class Clock(Callback):  # type: ignore[misc]
+        """Stops a fit after so many batches, which tell how long one takes."""
+
+        def after_batch(self) -> None:
+            marks.append(time.perf_counter())
+            if len(marks) > TIMED:
+                raise CancelFitException
 
     loaders = ImageDataLoaders.from_folder(
         folder,
@@ -43,18 +64,12 @@ def fastai(folder: Path, side: int, seconds: float, mirror: bool) -> tuple[dict[
         bs=64,
         num_workers=2,
     )
-
-    def fresh() -> Any:
-        return vision_learner(loaders, resnet18, pretrained=False)
-
-    timed = fresh()
+    timed = vision_learner(loaders, resnet18, pretrained=False, cbs=Clock())
     with timed.no_bar(), timed.no_logging():
-        marks = [time.perf_counter()]
-        for _ in range(2):  # the first epoch also starts the workers
-            timed.fit_one_cycle(1, 3e-3)
-            marks.append(time.perf_counter())
-        epochs = max(1, round(seconds / (marks[2] - marks[1])))
-        learner = fresh()
+        timed.fit_one_cycle(TIMED, 3e-3)
+    batch_seconds = (marks[-1] - marks[TIMED // 2]) / (len(marks) - 1 - TIMED // 2)
+    epochs = max(1, round(seconds / (batch_seconds * (len(loaders.train) + len(loaders.valid) / 3))))
+    learner = vision_learner(loaders, resnet18, pretrained=False)
     with learner.no_bar(), learner.no_logging():
         began = time.perf_counter()
         learner.fit_one_cycle(epochs, 3e-3)

@@ -25,7 +25,7 @@ GATE_PICTURES = 1000
 def raw_outputs(
     task: Any, session: Session, requests: Sequence[Request], *, batch: int = 16
 ) -> dict[str, NDArray[Any]]:
-    """The decoded-form outputs (N, ...) of a graph for requests of one shape, on every core that a graph leaves free."""
+    """The decoded-form outputs (N, ...) of a graph for requests of one shape, several batches at a time."""
     batches = [requests[i : i + batch] for i in range(0, len(requests), batch)]
     with ThreadPoolExecutor(usable_cores()) as pool:
         parts = list(pool.map(lambda some: session.run(stack(some)), batches))
