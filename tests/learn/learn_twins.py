@@ -104,6 +104,7 @@ CASES: dict[str, dict[str, Any]] = {
     "vit": VIT,
     "capsule": {**CAPSULE, "lr": 0.01},
     "players": {"net": PLAYERS, "options": None, "optimizer": "adamw", "lr": 1e-3},
+    "resnet-begun": {**RESNET, "start": "begun", "transfer": "lp-ft", "freeze": 0.4, "layer_decay": 0.7, "lr": 1e-3},
     "vit-parts": {**PATCHES, **MIXED, "accumulate": 2, "batch": 10},
     "capsule-parts": {**CAPSULE, "net": UNNORMED, "lr": 0.01, "accumulate": 2, "sam": 0.01},
     "players-parts": {"net": PLAYERS, "options": None, "accumulate": 3},
@@ -114,8 +115,22 @@ CASES: dict[str, dict[str, Any]] = {
 def job(folder: Path, values: dict[str, Any], group: Group, stop: Callable[[], bool] = lambda: False) -> Job:
     """Six steps in two epochs or more."""
     own = {"steps": 6, **{name: value for name, value in values.items() if name not in ("net", "options")}}
+    if "start" in own:
+        own["start"] = str(elsewhere(folder, group))
     made = toy_job(folder, net=values["net"], train=pictures(26, 0), stop=stop, **own)
     return replace(made, options=values["options"], card=CARD, validation=pictures(300, 1), group=group)
+
+
+def elsewhere(folder: Path, group: Group) -> Path:
+    """Weights of a net that nobody trained, to begin with; the leading process writes them for all."""
+    path = folder / "elsewhere.safetensors"
+    if group.leads:
+        torch.manual_seed(11)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = RESNET["net"].build(RESNET["options"], task="classify", card=CARD).state_dict()
+        save_file(held, str(path))
+    group.wait()
+    return path
 
 
 def run(todo: Job, weights: Path | None = None) -> dict[str, Any]:

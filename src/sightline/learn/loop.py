@@ -32,7 +32,7 @@ from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
 from sightline.learn.together import Losses
-from sightline.learn.transfer import begun, freeze, paces, probed, still
+from sightline.learn.transfer import begun, freeze, head_name, paces, probed, still
 
 _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
@@ -202,7 +202,8 @@ class _Training:
         if recipe.transfer != "fine-tune":
             mirror = getattr(recipe, "mirror", "no") == "yes"
             found = yield from probed(self.module, self.job.train, self.job.card, mirror=mirror, seed=recipe.seed)
-            loss = found.loss
+            loss, head = found.loss, self.module.get_submodule(head_name(self.module))
+            head.load_state_dict(self.group.first(lambda: {name: p.cpu() for name, p in head.state_dict().items()}))
         for average in (self.average, self.kept):
             if average is not None:
                 average.load_state_dict(self.module.state_dict())
