@@ -92,7 +92,7 @@ def laid_out(samples: Samples, folder: Path) -> dict[str, Sample]:
     return tested
 
 
-def ours(folder: Path, out: Path, seconds: float, known: DataSet) -> tuple[dict[str, str], float]:
+def ours(folder: Path, out: Path, seconds: float) -> tuple[dict[str, str], float]:
     """Our default, whole command, with its answers as `predict` gives them; a stopped training goes on."""
     python, run, table = [sys.executable, "-m", "sightline"], out.with_suffix(".run"), out.with_suffix(".csv")
     began = time.perf_counter()
@@ -118,7 +118,7 @@ def learnt(tool: str, python: str, folder: Path, out: Path, seconds: float, know
     if out.exists():
         return
     if tool == OURS:
-        found, spent = ours(folder, out, seconds, known)
+        found, spent = ours(folder, out, seconds)
         out.write_text(json.dumps({"answers": found, "seconds": spent}))
     else:
         words = ["--side", str(known.side), "--seconds", f"{seconds:g}", "--mirror", known.mirror]
@@ -196,6 +196,8 @@ def main() -> None:
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--rounds", type=int, default=5, help="how many of the folds")
     args = parser.parse_args()
+    if not args.peer:
+        parser.error("name at least one --peer TOOL=PYTHON")
     args.out = args.out.resolve()
     tools = {OURS: sys.executable} | dict(each.split("=", 1) for each in args.peer)
     for found in measured(args, tools):

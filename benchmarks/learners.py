@@ -1,9 +1,10 @@
-"""The peers of `learning.py beside`, run by an interpreter that has them; nothing of Sightline is imported here.
+"""The peers of `beside.py`, run by an interpreter that has them; nothing of Sightline is imported here.
 
 Usage: python learners.py fastai|ultralytics|timm FOLDER OUT.json --side S --seconds T --mirror yes|no
 
-FOLDER holds train, val and test, each with a folder a class. All start from random weights and learn for T seconds, not
-counting imports and what finds out how long an epoch takes; the answers for the pictures of `test` go into OUT.json.
+FOLDER holds train, val and test, each with a folder a class. All start from random weights and learn for about T
+seconds, not counting imports and what finds out how long an epoch takes; the answers for `test` go into OUT.json.
+fastai and Ultralytics learn in fp32, as they do on CPUs, the loop over timm in bfloat16.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def ultralytics(folder: Path, side: int, seconds: float, mirror: bool) -> tuple[
         pretrained=False,
         plots=False,
         verbose=False,
-        project=str(folder / "ultralytics"),
+        project=str(folder.parent / f"{folder.name}-ultralytics.run"),
         exist_ok=True,
     )
     spent = time.perf_counter() - began
@@ -125,7 +126,9 @@ def timm(folder: Path, side: int, seconds: float, mirror: bool) -> tuple[dict[st
     flip = [v2.RandomHorizontalFlip()] if mirror else []
     crop = v2.RandomCrop(side, padding=side // 8) if small else v2.RandomResizedCrop(side, scale=(0.35, 1))
     end = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.25] * 3)]
-    train = ImageFolder(folder / "train", v2.Compose([v2.Resize((side, side))] * small + [crop, *flip, *end]))
+    train = ImageFolder(
+        folder / "train", v2.Compose([v2.Resize((side, side))] * small + [crop, *flip, *end]), allow_empty=True
+    )
     test = ImageFolder(folder / "test", v2.Compose([v2.Resize((side, side)), *end]), allow_empty=True)
     torch.manual_seed(0)
     net = library.create_model("resnet18", pretrained=False, num_classes=len(train.classes))

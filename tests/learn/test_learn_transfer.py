@@ -117,7 +117,8 @@ def test_statistics_stay_where_pictures_are_few(tmp_path: Path, weights: Path) -
 
 def test_each_block_has_its_pace() -> None:
     net = resnet.build(resnet.Options(width=8), task="classify", card=CARD)
-    paces = transfer.paces(net, 0.5)
+    by_parameter = transfer.paces(net, 0.5)
+    paces = {name: by_parameter[parameter] for name, parameter in net.named_parameters()}
     assert paces["head.weight"] == paces["head.bias"] == 1.0
     assert paces["stages.2.conv1.weight"] == paces["stages.2.norm2.bias"] == 0.5
     assert paces["stages.1.conv1.weight"] == 0.25
@@ -155,6 +156,36 @@ def test_weights_of_another_net_are_refused(tmp_path: Path, weights: Path) -> No
         learnt(begin(tmp_path, weights, "probe", net=other))
 
 
+def test_nets_that_see_otherwise_share_no_features() -> None:
+    """The same arrays behind another stride are another encoder."""
+    nets = []
+    for stem in ("1", "2"):
+        made = replace(CARD, net={"name": "resnet", "variant": "8", "options": {"stem": stem}})
+        torch.manual_seed(0)
+        net = resnet.build(resnet.Options(width=8, stem="1"), task="classify", card=made)
+        nets.append(transfer._Encoder(net, net.head, made, False, 1).identity())
+    assert nets[0] != nets[1]
+
+
+@pytest.mark.parametrize("classes", [("left", "right"), ("ill", "well")])
+def test_a_head_stays_for_the_same_classes_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: tuple[str, ...]
+) -> None:
+    held = Tiny().state_dict()
+    monkeypatch.setattr(transfer, "weights_of", lambda start: (held, classes))
+    module = Tiny()
+    said = transfer.begun(module, "elsewhere", CARD)
+    assert torch.equal(module.head.weight, held["head.weight"]) == (classes == CARD.classes)
+    assert ("learnt anew" in said) == (classes != CARD.classes)
+    assert torch.equal(module.conv[0].weight, held["conv.0.weight"])
+
+
+def test_a_solved_head_leaves_the_class_shares_to_the_loss(tmp_path: Path, weights: Path) -> None:
+    plain = learnt(begin(tmp_path / "a", weights, "probe"))[1].head.bias
+    made = learnt(begin(tmp_path / "b", weights, "probe", balance="logits", tau=2.0))[1].head.bias
+    torch.testing.assert_close(made, plain - 2.0 * torch.tensor([0.5, 0.5]).log())
+
+
 def facts(count: int, classes: int) -> Facts:
     targets = [Label(str(index % classes)) for index in range(count)]
     return Facts(count=count, sizes_hw=np.full((count, 2), 32), grey=False, dtype="uint8", targets=targets)
@@ -166,6 +197,7 @@ def facts(count: int, classes: int) -> Facts:
         (20, {}, "probe", "2 pictures a class are too few"),
         (2000, {"budget": "20s"}, "probe", "20s are too short"),
         (2000, {}, "lp-ft", "200 pictures a class"),
+        (20, {"epochs": 3}, "lp-ft", "2 pictures a class"),
     ],
 )
 def test_what_is_learnt_follows_from_the_data_and_the_budget(
@@ -175,5 +207,7 @@ def test_what_is_learnt_follows_from_the_data_and_the_budget(
     assert recipe.transfer == taken and why in reasons["transfer"]
     assert (recipe.optimizer, recipe.layer_decay) == ("adamw", 0.75)
     assert (recipe.epochs is None) == (taken == "probe" or "budget" in values)
+    typed, _ = choose.choose(Recipe(start="there", transfer="probe"), facts(count, 10))
+    assert typed.epochs is None
     plain, reasons = choose.choose(Recipe(), facts(count, 10))
     assert plain.transfer == "auto" and "transfer" not in reasons

@@ -48,16 +48,17 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
 def begin(path: Path, made: Card, **changes: Any) -> tuple[Any, str]:
     torch.manual_seed(1)
     net = vit.build(vit.Options(**(OPTIONS | changes)), task="classify", card=made).eval()
-    return net, begun(net, str(path))
+    return net, begun(net, str(path), made)
 
 
 def test_timms_weights_give_timms_answers(published: tuple[Any, Path]) -> None:
     theirs, path = published
     ours, told = begin(path, card())
-    assert told == "begins with tiny.safetensors"
+    assert told == "begins with tiny.safetensors; head.weight, head.bias are learnt anew"
     x = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        torch.testing.assert_close(ours(x)["logits"], theirs(x), atol=1e-5, rtol=1e-5)
+        features = theirs.forward_features(x)[:, 1:].transpose(1, 2).reshape(2, 24, 4, 4)
+        torch.testing.assert_close(ours(x)["features"], features, atol=1e-5, rtol=1e-5)
 
 
 def test_places_of_another_size_are_resampled_and_a_head_for_other_classes_is_fresh(
@@ -83,14 +84,24 @@ def test_grey_pictures_are_seen_as_grey_pictures_of_three_channels(published: tu
     ours, _ = begin(path, card(mode="grey"))
     x = torch.randn(2, 1, 32, 32)
     with torch.no_grad():
-        wanted = theirs(x.expand(-1, 3, -1, -1))
-        torch.testing.assert_close(ours(x)["logits"], wanted, atol=1e-5, rtol=1e-5)
+        wanted = theirs.forward_features(x.expand(-1, 3, -1, -1))[:, 1:].transpose(1, 2).reshape(2, 24, 4, 4)
+        torch.testing.assert_close(ours(x)["features"], wanted, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [{"width": 48}, {"depth": 3}, {"patch": 4}, {"tokens": "convolutions"}])
+@pytest.mark.parametrize(
+    "changes", [{"width": 48}, {"depth": 1}, {"depth": 3}, {"patch": 4}, {"tokens": "convolutions"}]
+)
 def test_weights_of_another_architecture_are_refused(published: tuple[Any, Path], changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="another architecture's: they do not fit"):
+    with pytest.raises(UsageError, match="another architecture's: "):
         begin(published[1], card(), **changes)
+
+
+def test_places_that_are_no_square_are_not_guessed(published: tuple[Any, Path], tmp_path: Path) -> None:
+    held = {name: tensor.clone() for name, tensor in published[0].state_dict().items()}
+    held["pos_embed"] = torch.randn(1, 16, 24)  # 3 x 5 places and a class
+    save_file(held, tmp_path / "wide.safetensors")
+    with pytest.raises(UsageError, match="they do not fit pos_embed"):
+        begin(tmp_path / "wide.safetensors", card())
 
 
 @pytest.mark.parametrize("wrapped", ["", "state_dict", "model"])

@@ -287,7 +287,7 @@ def test_a_pack_that_lies_is_refused_whole(tmp_path: Path, monkeypatch: pytest.M
     ],
 )
 def test_the_data_that_went_in_is_known_by_its_name(path: str, met: str) -> None:
-    assert trained_on(known(trained_on=("imagenet", "cifar10")), path) == met
+    assert trained_on(("imagenet", "cifar10"), path) == met
 
 
 @pytest.fixture

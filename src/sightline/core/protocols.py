@@ -196,8 +196,10 @@ class Objective:
 
 # A net may also hold choose(facts, recipe) -> (variant, reason), prefers(options) -> (optimiser, its peak rate at 64
 # pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
-# built, evidence(module) -> the same or {}. One whose loss looks at more than its outputs, or that is several players,
-# holds objectives(module) -> list of Objective; `loss` then judges validation pictures, where it is there.
+# built, evidence(module) -> the same or {}. Where options follow from the pictures' size, fixed(options, side) -> the
+# options with those written out, for a net that goes on at another size. One whose loss looks at more than its outputs,
+# or that is several players, holds objectives(module) -> list of Objective; `loss` then judges validation pictures,
+# where it is there.
 
 
 class Method(Protocol):

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
+from sightline.core.errors import DataError
+
 _OPEN = 32
 """Files kept open at most."""
 _WEB = re.compile(r"(https?://)", re.IGNORECASE)
@@ -55,8 +57,14 @@ class Stored:
     fetch: Callable[[], bytes]
 
     def read(self, size: int = -1) -> bytes:
-        """The first so many bytes, by default all; raises OSError."""
-        blob = self.fetch()
+        """The first so many bytes, by default all.
+
+        Raises DataError where they cannot be had: that is no fault of the picture, and none may be left out for it.
+        """
+        try:
+            blob = self.fetch()
+        except OSError as error:
+            raise DataError(f"{self.name} cannot be read: {error}") from None
         return blob if size < 0 else blob[:size]
 
 

@@ -57,6 +57,7 @@ def choose(
         choice, why = _transfer(recipe, facts)
         settle("transfer", choice, why)
         settle("layer_decay", 0.75, "what the first blocks know is general, and is changed least")
+    tuned = changes.get("transfer", recipe.transfer) != "probe"
     settle("batch", 64 if facts.count < 20_000 else 128, f"{facts.count:,} training pictures")
     name, peak = prefers
     learns = "learns reliably from a few thousand steps" if name == "adamw" else "what this net learns most with"
@@ -71,7 +72,7 @@ def choose(
     )
     settle("weight_decay", 0.05 if moves == "adamw" else 5e-4, "the usual decay for this optimiser")
     settle("ema", 0.998, "the average over the last steps is steadier than the last step")
-    if recipe.epochs is None and recipe.steps is None and not recipe.budget and changes.get("transfer") != "probe":
+    if recipe.epochs is None and recipe.steps is None and not recipe.budget and tuned:
         views, (least, most) = (TUNING_VIEWS, (5, 40)) if recipe.start else (VIEWS, (12, 100))
         epochs = min(most, max(least, round(views / facts.count)))
         changes["epochs"], reasons["epochs"] = epochs, f"about {views:,} looks at {facts.count:,} pictures"
@@ -82,9 +83,10 @@ def _transfer(recipe: Recipe, facts: Facts) -> tuple[str, str]:
     """How to go on from weights that somebody learnt, and why (Kumar et al., 2022: first the head, then all)."""
     classes = len(facts.classes) or len({name for target in facts.targets for name in target.strata()})
     each = facts.count / max(1, classes)
-    if each < SCARCE:
+    typed = recipe.epochs or recipe.steps or recipe.lr
+    if each < SCARCE and not typed:
         return "probe", f"{each:.0f} pictures a class are too few to move the weights by"
-    if recipe.budget and budget_seconds(recipe.budget) < BRIEF:
+    if recipe.budget and budget_seconds(recipe.budget) < BRIEF and not typed:
         return "probe", f"{recipe.budget} are too short for more than the head"
     return "lp-ft", f"{each:.0f} pictures a class: a solved head first, so that tuning spoils little of what is known"
 

@@ -155,6 +155,7 @@ class _Training:
         self.fabric = _fabric(job.recipe.device, precision, self.group)
         torch.manual_seed(job.recipe.seed)
         raw = job.net.build(job.options, task=job.card.task, card=job.card).to(memory_format=torch.channels_last)
+        self.begins = begun(raw, job.recipe.start, job.card) if self._fresh else ""
         raw = self.fabric.to_device(raw)
         check_sizes(raw, job.card, job.recipe, device=self.fabric.device)
         self.average = averaged(raw)
@@ -175,6 +176,11 @@ class _Training:
         self.players = players
         self.losses = [self.group.averaging(Losses(self.wrapped, each)) for each in self.objectives]
         self.prior = self.fabric.to_device(_prior(job)) if balance_of(recipe) == "logits" else None
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether there are weights to begin with, and no checkpoint to go on from."""
+        return bool(self.job.recipe.start) and not (self.job.folder / LAST).exists()
 
     def _plain_loss(self, module: nn.Module, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
         loss: Tensor = self.job.net.loss(module(images), targets, batch)
@@ -198,12 +204,16 @@ class _Training:
     def begin(self) -> Generator[Event, None, None]:
         """Put the weights to begin with into the fresh network and solve its head, as the recipe says."""
         recipe, began, loss = self.job.recipe, time.perf_counter(), 0.0
-        yield Note(text=begun(self.module, recipe.start))
+        yield Note(text=self.begins)
         if recipe.transfer != "fine-tune":
             mirror = getattr(recipe, "mirror", "no") == "yes"
             found = yield from probed(self.module, self.job.train, self.job.card, mirror=mirror, seed=recipe.seed)
             loss, head = found.loss, self.module.get_submodule(head_name(self.module))
+            self.group.meet()
             head.load_state_dict(self.group.first(lambda: {name: p.cpu() for name, p in head.state_dict().items()}))
+            if self.prior is not None:  # the loss will add what a solved head has in its bias
+                with torch.no_grad():
+                    head.bias -= getattr(recipe, "tau", 1.0) * self.prior.log()
         for average in (self.average, self.kept):
             if average is not None:
                 average.load_state_dict(self.module.state_dict())

@@ -15,18 +15,18 @@ from sightline.core.errors import UsageError
 
 
 def optimizer(
-    module: nn.Module, *, name: str, lr: float, weight_decay: float, paces: Mapping[str, float] | None = None
+    module: nn.Module, *, name: str, lr: float, weight_decay: float, paces: Mapping[torch.Tensor, float] | None = None
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum or AdamW, fused; matrices and kernels decay, norms and biases do not.
 
-    paces: the rate of each parameter by name as a share of the peak; without, all have the peak's.
+    paces: the rate of each parameter as a share of the peak; without, all have the peak's.
     """
-    trained = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    trained = [(p, (paces or {}).get(p, 1.0)) for p in module.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": members, "weight_decay": weight_decay if decays else 0.0, "pace": pace}
-        for pace in sorted({(paces or {}).get(name, 1.0) for name, _ in trained})
+        for pace in sorted({own for _, own in trained})
         for decays in (True, False)
-        if (members := [p for name, p in trained if (p.ndim > 1) is decays and (paces or {}).get(name, 1.0) == pace])
+        if (members := [p for p, own in trained if (p.ndim > 1) is decays and own == pace])
     ]
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)

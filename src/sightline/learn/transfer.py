@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sightline.core.bundle import WEIGHTS, is_bundle, open_bundle
+from sightline.core.bundle import is_bundle, open_bundle
 from sightline.core.cache import Remembered, features_folder
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
@@ -29,20 +28,24 @@ from sightline.nets._pretrained import load_weights, read_weights
 
 FEW = 50
 """Pictures a class below which the statistics of batch norms stay those that came with the weights."""
+MOST = 20_000
+"""Pictures that a head is solved on; more teach it little, and all their features would have to be in memory."""
 _BATCH = 128
 _NUMBERED = re.compile(r"(.*?\.\d+)\.")
 
 
-def weights_of(start: str) -> dict[str, Tensor]:
-    """The arrays that `start` names: those of a bundle, a file of weights, or a name of the weights ledger."""
-    if is_bundle(start):
-        return load(open_bundle(start).read(WEIGHTS))
-    return read_weights(file_of(start))
+def weights_of(start: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The arrays that `start` names, of a bundle, a file or a name of the weights ledger; a bundle's classes, too."""
+    if not is_bundle(start):
+        return read_weights(file_of(start)), ()
+    bundle = open_bundle(start)
+    return {name: torch.from_numpy(np.array(array)) for name, array in bundle.arrays().items()}, bundle.card.classes
 
 
-def begun(module: nn.Module, start: str) -> str:
-    """Put the weights into a fresh net, all but a head for other classes; says what was done."""
-    fresh = load_weights(module, weights_of(start), head=head_name(module))
+def begun(module: nn.Module, start: str, card: Card) -> str:
+    """Put the weights into a fresh net, all but a head for other classes or of unknown ones; says what was done."""
+    held, classes = weights_of(start)
+    fresh = load_weights(module, held, head=head_name(module), keep_head=classes == card.classes)
     return f"begins with {Path(start).name}" + (f"; {', '.join(fresh)} are learnt anew" if fresh else "")
 
 
@@ -52,7 +55,10 @@ def head_name(module: nn.Module) -> str:
     head = net.get_classifier() if hasattr(net, "get_classifier") else getattr(net, "head", None)
     name = next((name for name, part in module.named_modules() if part is head), "")
     if not isinstance(head, nn.Linear) or not name:
-        raise UsageError("this net does not end in one linear layer, so it cannot begin with weights from elsewhere")
+        raise UsageError(
+            "this net does not end in one linear layer, so it cannot begin with weights from elsewhere; take resnet, "
+            "convnext, vit or timm, or leave out --start"
+        )
     return name
 
 
@@ -61,16 +67,21 @@ def probed(module: nn.Module, source: Source, card: Card, *, mirror: bool, seed:
 
     What goes into the head is taken from whole pictures as they are, and averaged with their mirror images' where
     `mirror` says so; it is kept in the cache folder by weights, preparation and pixels. The penalty is chosen by
-    cross-validation (`methods._logistic.fitted`).
+    cross-validation (`methods._logistic.fitted`). Of more than MOST pictures, so many are drawn by the seed.
     """
     head = module.get_submodule(head_name(module))
     assert isinstance(head, nn.Linear)
     check_targets(source.targets, card)
-    made = _Encoder(module, head, card, mirror)
-    pictures = (images for images, _ in source.batches(_parts(source.count)))
+    rows = np.arange(source.count)
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
+    targets = {name: array[rows] for name, array in source.targets.items()}
+    made = _Encoder(module, head, card, mirror, len(rows))
+    parts = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
+    pictures = (images for images, _ in source.batches(parts))
     features = yield from Remembered(features_folder(made.identity())).rows_of(pictures, made)
     mean = features.mean(axis=0)
-    found = yield from fitted(features - mean, source.targets, card, c=0.0, seed=seed)
+    found = yield from fitted(features - mean, targets, card, c=0.0, seed=seed)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(found.weight))
         head.bias.copy_(torch.from_numpy((found.bias - found.weight.astype(np.float64) @ mean).astype(np.float32)))
@@ -81,13 +92,15 @@ def probed(module: nn.Module, source: Source, card: Card, *, mirror: bool, seed:
 class _Encoder:
     """A frozen net as a function from prepared pictures to what goes into its head."""
 
-    def __init__(self, module: nn.Module, head: nn.Linear, card: Card, mirror: bool) -> None:
-        self.module, self.head, self.card, self.mirror, self.done = module, head, card, mirror, 0
+    def __init__(self, module: nn.Module, head: nn.Linear, card: Card, mirror: bool, total: int) -> None:
+        self.module, self.head, self.card, self.mirror = module, head, card, mirror
+        self.done, self.total = 0, total
 
     def identity(self) -> bytes:
         """Bytes that differ where features do."""
         own = {id(p) for p in self.head.parameters()}
-        digest = hashlib.sha256(repr((self.card.preparation, self.mirror, type(self.module).__name__)).encode())
+        net = sorted((name, str(value)) for name, value in self.card.net.items())
+        digest = hashlib.sha256(repr((self.card.preparation, self.mirror, net)).encode())
         for name, tensor in self.module.state_dict(keep_vars=True).items():
             if id(tensor) not in own:
                 digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -111,12 +124,8 @@ class _Encoder:
     def __call__(self, images: NDArray[Any]) -> Generator[Event, None, NDArray[np.float32]]:
         rows: NDArray[np.float32] = self._features(images).numpy()
         self.done += len(images)
-        yield Progress(what="pictures encoded", done=self.done, total=self.done)
+        yield Progress(what="pictures encoded", done=self.done, total=self.total)
         return rows
-
-
-def _parts(count: int) -> list[NDArray[np.int64]]:
-    return [np.arange(start, min(start + _BATCH, count)) for start in range(0, count, _BATCH)]
 
 
 def blocks_of(module: nn.Module) -> dict[str, int]:
@@ -131,7 +140,7 @@ def blocks_of(module: nn.Module) -> dict[str, int]:
 
 
 def freeze(module: nn.Module, share: float) -> int:
-    """Keep the first blocks as they are, that share of all but the head; returns how many."""
+    """Keep the first blocks as they are, that share of all but the last; returns how many."""
     blocks = blocks_of(module)
     last = max(blocks.values(), default=0)
     frozen = int(share * last)
@@ -140,11 +149,11 @@ def freeze(module: nn.Module, share: float) -> int:
     return frozen
 
 
-def paces(module: nn.Module, decay: float) -> dict[str, float]:
+def paces(module: nn.Module, decay: float) -> dict[Tensor, float]:
     """The learning rate of each parameter as a share of the peak: `decay` for each block between it and the head."""
     blocks = blocks_of(module)
     last = max(blocks.values(), default=0)
-    return {name: decay ** (last - block) for name, block in blocks.items()}
+    return {parameter: decay ** (last - blocks[name]) for name, parameter in module.named_parameters()}
 
 
 def still(module: nn.Module, recipe: Recipe, *, pictures: int, classes: int) -> Iterator[nn.Module]:

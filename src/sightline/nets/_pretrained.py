@@ -38,26 +38,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} holds no weights that can be read without running code: {said:.200}") from None
 
 
-def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, head: str) -> list[str]:
+def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, head: str, keep_head: bool) -> list[str]:
     """Put weights into a fresh net of the same architecture; returns which of its parameters stay fresh.
 
-    head: the name of the layer that scores classes, which stays fresh where it is for others. A first layer for other
-    channels is averaged, and the embedding of a transformer's places resampled to the net's `grid`. Names may lack the
-    `net.` of a wrapped net. Raises UsageError where the weights are another architecture's.
+    head: the name of the layer that scores classes, which stays fresh unless it is for the same ones (`keep_head`). A
+    first layer for other channels is averaged, and the embedding of a transformer's places resampled to the net's
+    `grid`. Names may lack the `net.` of a wrapped net. Raises UsageError where the weights are another architecture's.
     """
     own = net.state_dict()
     fitted = {name if name in own else f"net.{name}": tensor for name, tensor in weights.items()}
     for name in own.keys() & fitted.keys():
         fitted[name] = _fitted(name, fitted[name], own[name], getattr(net, "grid", (0, 0)))
-    fresh = [name for name in own if name not in fitted or fitted[name].shape != own[name].shape]
-    if any(not name.startswith(f"{head}.") for name in fresh):
-        missing = [name for name in fresh if not name.startswith(f"{head}.")]
+    heads = {name for name in own.keys() | fitted.keys() if name.startswith((f"{head}.", f"net.{head}."))}
+    fits = {name for name in own.keys() & fitted.keys() if fitted[name].shape == own[name].shape}
+    missing, left = own.keys() - fits - heads, fitted.keys() - own.keys() - heads
+    if missing or left:
+        what = f"they do not fit {', '.join(sorted(missing)[:3])}" if missing else f"{sorted(left)[0]} has no place"
         raise UsageError(
-            f"these weights are another architecture's: they do not fit {', '.join(missing[:3])}; take the net and "
-            "variant that they were learnt with"
+            f"these weights are another architecture's: {what}; take the net and variant that they were learnt with"
         )
-    net.load_state_dict({name: own[name] if name in fresh else fitted[name] for name in own})
-    return fresh
+    taken = fits if keep_head else fits - heads
+    net.load_state_dict({name: fitted[name] if name in taken else own[name] for name in own})
+    return [name for name in own if name not in taken]
 
 
 def _fitted(name: str, given: Tensor, own: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -68,8 +70,9 @@ def _fitted(name: str, given: Tensor, own: Tensor, grid: tuple[int, int]) -> Ten
         return given.reshape(own.shape)
     if name.endswith("pos_embed") and given.ndim == 3 and given.shape[2] == own.shape[2]:
         prefix = own.shape[1] - math.prod(grid)
-        side = math.isqrt(given.shape[1] - prefix)
-        return resample_abs_pos_embed(given, list(grid), num_prefix_tokens=prefix) if side else given
-    if given.ndim == 4 and given.shape[0] == own.shape[0] and given.shape[2:] == own.shape[2:]:
+        places = given.shape[1] - prefix
+        square = places > 0 and math.isqrt(places) ** 2 == places
+        return resample_abs_pos_embed(given, list(grid), num_prefix_tokens=prefix) if square else given
+    if given.ndim == 4 and {given.shape[1], own.shape[1]} == {1, 3} and given.shape[::2] == own.shape[::2]:
         return given.sum(1, keepdim=True).expand(-1, own.shape[1], -1, -1) / own.shape[1]
     return given

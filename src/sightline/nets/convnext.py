@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from timm.layers.drop import DropPath
@@ -40,6 +40,12 @@ VARIANTS = {
     "small": Options(width=64, blocks="3,3,9"),
     "tiny": Options(width=96, blocks="3,3,9,3", stem="4"),
 }
+
+
+def fixed(options: Options, side: int) -> Options:
+    """The options with nothing left to the pictures' larger side in pixels."""
+    auto = "1" if side <= 16 else "2" if side <= 64 else "4"
+    return replace(options, stem=auto) if options.stem == "auto" else options
 
 
 def prefers(options: Options) -> tuple[str, float]:
@@ -96,9 +102,7 @@ def build(options: Options, *, task: str, card: Card) -> ConvNeXt:
     """A fresh network for the card's classes, channels and picture size."""
     if options.kernel % 2 == 0:
         raise UsageError(f"net.kernel is {options.kernel}; it must be odd")
-    side = max(card.preparation.size_hw)
-    auto = 1 if side <= 16 else 2 if side <= 64 else 4
-    patch = auto if options.stem == "auto" else int(options.stem)
+    patch = int(fixed(options, max(card.preparation.size_hw)).stem)
     net = ConvNeXt(options, counts("net.blocks", options.blocks), patch, card)
     start_small(net, nn.Conv2d, nn.Linear)
     return net

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,12 @@ def choose(facts: Facts, recipe: Recipe) -> tuple[str, str]:
     if facts.count < 30_000:
         return "8", f"{facts.count:,} pictures, grey or small: a light net learns as much and is the fastest"
     return "20", f"{facts.count:,} pictures feed a deeper net"
+
+
+def fixed(options: Options, side: int) -> Options:
+    """The options with nothing left to the pictures' larger side in pixels."""
+    auto = "1" if side <= 48 else "2" if side <= 96 else "4"
+    return replace(options, stem=auto) if options.stem == "auto" else options
 
 
 def prefers(options: Options) -> tuple[str, float]:
@@ -164,9 +170,7 @@ def build(options: Options, *, task: str, card: Card) -> ResNet:
     blocks = counts("net.blocks", options.blocks)
     if options.width < 2:
         raise UsageError(f"net.width is {options.width}; it must be at least 2 channels")
-    side = max(card.preparation.size_hw)
-    auto = 1 if side <= 48 else 2 if side <= 96 else 4
-    stride = auto if options.stem == "auto" else int(options.stem)
+    stride = int(fixed(options, max(card.preparation.size_hw)).stem)
     return ResNet(card.preparation.channels, len(card.classes), blocks, options, stride)
 
 

@@ -1,4 +1,4 @@
-"""timm: any architecture of the timm library, fitted to the pictures' size and channels, learnt from scratch.
+"""timm: any architecture of the timm library, fitted to the pictures' size and channels.
 
 No weights are fetched: `pretrained` is off; published ones come by the setting `start`. The last feature map goes out
 beside the logits, whatever form a family keeps it in.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -54,6 +54,12 @@ def choose(facts: Facts, recipe: Recipe) -> tuple[str, str]:
     if facts.count < 30_000:
         return "small", f"{facts.count:,} pictures: convolutions before few blocks learn most"
     return "base", f"{facts.count:,} pictures feed more blocks"
+
+
+def fixed(options: Options, side: int) -> Options:
+    """The options with nothing left to the pictures' larger side in pixels."""
+    auto = 2 if side <= 16 else 4 if side <= 48 else 8 if side <= 112 else 16
+    return replace(options, patch=options.patch or auto)
 
 
 def prefers(options: Options) -> tuple[str, float]:
@@ -147,8 +153,7 @@ class ViT(nn.Module):
 
 def build(options: Options, *, task: str, card: Card) -> ViT:
     """A fresh network for the card's classes, channels and picture size."""
-    side = max(card.preparation.size_hw)
-    patch = options.patch or (2 if side <= 16 else 4 if side <= 48 else 8 if side <= 112 else 16)
+    patch = fixed(options, max(card.preparation.size_hw)).patch
     if options.width % options.heads:
         raise UsageError(f"net.heads is {options.heads}; it must divide the width, {options.width}")
     if options.tokens == "convolutions" and (patch < 2 or patch & (patch - 1)):

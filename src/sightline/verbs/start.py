@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sightline.core.bundle import WEIGHTS, is_bundle, open_bundle
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
-from sightline.core.ledger import Entry, by_sum, file_of, is_here
+from sightline.core.ledger import Entry, by_sum, entry_of, file_of, is_here
+from sightline.core.recipe import parse
+from sightline.core.runs import Run
+from sightline.core.shelf import Shelf
 from sightline.verbs.settings import Settings, absolute
+
+START = "start.json"
+"""In a run folder: what is known of the weights it began with."""
+MODEL = "model"
+"""What the bundle in a run folder is called, so that the run's name says more."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,18 @@ class Start:
     """What the ledger knows of them."""
     card: Card | None = None
     """Of the bundle that they lie in."""
+
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Names of the data that went in, as far as they are known."""
+        if self.card is None:
+            return self.entry.trained_on if self.entry else ()
+        return (str(self.card.data.get("name", "")), *self.card.data.get("begun_from", ()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the run folder, so that a run can be taken up where the weights are gone."""
+        entry = asdict(self.entry) if self.entry else None
+        return {"name": self.name, "entry": entry, "card": self.card.to_json() if self.card else None}
 
     def licence(self) -> str:
         """For the card of what is learnt from them."""
@@ -41,11 +63,21 @@ def start_of(text: str) -> Start | None:
     if not text:
         return None
     if is_bundle(text):
-        bundle = open_bundle(text)
+        bundle, path = open_bundle(text), Path(text).resolve()
+        name = path.parent.name if path.name == MODEL else path.stem
         if bundle.card.net.get("shelf") != "nets" or WEIGHTS not in bundle.files:
             raise UsageError(f"{text} holds no network to begin with; it was learnt by {bundle.card.net.get('name')}")
-        return Start(Path(text).name, by_sum(bundle.read(WEIGHTS)), bundle.card)
+        return Start(name, by_sum(bundle.read(WEIGHTS)), bundle.card)
     return known(file_of(text))
+
+
+def start_at(run: Path) -> Start | None:
+    """What the run wrote of the weights it began with, once it has a checkpoint that goes on without them."""
+    if not (run / START).exists() or not Run(run).checkpoint.exists():
+        return None
+    values = json.loads((run / START).read_text(encoding="utf-8"))
+    entry, card = values["entry"], values["card"]
+    return Start(values["name"], entry_of(entry) if entry else None, Card.from_json(card) if card else None)
 
 
 def known(path: Path) -> Start:
@@ -54,7 +86,7 @@ def known(path: Path) -> Start:
     if entry is not None and entry.restricted and not is_here(entry):
         raise UsageError(
             f"{path.name} is {entry.name}, under {entry.weight_licence}; if that allows your use, take it in by "
-            f"sightline weights get {entry.name} --from {path} --accept"
+            f"sightline weights get {entry.name} --from {shlex.quote(str(path))} --accept"
         )
     return Start(path.name, entry)
 
@@ -72,7 +104,11 @@ def adopted(settings: Settings, start: Start | None) -> Settings:
         return settings
     net = start.card.net
     spelled = f"{net['name']}:{net['variant']}" if net.get("variant") else str(net["name"])
-    options = {f"net.{name}": value for name, value in net.get("options", {}).items()}
+    module = Shelf("nets").load(str(net["name"]))
+    made = parse(module.Options, net.get("options", {}))
+    if hasattr(module, "fixed"):
+        made = module.fixed(made, max(start.card.preparation.size_hw))
+    options = {f"net.{name}": value for name, value in asdict(made).items()}
     return replace(settings, net=spelled, values=options | dict(settings.values))
 
 
@@ -81,7 +117,10 @@ def wanted(start: Start | None) -> dict[str, tuple[Any, str]]:
     if start is None or start.card is None:
         return {}
     ready = start.card.preparation
-    found: dict[str, tuple[Any, str]] = {"color": (ready.mode, f"as {start.name} saw them")}
+    found: dict[str, tuple[Any, str]] = {
+        "color": (ready.mode, f"as {start.name} saw them"),
+        "fit": (ready.fit, f"as {start.name} saw them"),
+    }
     if ready.size_hw[0] == ready.size_hw[1]:
         found["size"] = (ready.size_hw[0], f"as {start.name} saw them")
     return found
@@ -95,10 +134,19 @@ def open_settings(recipe: Any, named: Mapping[str, tuple[Any, str]]) -> tuple[An
 
 
 def as_it_saw(card: Card, start: Start | None) -> Card:
-    """The card with the mean and deviation that a bundle's net is used to."""
-    if start is None or start.card is None or start.card.preparation.mode != card.preparation.mode:
+    """The card with what went into the weights, and the mean and deviation that a bundle's net is used to.
+
+    They are taken over where pictures have the same colours and depth.
+    """
+    if start is None:
         return card
-    theirs = start.card.preparation
+    if start.trained_on:
+        card = replace(card, data={**card.data, "begun_from": list(start.trained_on)})
+    if start.card is None:
+        return card
+    theirs, ours = start.card.preparation, card.preparation
+    if (theirs.mode, theirs.dtype, theirs.high) != (ours.mode, ours.dtype, ours.high):
+        return card
     return replace(card, preparation=replace(card.preparation, mean=theirs.mean, std=theirs.std))
 
 

@@ -42,12 +42,14 @@ from sightline.verbs.settings import (
     write_settings,
 )
 from sightline.verbs.start import (
+    START,
     Start,
     adopted,
     as_it_saw,
     known,
     open_settings,
     placed,
+    start_at,
     start_of,
     wanted,
     without_folders,
@@ -55,6 +57,9 @@ from sightline.verbs.start import (
 from sightline.verbs.weights import trained_on
 
 LICENCES = {"weights": "learned here from scratch; no pretrained weights went in", "code": "Apache-2.0 (Sightline)"}
+
+PROBE_USES = frozenset({"start", "transfer", "device", "devices", "threads", "precision", "mirror", "balance", "tau"})
+"""Settings of the loop that solving a head alone looks at."""
 
 _BATCH = 256
 """Pictures that are in memory at once where a trained model is run over more than fit."""
@@ -75,7 +80,7 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
         return resume
     typed = "devices" in settings.values
     settings = resumed_settings(resume, settings) if resume else placed(settings)
-    wish = _understood(settings, typed=typed)
+    wish = _understood(settings, resume, typed=typed)
     settings = wish.settings
     idle = sorted(without_effect(wish.method, wish.recipe) & settings.values.keys()) if resume is None else []
     if idle:
@@ -98,20 +103,29 @@ class _Wish:
     start: Start | None
 
 
-def _understood(settings: Settings, *, typed: bool) -> _Wish:
-    """The settings read, or refused before anything is read or written; typed: the number of devices was, just now."""
+def _understood(settings: Settings, run: Path | None, *, typed: bool) -> _Wish:
+    """The settings read, or refused before anything is read or written; typed: the number of devices was, just now.
+
+    run: the folder that is gone on with.
+    """
     task = Shelf("tasks").load(settings.task)
     if "train" not in task.SUPPORTS:
         raise UsageError(f"the task {settings.task} cannot be trained")
     recipe = parse(task.Recipe, settings.recipe_values())
     if recipe.budget:
         budget_seconds(recipe.budget)
-    start = start_of(recipe.start)
+    idle = [name for name in ("transfer", "freeze") if not recipe.start and getattr(recipe, name) not in ("auto", 0)]
+    if idle:
+        raise UsageError(f"--{idle[0]} is about weights to begin with; give --start, or leave it out")
+    start = start_at(run) if run else None
+    start = start or start_of(recipe.start)
     settings = adopted(settings, start)
     method = pick(
         settings.net, task, settings.task, settings.net_values(), lambda module: next(iter(module.VARIANTS), "")
     )
-    if method.gradients:
+    if not method.gradients:
+        start = None
+    else:
         recipe = replace(recipe, devices=of_company(recipe.devices, typed=typed))
     asks = getattr(method.module, "asks", None)
     recipe, reasons = open_settings(recipe, wanted(start) | (asks(method.options) if asks else {}))
@@ -129,7 +143,10 @@ def _trained(
     gathered = yield from gather(task, samples, wish.recipe, source=settings.data, in_memory=not wish.method.gradients)
     card = as_it_saw(gathered.card, wish.start)
     gathered = replace(gathered, card=card, reasons={**wish.reasons, **gathered.reasons})
+    before = len(gathered.card.notes)
     gathered, licences = lawful(wish.method, settings.data, gathered, wish.start)
+    for note in gathered.card.notes[before:]:
+        yield Note(text=note, kind="warning")
     group.meet()
     _same_data(group, gathered)
     run = Run(group.first(lambda: resume if resume is not None else new_run(settings.task, out=out)))
@@ -138,6 +155,8 @@ def _trained(
         if group.leads:
             if resume is None:
                 write_settings(run.recipe, asked(settings), {})
+                if wish.start:
+                    write_json(run.folder / START, wish.start.to_dict())
             _check_resumed(run, gathered)
         method, gathered = chosen(settings, task, gathered)
         learned, gathered = yield from _learn(settings, task, method, gathered, run, group, began)
@@ -168,23 +187,26 @@ def lawful(
     if given is None:
         return gathered, LICENCES
     licences = LICENCES | {"weights": given.licence()}
-    met = trained_on(given.entry, data) if given.entry else ""
-    if not given.entry or not met:
+    met = trained_on(given.trained_on, data)
+    same = given.card is not None and given.card.data.get("fingerprint") == gathered.card.data["fingerprint"]
+    if not met or same:  # the same pictures in the same splits teach nothing about the test part
         return gathered, licences
-    if not gathered.recipe.allow_leak:
+    if given.entry and not gathered.recipe.allow_leak:
         raise LeakError(
             f"{given.entry.name} was trained on {met}, so every figure on this data would flatter; take other weights, "
             "or say --allow-leak, which the card records"
         )
-    note = f"{given.entry.name} was trained on {met}, allowed by --allow-leak; the figures flatter"
+    note = f"{given.name} was trained on data called {met}; the figures flatter if pictures of it are measured here"
+    if given.entry:
+        note = f"{given.entry.name} was trained on {met}, allowed by --allow-leak; the figures flatter"
     return replace(gathered, card=replace(gathered.card, notes=(*gathered.card.notes, note))), licences
 
 
 def without_effect(method: Method, recipe: Any) -> set[str]:
     """Names of the settings that this method does not look at."""
-    if method.gradients:
-        return set()
     loop = {field.name for field in fields(recipe) if field.metadata.get("loop")}
+    if method.gradients:
+        return loop - PROBE_USES if recipe.transfer == "probe" else set()
     return loop - set(getattr(method.module, "USES", ()))
 
 
@@ -255,7 +277,7 @@ def _learn(
 
 def settled(task: Any, gathered: Gathered, epochs: int) -> Gathered:
     """With what hangs on the length of the training chosen, where the task leaves something open until then."""
-    if not hasattr(task, "settle"):
+    if not hasattr(task, "settle") or not epochs:
         return gathered
     recipe, why = task.settle(gathered.recipe, epochs)
     return replace(gathered, recipe=recipe, reasons={**gathered.reasons, **why})

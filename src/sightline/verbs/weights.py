@@ -135,10 +135,10 @@ def table_row(entry: Entry) -> list[Any]:
     return [entry.name, round(entry.size / 1e6, 2), entry.weight_licence, ", ".join(entry.trained_on) or "-", here]
 
 
-def trained_on(entry: Entry, data: str) -> str:
+def trained_on(names: Sequence[str], data: str) -> str:
     """The data set among those that went into the weights which this path names; nothing where none does."""
     parts = {_plain(part) for part in (*Path(data).parts, Path(data).stem)}
-    return next((name for name in entry.trained_on if _plain(name) in parts), "")
+    return next((name for name in names if _plain(name) and _plain(name) in parts), "")
 
 
 def _plain(name: str) -> str:

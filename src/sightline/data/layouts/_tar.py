@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sightline.data.ranges import Ahead
 
 BLOCK = 512
+MOST_DIGITS = 20
+"""Of a number in an extended header."""
 MOST_NAME = 1 << 16
 """Bytes of an extended header at most."""
 COMPRESSED = (
@@ -107,12 +109,13 @@ def _extension(source: Ahead, start: int, size: int, kind: bytes) -> dict[str, s
     found: dict[str, str] = {}
     while blob:
         length, _, _ = blob.partition(b" ")
-        if not length.isdigit() or not len(length) + 1 < int(length) <= len(blob):
+        if not length.isdigit() or len(length) > MOST_DIGITS or not len(length) + 1 < int(length) <= len(blob):
             raise DamagedError("an extended header is damaged")
         key, _, value = blob[len(length) + 1 : int(length) - 1].partition(b"=")
         found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         blob = blob[int(length) :]
-    if not found.get("size", "0").isdecimal():
+    size_text = found.get("size", "0")
+    if not size_text.isdecimal() or len(size_text) > MOST_DIGITS:
         raise DamagedError("an extended header is damaged")
     return found
 
