@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,7 +120,8 @@ class ViT(nn.Module):
             *(Block(width, options.heads, mlp_ratio=options.mlp, qkv_bias=True, drop_path=rate) for rate in rates)
         )
         for block in self.blocks:  # PyTorch's fused attention on CPUs takes, in bfloat16, half again to twice the step
-            block.attn.fused_attn = torch.cuda.is_available()
+            attention: Any = block.attn
+            attention.fused_attn = torch.cuda.is_available()
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.weigh = nn.Linear(width, 1) if options.pool == "sequence" else None
         self.head_drop = nn.Dropout(options.drop)
