@@ -161,7 +161,7 @@ def test_a_damaged_file_gives_reasons(tmp_path):
             reasons.append(error.reason)
     assert 0 < len(reasons) <= 3
     stored(path, {"image": PNGS[:1], "label": [0]})
-    with pytest.raises(PictureError, match="has changed"):
+    with pytest.raises(DataError, match="has changed"):
         read_picture(samples.open(samples.rows[0]))
 
 
@@ -297,7 +297,7 @@ def test_tables_at_urls(tmp_path, monkeypatch):
         changed = read(tmp_path / "t").rows[0]
         fresh = read(f"{served.url}/d/train-00.parquet")
         served.tags["/d/train-00.parquet"] = '"3"'
-        with pytest.raises(PictureError, match="has changed"):
+        with pytest.raises(DataError, match="has changed"):
             read_picture(fresh.open(changed))
         with pytest.raises(DataError, match="there is none"):
             read(f"{served.url}/d/train-{{00..01}}.parquet")

@@ -22,6 +22,10 @@ _OPEN = 32
 _WEB = re.compile(r"(https?://)", re.IGNORECASE)
 
 
+class UnreachableError(OSError):
+    """A file that does not answer, or is not what it was: no fault of any one thing in it."""
+
+
 class Ranges(Protocol):
     """A file's bytes by position, from any number of threads at once."""
 
@@ -57,14 +61,14 @@ class Stored:
     fetch: Callable[[], bytes]
 
     def read(self, size: int = -1) -> bytes:
-        """The first so many bytes, by default all.
+        """The first so many bytes, by default all; raises OSError.
 
-        Raises DataError where they cannot be had: that is no fault of the picture, and none may be left out for it.
+        Raises DataError where the file around it is out of reach or has changed: no picture is left out for that.
         """
         try:
             blob = self.fetch()
-        except OSError as error:
-            raise DataError(f"{self.name} cannot be read: {error}") from None
+        except UnreachableError as error:
+            raise DataError(f"{self.name}: {error.strerror}") from None
         return blob if size < 0 else blob[:size]
 
 
@@ -133,9 +137,9 @@ def _opened_file(place: str, size: int, tag: str) -> _Handle:
     return _Handle(os.open(place, os.O_RDONLY | getattr(os, "O_BINARY", 0)))
 
 
-def changed(name: str) -> OSError:
+def changed(name: str) -> UnreachableError:
     """What is raised for a file that is no longer the one that was looked at."""
-    return OSError(errno.ESTALE, f"{name} has changed since it was first looked at; begin again")
+    return UnreachableError(errno.ESTALE, f"{name} has changed since it was first looked at; begin again")
 
 
 class Ahead:

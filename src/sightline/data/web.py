@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from sightline.data.ranges import changed, shown
+from sightline.data.ranges import UnreachableError, changed, shown
 
 TRIES = 6
 PAUSE = 0.5
@@ -130,8 +130,8 @@ def _part(url: str, start: int, size: int) -> tuple[bytes, int, str]:
     raise _refused(url, why, number) from None
 
 
-def _refused(url: str, why: str, number: int = errno.EIO) -> OSError:
-    return OSError(number, f"{shown(url)} cannot be read: {why}")
+def _refused(url: str, why: str, number: int = errno.EIO) -> UnreachableError:
+    return UnreachableError(number, f"{shown(url)} cannot be read: {why}")
 
 
 def _request(url: str) -> urllib.request.Request:
@@ -150,5 +150,7 @@ def fetched(url: str, *, most: int) -> bytes | None:
     """A small file from a URL, None when there is none. Raises OSError."""
     try:
         return _part(url, 0, most)[0]
-    except (FileNotFoundError, PermissionError):  # object stores forbid what is not there
-        return None
+    except UnreachableError as error:
+        if error.errno in (errno.ENOENT, errno.EACCES):  # object stores forbid what is not there
+            return None
+        raise
