@@ -58,7 +58,7 @@ import sys
 import numpy as np, torch
 from PIL import Image
 from sightline.core.bundle import open_bundle
-from sightline.learn.loop import normalised
+from sightline.learn.augment import normalised
 from sightline.verbs.learner import from_card
 bundle = open_bundle(sys.argv[1])
 method = from_card(bundle.card)

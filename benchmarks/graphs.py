@@ -31,7 +31,7 @@ from sightline.core.errors import SightlineError
 from sightline.core.events import drain
 from sightline.core.recipe import split_net
 from sightline.core.shelf import Shelf
-from sightline.learn.loop import normalised
+from sightline.learn.augment import normalised
 from sightline.verbs.best import Row, best
 from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import open_model

@@ -223,7 +223,7 @@ def net_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, w
     """A net builds, puts out what it declares, and its loss is a number."""
     import torch
 
-    from sightline.learn.loop import normalised
+    from sightline.learn.augment import normalised
 
     toy = made(task, side=side, grey=grey, count=4, width=width)
     torch.manual_seed(0)
@@ -257,7 +257,7 @@ def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
     """Sixty steps on eight pictures halve the loss, or it cannot learn; skipped branches make single ones jump."""
     import torch
 
-    from sightline.learn.loop import normalised
+    from sightline.learn.augment import normalised
 
     toy = made(task, side=12, grey=True)
     torch.manual_seed(0)

@@ -28,7 +28,7 @@ from sightline.core.shelf import SHELVES, Shelf
 from sightline.data.pictures import read_picture
 from sightline.data.samples import Label
 from sightline.graphs._session import GraphSession
-from sightline.learn.loop import normalised
+from sightline.learn.augment import normalised
 from sightline.probes._view import Network, View
 
 ALL = {room: Shelf(room).all() for room in SHELVES}

@@ -18,9 +18,8 @@ from sightline.core.card import Preparation
 from sightline.core.errors import UsageError
 from sightline.core.recipe import Recipe
 from sightline.learn import augmix
-from sightline.learn.augment import SETTINGS, Augmentation, augmentation_of, augmented, to_unit
+from sightline.learn.augment import SETTINGS, Augmentation, augmentation_of, augmented, normalised, to_unit
 from sightline.learn.draws import draws
-from sightline.learn.loop import normalised
 from sightline.learn.policies import NARROW, WIDE
 from sightline.tasks import _whole, classify
 

@@ -11,7 +11,7 @@ from torch import nn
 from conftest import softmax
 from sightline.core.card import Card, Preparation
 from sightline.core.protocols import Batch
-from sightline.learn.loop import normalised
+from sightline.learn.augment import normalised
 from sightline.probes._view import Network, View
 from sightline.tasks import classify
 

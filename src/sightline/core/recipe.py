@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sightline.core.errors import UsageError
@@ -121,6 +122,13 @@ def parse(kind: type[T], values: Mapping[str, Any], *, prefix: str = "") -> T:
             bounds = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
             raise UsageError(f"{prefix}{name} is {value!r}; it must be {bounds}")
     return kind(**parsed)
+
+
+def portable(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as a dictionary for a card: of paths on this machine only the name, since bundles travel."""
+    paths = [field.name for field in dataclasses.fields(settings) if field.metadata.get("path")]
+    values = dataclasses.asdict(settings)
+    return values | {name: Path(values[name]).name for name in paths}
 
 
 def plain_type(hint: Any) -> type:

@@ -142,6 +142,11 @@ def standardised(unit: Tensor, card: Card) -> Tensor:
     return (unit - mean) / std
 
 
+def normalised(images: np.ndarray[Any, Any], card: Card) -> Tensor:
+    """Prepared pictures (B, H, W, C) of the card's dtype → float32 (B, C, H, W), channels last in memory."""
+    return standardised(to_unit(images, card), card)
+
+
 def _changed(unit: Tensor, uniform: Uniform, how: Augmentation) -> Tensor:
     """Each picture through the changes of values that its draws ask for."""
     if how.colours.idle and how.policy.name == "none":

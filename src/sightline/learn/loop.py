@@ -25,7 +25,7 @@ from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.group import Group
 from sightline.core.protocols import Arrays, Batch, Objective
 from sightline.core.recipe import Recipe, budget_seconds
-from sightline.learn.augment import augmentation_of, augmented, standardised, to_tensors, to_unit
+from sightline.learn.augment import augmentation_of, augmented, normalised, to_tensors
 from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
 from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at
@@ -424,11 +424,6 @@ def _fabric(device: str, precision: Any, group: Group) -> Fabric:
         return Fabric(accelerator=device, devices=devices, precision=precision)
     finally:
         logger.setLevel(level)
-
-
-def normalised(images: np.ndarray[Any, Any], card: Card) -> Tensor:
-    """Prepared pictures (B, H, W, C) of the card's dtype → float32 (B, C, H, W), channels last in memory."""
-    return standardised(to_unit(images, card), card)
 
 
 @torch.no_grad()

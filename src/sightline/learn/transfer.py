@@ -21,7 +21,7 @@ from sightline.core.errors import UsageError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.ledger import file_of
 from sightline.core.recipe import Recipe
-from sightline.learn.augment import standardised, to_unit
+from sightline.learn.augment import normalised
 from sightline.learn.source import Source
 from sightline.methods._logistic import Head, check_targets, fitted
 from sightline.nets._pretrained import load_weights, read_weights
@@ -113,7 +113,7 @@ class _Encoder:
         device, training = self.head.weight.device, self.module.training
         self.module.eval()
         try:
-            batch = standardised(to_unit(images, self.card), self.card).to(device)
+            batch = normalised(images, self.card).to(device)
             for view in (batch, batch.flip(3))[: 1 + self.mirror]:
                 self.module(view)
         finally:

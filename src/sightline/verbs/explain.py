@@ -132,7 +132,7 @@ def network(opened: Opened) -> Network:
     method = from_card(opened.card)
     if not method.gradients:
         raise UsageError(f"{method.spelled} learns without gradients; use the probe evidence or occlusion")
-    from sightline.learn.loop import normalised
+    from sightline.learn.augment import normalised
 
     module = rebuilt(opened.card, opened.bundle.arrays()).exported()
     return Network(module, lambda images: normalised(images, opened.card))

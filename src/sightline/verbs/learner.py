@@ -16,7 +16,7 @@ from sightline.core.card import Card
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.events import Event
 from sightline.core.protocols import Facts
-from sightline.core.recipe import Recipe, parse, split_net
+from sightline.core.recipe import Recipe, parse, portable, split_net
 from sightline.core.shelf import Shelf
 
 Array = NDArray[Any]
@@ -46,11 +46,9 @@ class Method:
 
     def to_card(self) -> dict[str, Any]:
         """For `card.net`; of paths on this machine only the name, since bundles travel."""
-        paths = [field.name for field in dataclasses.fields(self.options) if field.metadata.get("path")]
-        options = dataclasses.asdict(self.options)
-        named = {name: Path(options[name]).name for name in paths}
-        variant = Path(self.variant).name if paths else self.variant
-        return {"shelf": self.shelf, "name": self.name, "variant": variant, "options": options | named}
+        named = any(field.metadata.get("path") for field in dataclasses.fields(self.options))
+        variant = Path(self.variant).name if named else self.variant
+        return {"shelf": self.shelf, "name": self.name, "variant": variant, "options": portable(self.options)}
 
 
 @dataclass(frozen=True)

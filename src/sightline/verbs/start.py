@@ -148,8 +148,3 @@ def as_it_saw(card: Card, start: Start | None) -> Card:
     if (theirs.mode, theirs.dtype, theirs.high) != (ours.mode, ours.dtype, ours.high):
         return card
     return replace(card, preparation=replace(card.preparation, mean=theirs.mean, std=theirs.std))
-
-
-def without_folders(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe for the card: of `start` only the name, since bundles travel."""
-    return {**recipe, "start": Path(str(recipe["start"])).name} if recipe.get("start") else dict(recipe)

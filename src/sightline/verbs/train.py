@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
-from sightline.core.recipe import budget_seconds, parse
+from sightline.core.recipe import budget_seconds, parse, portable
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
 from sightline.core.storage import append_line, read_lines, write_json
@@ -52,7 +52,6 @@ from sightline.verbs.start import (
     start_at,
     start_of,
     wanted,
-    without_folders,
 )
 from sightline.verbs.weights import trained_on
 
@@ -355,7 +354,7 @@ def _ship(
     """Calibrate on validation pictures, pass the gate, write the bundle."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
-    recipe = without_folders(asdict(gathered.recipe))
+    recipe = portable(gathered.recipe)
     card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences)
     card = replace(card, evidence=evidence_of(method, learned))
     if hasattr(task, "calibrate") and held == "validation":
