@@ -16,15 +16,20 @@ import pytest
 from PIL import Image
 
 import sightline
-from sightline.core.card import Card
+from sightline.core.card import Card, Preparation
 from sightline.core.errors import PictureError, UsageError
+from sightline.core.events import drain
 from sightline.core.recipe import Recipe, parse
+from sightline.data.read import read
 from sightline.verbs import bench as benching
+from sightline.verbs import evaluate
 from sightline.verbs.audit import FEW
-from sightline.verbs.evaluate import Evaluation, relabelled
-from sightline.verbs.gate import agree, spread
+from sightline.verbs.evaluate import Evaluation, judge, relabelled
+from sightline.verbs.gate import agree, checked_graph, spread
 from sightline.verbs.info import info
-from sightline.verbs.opened import open_model
+from sightline.verbs.learner import rebuilt
+from sightline.verbs.opened import Opened, open_model
+from sightline.verbs.predict import even_batch, predict
 from sightline.verbs.settings import Settings, absolute, asked, flat, read_settings, training_of, write_settings
 from sightline.verbs.sources import expand
 
@@ -222,6 +227,34 @@ def test_spread_takes_evenly_and_no_more(count: int, most: int) -> None:
     assert len(taken) == len(set(taken)) == min(count, most)
     assert taken == sorted(taken)
     assert not taken or (taken[0], taken[-1]) == (0, count - 1)
+
+
+def test_what_the_gate_heard_is_what_the_judge_hears(
+    probe_run: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, samples = open_model(probe_run / "model"), read(digits)
+    rows = samples.split("test").rows[:20]
+    learned = rebuilt(opened.card, opened.bundle.arrays())
+    answers = checked_graph(opened.task, opened.card, learned, samples, rows[:12]).answers
+    assert list(answers) == [row.path for row in rows[:12]]
+    anew = drain(judge(opened, samples, rows, split="test", label="test"))
+    asked: list[Any] = []
+
+    def told(opened: Opened, sources: Any, **how: Any) -> Any:
+        for answer in predict(opened, sources, **how):
+            asked.append(answer.source)
+            yield answer
+
+    monkeypatch.setattr(evaluate, "predict", told)
+    again = drain(judge(opened, samples, rows, split="test", label="test", answers=answers))
+    assert [Path(source) for source in asked] == [Path(samples.open(row)) for row in rows[12:]]
+    assert [each.result.line() for each in again.judged] == [each.result.line() for each in anew.judged]
+    assert again.measures["accuracy"] == anew.measures["accuracy"]
+
+
+@pytest.mark.parametrize(("side", "batch"), [(8, 16), (64, 16), (65, 15), (128, 4), (224, 1), (2000, 1)])
+def test_fewer_large_pictures_go_through_the_graph_at_once(side: int, batch: int) -> None:
+    assert even_batch(Card(task="x", net={}, preparation=Preparation(size_hw=(side, side)))) == batch
 
 
 def test_another_label_changes_nothing_else() -> None:

@@ -52,15 +52,29 @@ def fitted(features: Floats, targets: Arrays, card: Card, *, c: float, seed: int
     labels = check_targets(targets, card)
     several = labels.ndim == 2
     spread = features.std(axis=0) + FLAT
-    scaled, axes = _rotated(features / spread)
     figures = dict[str, float]()
-    if not c:
-        c, figures = yield from (_strength_for_labels if several else _chosen_strength)(scaled, labels, seed)
-    weight, bias, steps, loss = (_solved_each if several else _solved)(scaled, labels, c)
+    with _one_thread():
+        scaled, axes = _rotated(features / spread)
+        if not c:
+            c, figures = yield from (_strength_for_labels if several else _chosen_strength)(scaled, labels, seed)
+        weight, bias, steps, loss = (_solved_each if several else _solved)(scaled, labels, c)
     weight = (weight if axes is None else weight @ axes) / spread
     if not several:
         weight, bias = _for_all_classes(weight, bias, labels, len(card.classes))
     return Head(weight=weight.astype(np.float32), bias=bias.astype(np.float32), steps=steps, loss=loss, figures=figures)
+
+
+def _one_thread() -> Any:
+    """While it lasts, sums are the same every time, and on a busy machine forty times as fast.
+
+    The two thread pools underneath would else spin against each other; they are there once scikit-learn is imported.
+    """
+    try:
+        import sklearn.linear_model  # noqa: F401
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ModuleNotFoundError:
+        raise MissingExtraError("this method needs scikit-learn: pip install 'sightline[fit]'") from None
+    return threadpool_limits(1)
 
 
 def check_targets(targets: Arrays, card: Card) -> NDArray[Any]:
@@ -79,14 +93,11 @@ def _rotated(scaled: Floats) -> tuple[Floats, Floats | None]:
     """
     if scaled.shape[0] >= scaled.shape[1]:
         return scaled, None
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    with threadpool_limits(1):
-        wide = scaled.astype(np.float64)
-        squares, across = np.linalg.eigh(wide @ wide.T)
-        kept = squares > 1e-10 * squares[-1]
-        lengths = np.sqrt(squares[kept])
-        axes = across[:, kept].T @ wide / lengths[:, None]
+    wide = scaled.astype(np.float64)
+    squares, across = np.linalg.eigh(wide @ wide.T)
+    kept = squares > 1e-10 * squares[-1]
+    lengths = np.sqrt(squares[kept])
+    axes = across[:, kept].T @ wide / lengths[:, None]
     return (across[:, kept] * lengths).astype(np.float32), axes.astype(np.float32)
 
 
@@ -158,10 +169,8 @@ def _one_label(tolerance: float) -> Fit:
 
 
 def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Any:
-    try:
-        from sklearn.model_selection import StratifiedKFold
-    except ModuleNotFoundError:
-        raise MissingExtraError("this method needs scikit-learn: pip install 'sightline[fit]'") from None
+    from sklearn.model_selection import StratifiedKFold
+
     return StratifiedKFold(count, shuffle=True, random_state=seed % 2**32).split(labels, labels)
 
 
@@ -195,20 +204,15 @@ def _solved(x: Floats, y: NDArray[np.int64], strength: float) -> tuple[Array, Ar
 
 
 def _regression(*, tolerance: float) -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ModuleNotFoundError:
-        raise MissingExtraError("this method needs scikit-learn: pip install 'sightline[fit]'") from None
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(warm_start=True, max_iter=500, tol=tolerance)
 
 
 def _quietly_fitted(model: Any, x: Floats, y: NDArray[np.int64]) -> None:
     from sklearn.exceptions import ConvergenceWarning
-    from threadpoolctl import threadpool_limits
 
-    # On one thread: the sums are the same every time, and on a busy machine it is forty times as fast, because the
-    # two thread pools underneath would spin against each other.
-    with threadpool_limits(1), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps from a good start are near enough
         model.fit(x, y)
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sightline.core.errors import DataError, UsageError
@@ -17,7 +18,7 @@ from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.verbs.opened import Opened
-from sightline.verbs.predict import BATCH, predict
+from sightline.verbs.predict import Answer, even_batch, predict
 from sightline.verbs.settings import absolute, training_of
 
 PROGRESS_EVERY = 50
@@ -92,15 +93,26 @@ def evaluate(
 
 
 def judge(
-    opened: Opened, samples: Samples, rows: Sequence[Sample], *, split: str, label: str
+    opened: Opened,
+    samples: Samples,
+    rows: Sequence[Sample],
+    *,
+    split: str,
+    label: str,
+    answers: Mapping[str, Result] = MappingProxyType({}),
 ) -> Generator[Event, None, Evaluation]:
-    """Predict the rows exactly as `predict` does and measure the answers against their targets."""
+    """Predict the rows exactly as `predict` does and measure the answers against their targets.
+
+    answers: those that the same graph gave just now, by path; they are not asked for again.
+    """
     meters = opened.task.meters(opened.card)
     badness = getattr(opened.task, "badness", None)
     judged, left_out = [], []
-    sources = (samples.open(row) for row in rows)
-    answers = predict(opened, sources, batch=BATCH, threads=usable_cores())  # nothing measured: repeatable
-    for index, (row, answer) in enumerate(zip(rows, answers), start=1):
+    sources = (samples.open(row) for row in rows if row.path not in answers)
+    batch = even_batch(opened.card)
+    asked = predict(opened, sources, batch=batch, threads=usable_cores())  # nothing measured: repeatable
+    for index, row in enumerate(rows, start=1):
+        answer = Answer(row.path, answers[row.path]) if row.path in answers else next(asked)
         if answer.result is None:
             left_out.append((row.path, answer.error or "unreadable"))
         else:

@@ -38,9 +38,9 @@ def export(
     if to == DEFAULT_VARIANT:
         held = samples.split("validation").rows or samples.split("train").rows
         learned = rebuilt(opened.card, opened.bundle.arrays())
-        blob, described = checked_graph(opened.task, opened.card, learned, [samples.open(row) for row in held])
-        yield Note(text=f"the exported graph agrees: {described['gate']['detail']}")
-        yield from _rebuilt(opened, blob, described)
+        checked = checked_graph(opened.task, opened.card, learned, samples, held)
+        yield Note(text=f"the exported graph agrees: {checked.entry['gate']['detail']}")
+        yield from _rebuilt(opened, checked.blob, checked.entry)
         return opened.bundle.path
     bench = yield from prepared(opened, samples)
     verdict = yield from tried(opened, bench, to, max_drop)

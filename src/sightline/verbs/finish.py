@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from sightline.core.bundle import update_bundle
+from sightline.core.bundle import open_bundle, update_bundle
 from sightline.core.errors import MissingExtraError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.measures import Measure
@@ -25,13 +25,13 @@ from sightline.draw.report import Choice, Command, Confusion, Fact, Headline, Pi
 from sightline.draw.sheet import Tile, contact_sheet, to_u8
 from sightline.verbs.evaluate import Evaluation, Judged, rows_as_dicts
 from sightline.verbs.explain import explain
-from sightline.verbs.opened import Opened, open_model
+from sightline.verbs.opened import Opened
 from sightline.verbs.predict import read_request
 
 SHOWN = 24
 EXPLAINED = 3
-EXPLAINING_SECONDS, VERSIONS, BATCH = 15.0, 600, 4
-"""What explaining may take in all; versions of a picture that one explanation runs, at most, and how many at a time."""
+EXPLAINING_SECONDS, VERSIONS = 15.0, 600
+"""What explaining may take in all; versions of a picture that one explanation runs, at most."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def write_report(
     """Record the measures in the bundle's card and write everything into the run folder."""
     measures = {name: measure.to_dict() for name, measure in evaluation.measures.items()}
     card = dataclasses.replace(opened.card, metrics={**opened.card.metrics, evaluation.label: measures})
-    update_bundle(run.model, card, add={})
+    opened = dataclasses.replace(opened, bundle=open_bundle(update_bundle(run.model, card, add={})))
     story = Story(reasons, read_history(run.history))
-    yield from write_evaluation(run.folder, open_model(run.model), evaluation, story=story)
+    yield from write_evaluation(run.folder, opened, evaluation, story=story)
 
 
 def write_evaluation(
@@ -158,11 +158,11 @@ def _evidence(opened: Opened, evaluation: Evaluation) -> dict[str, Picture]:
 
 def _affordable(opened: Opened, evaluation: Evaluation) -> int:
     """How many pictures can be explained in the time a report may take for it."""
-    requests = [read_request(opened.task, opened.card, evaluation.samples.open(evaluation.judged[0].sample))] * BATCH
-    opened.answer(requests)
+    request = read_request(opened.task, opened.card, evaluation.samples.open(evaluation.judged[0].sample))
+    opened.answer([request])
     began = time.perf_counter()
-    opened.answer(requests)
-    return int(EXPLAINING_SECONDS / (VERSIONS / BATCH * (time.perf_counter() - began)))
+    opened.answer([request])
+    return int(EXPLAINING_SECONDS / (VERSIONS * (time.perf_counter() - began)))
 
 
 def _jpeg(image: Any) -> bytes:

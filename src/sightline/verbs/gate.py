@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,21 @@ from numpy.typing import NDArray
 
 from sightline.core.card import Card
 from sightline.core.errors import GateError, PictureError
-from sightline.core.protocols import Agreement, Arrays, Request, Session, stack
+from sightline.core.protocols import Agreement, Arrays, Request, Session, stack, unstack
+from sightline.core.results import Result
 from sightline.core.runs import usable_cores
 from sightline.core.shelf import Shelf
+from sightline.data.samples import Sample, Samples
 from sightline.verbs.learner import Learned
-from sightline.verbs.predict import read_request
+from sightline.verbs.predict import even_batch, read_request
 
 GATE_PICTURES = 1000
 """How many held-out pictures a graph is held against at most."""
 
 
-def raw_outputs(
-    task: Any, session: Session, requests: Sequence[Request], *, batch: int = 16
-) -> dict[str, NDArray[Any]]:
+def raw_outputs(task: Any, card: Card, session: Session, requests: Sequence[Request]) -> dict[str, NDArray[Any]]:
     """The decoded-form outputs (N, ...) of a graph for requests of one shape, several batches at a time."""
+    batch = even_batch(card)
     batches = [requests[i : i + batch] for i in range(0, len(requests), batch)]
     with ThreadPoolExecutor(usable_cores()) as pool:
         parts = list(pool.map(lambda some: session.run(stack(some)), batches))
@@ -45,29 +47,48 @@ def agree(task: Any, reference: Arrays, candidate: Arrays, card: Card) -> Agreem
     return Agreement(ok=worst <= 1e-4, detail=f"largest relative difference {worst:.1e} (allowed 1e-04)", figures=gaps)
 
 
-def checked_graph(
-    task: Any, card: Card, learned: Learned, sources: Sequence[Any], *, threads: int = 1
-) -> tuple[bytes, dict[str, Any]]:
+@dataclass(frozen=True)
+class Checked:
+    """A graph that agrees with the trained model."""
+
+    blob: bytes
+    """The artefact."""
+    entry: dict[str, Any]
+    """Of `card.graphs`."""
+    answers: dict[str, Result]
+    """What the graph said, by the path of the picture; none where the task answers in its own way."""
+
+
+def checked_graph(task: Any, card: Card, learned: Learned, samples: Samples, rows: Sequence[Sample]) -> Checked:
     """Export the fp32 graph and hold it against the trained model on held-out pictures read from their files.
 
-    Returns the artefact and its entry for `card.graphs`; raises GateError, and nothing is shipped, when they differ.
+    Raises GateError, and nothing is shipped, when they differ.
     """
     form = Shelf("graphs").load("onnx")
     blob: bytes = form.write(learned.exported(), card)
-    session = form.open(blob, threads=threads)
+    session, some = form.open(blob, threads=1), spread(rows, GATE_PICTURES)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = pool.map(lambda source: _readable(task, card, source), spread(sources, GATE_PICTURES))
-        requests = [request for request in found if request is not None]
-    if not requests:
+        found = zip(some, pool.map(lambda row: _readable(task, card, samples.open(row)), some))
+        read = {row.path: request for row, request in found if request is not None}
+    if not read:
         raise GateError("there is no readable picture to hold the exported graph against; nothing was written")
-    images = stack(requests)["image"]
-    agreement = agree(task, learned.forward(images), raw_outputs(task, session, requests), card)
+    requests = list(read.values())
+    outputs = raw_outputs(task, card, session, requests)
+    agreement = agree(task, learned.forward(stack(requests)["image"]), outputs, card)
     if not agreement.ok:
         raise GateError(
             f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written"
         )
     gate = {"pictures": len(requests), "detail": agreement.detail, **agreement.figures}
-    return blob, entry(form, "onnx", blob, session, gate)
+    answers = (
+        {}
+        if hasattr(task, "predict")
+        else {
+            path: task.decode(unstack(outputs, index), request, card)
+            for index, (path, request) in enumerate(read.items())
+        }
+    )
+    return Checked(blob, entry(form, "onnx", blob, session, gate), answers)
 
 
 def _readable(task: Any, card: Card, source: Any) -> Request | None:

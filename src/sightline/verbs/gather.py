@@ -166,8 +166,8 @@ def _keeper(task: Any, card: Card, keeps: bool) -> Keep:
         request = task.encode(picture, card)
         targets = task.encode_target(sample.target, request, card)
         image = request.arrays["image"]
-        unit = image.reshape(-1, image.shape[-1]).astype(np.float64) / card.preparation.high
-        moments = np.stack([unit.mean(axis=0), (unit**2).mean(axis=0)])
+        planes = np.ascontiguousarray(image.reshape(-1, image.shape[-1]).T, np.float64) / card.preparation.high
+        moments = np.stack([planes.mean(axis=1), np.einsum("cn,cn->c", planes, planes) / planes.shape[1]])
         return _Kept(image if keeps and sample.split != "test" else None, targets, moments)
 
     return keep

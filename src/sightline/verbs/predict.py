@@ -20,7 +20,8 @@ from sightline.data.ranges import Stored
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted, measure
 
-BATCH = 16
+MOST, MOST_PIXELS = 16, 16 * 64 * 64
+"""Pictures, and pixels of them, in a run of the graph where nothing is timed: more outgrow a core's own memory."""
 REQUEST_BYTES = 64_000_000
 """Prepared pictures that one thread holds before it answers them, however large the batch."""
 
@@ -43,6 +44,12 @@ def read_request(task: Any, card: Card, source: Any) -> Request:
     picture = read_picture(source, at_least_hw=card.preparation.size_hw, bits=declared_bits(card))
     request: Request = task.encode(picture, card)
     return request
+
+
+def even_batch(card: Card) -> int:
+    """How many pictures go through the graph at once where nothing is timed, the same on every machine."""
+    height, width = card.preparation.size_hw
+    return max(1, min(MOST, MOST_PIXELS // (height * width)))
 
 
 def declared_bits(card: Card) -> int | None:

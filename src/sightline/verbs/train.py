@@ -20,6 +20,7 @@ from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
 from sightline.core.recipe import budget_seconds, parse, portable
+from sightline.core.results import Result
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
 from sightline.core.storage import append_line, read_lines, write_json
@@ -30,7 +31,7 @@ from sightline.verbs.finish import write_report
 from sightline.verbs.gate import checked_graph
 from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, pick, variant_for
-from sightline.verbs.opened import open_model
+from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import (
     Settings,
@@ -160,9 +161,10 @@ def _trained(
         method, gathered = chosen(settings, task, gathered)
         learned, gathered = yield from _learn(settings, task, method, gathered, run, group, began)
         if group.leads:
-            bundle = yield from _ship(task, method, gathered, learned, run, licences)
-            evaluation = yield from _measure(gathered, run, bundle)
-            yield from write_report(run, open_model(bundle), evaluation, gathered.reasons)
+            bundle, answers = yield from _ship(task, method, gathered, learned, run, licences)
+            opened = open_model(bundle)
+            evaluation = yield from _measure(gathered, opened, answers)
+            yield from write_report(run, opened, evaluation, gathered.reasons)
             yield Finished(run=run.folder, bundle=bundle)
     return run.folder
 
@@ -350,8 +352,8 @@ def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Ev
 
 def _ship(
     task: Any, method: Method, gathered: Gathered, learned: Learned, run: Run, licences: Mapping[str, str]
-) -> Generator[Event, None, Path]:
-    """Calibrate on validation pictures, pass the gate, write the bundle."""
+) -> Generator[Event, None, tuple[Path, Mapping[str, Result]]]:
+    """Calibrate on validation pictures, pass the gate, write the bundle; returns it and what it said of them."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
     recipe = portable(gathered.recipe)
@@ -363,13 +365,14 @@ def _ship(
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
         for note in card.notes[before:]:
             yield Note(text=note, kind="warning")
-    blob, entry = checked_graph(task, card, learned, [samples.open(row) for row in rows])
-    yield Note(text=f"the exported graph agrees on {entry['gate']['pictures']} pictures: {entry['gate']['detail']}")
+    checked = checked_graph(task, card, learned, samples, rows)
+    entry, gate = checked.entry, checked.entry["gate"]
+    yield Note(text=f"the exported graph agrees on {gate['pictures']} pictures: {gate['detail']}")
     card = replace(card, graphs={"main": {"onnx": entry}})
-    files = {"weights.safetensors": packed(learned.arrays), entry["file"]: blob}
+    files = {"weights.safetensors": packed(learned.arrays), entry["file"]: checked.blob}
     bundle = write_bundle(run.model, card, files=files, overwrite=True)
     yield Saved(path=bundle, what="bundle")
-    return bundle
+    return bundle, checked.answers
 
 
 def packed(arrays: Mapping[str, Any]) -> bytes:
@@ -389,13 +392,13 @@ def _outputs(task: Any, gathered: Gathered, learned: Learned, split: str) -> Map
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _measure(gathered: Gathered, run: Run, bundle: Path) -> Generator[Event, None, Evaluation]:
-    """Judge the bundle itself, on the test split where there is one."""
+def _measure(gathered: Gathered, opened: Opened, answers: Mapping[str, Result]) -> Generator[Event, None, Evaluation]:
+    """Judge the bundle itself, on the test split where there is one; else what it said at the gate counts."""
     splits = gathered.samples.splits()
     split = next(name for name in ("test", "validation", "train") if name in splits)
     label = split if split == "test" else f"{split} (optimistic)"
-    opened = open_model(bundle)
-    return (yield from judge(opened, gathered.samples, gathered.samples.split(split).rows, split=split, label=label))
+    rows = gathered.samples.split(split).rows
+    return (yield from judge(opened, gathered.samples, rows, split=split, label=label, answers=answers))
 
 
 def now() -> str:

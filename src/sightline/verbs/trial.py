@@ -198,7 +198,9 @@ def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdi
     verdict["speedup"] = float(times[0] / times[1])
     if form.DTYPE == "float32":
         requests = [request for _, request in bench.pairs]
-        reference, outputs = (raw_outputs(opened.task, each, requests) for each in (bench.session, session))
+        reference, outputs = (
+            raw_outputs(opened.task, opened.card, each, requests) for each in (bench.session, session)
+        )
         return Verdict(**verdict, agreement=agree(opened.task, reference, outputs, opened.card))
     if not bench.results:
         raise UsageError(f"the task {opened.card.task} cannot say which answers are right, which {to} is judged by")
