@@ -119,6 +119,26 @@ def test_the_variant_follows_the_pictures(count: int, side: int, size: int | Non
     assert resnet.choose(replace(facts, grey=True), Recipe())[0] == ("20" if count == 30_000 else "8")
 
 
+@pytest.mark.parametrize(
+    ("count", "side", "budget", "variant"),
+    [
+        (8_500, 32, "22m", "11"),
+        (8_500, 32, "21m", "9"),
+        (8_500, 32, "", "9"),
+        (8_500, 64, "1h", "9"),
+        (8_500, 64, "86m", "11"),
+        (4_999, 32, "10h", "9"),
+        (8_500, 20, "10h", "8"),
+        (30_000, 32, "10h", "20"),
+    ],
+)
+def test_time_for_every_pixel_makes_a_wider_net(count: int, side: int, budget: str, variant: str) -> None:
+    facts = Facts(count=count, sizes_hw=np.array([[side, side]]), grey=False, dtype="uint8", targets=[])
+    chosen, reason = resnet.choose(facts, classify.Recipe(budget=budget))
+    assert chosen == variant
+    assert (variant == "11") == (budget in reason and bool(budget))
+
+
 def test_a_pooled_net_learns_with_sgd_and_the_others_with_adamw() -> None:
     assert resnet.prefers(resnet.VARIANTS["9"]) == ("sgd", 0.2)
     assert {resnet.prefers(resnet.VARIANTS[name])[0] for name in ("8", "18", "20")} == {"adamw"}

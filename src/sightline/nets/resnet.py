@@ -13,7 +13,7 @@ from torch.nn import functional
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch, Facts
-from sightline.core.recipe import Recipe, setting
+from sightline.core.recipe import Recipe, budget_seconds, setting
 from sightline.nets._attention import ATTENTION
 from sightline.nets._blocks import classification_loss, counts
 
@@ -37,6 +37,7 @@ class Options:
 VARIANTS = {
     "8": Options(),
     "9": Options(width=48, halve="pool"),
+    "11": Options(blocks="2,2,2", width=96, halve="pool"),
     "14": Options(blocks="2,2,2"),
     "20": Options(blocks="3,3,3"),
     "18": Options(blocks="2,2,2,2", width=64),
@@ -46,12 +47,17 @@ VARIANTS = {
 
 POOLED_FROM = 24
 """Pictures whose side is smaller have nothing left after the pooling of every stage."""
+MANY, PATIENT = 5_000, 0.15
+"""From so many pictures a wider net learns more, given so many seconds of budget for each of 32 x 32 pixels."""
 
 
 def choose(facts: Facts, recipe: Recipe) -> tuple[str, str]:
     """The default variant for these pictures, and why."""
     side = getattr(recipe, "size", None) or int(np.median(facts.sizes_hw))
     if facts.count < 30_000 and side >= POOLED_FROM and not facts.grey:
+        needed = PATIENT * facts.count * (side / 32) ** 2
+        if facts.count >= MANY and recipe.budget and budget_seconds(recipe.budget) >= needed:
+            return "11", f"{facts.count:,} pictures in colour, {side} px, and {recipe.budget}: time for a wider net"
         return "9", f"{facts.count:,} pictures in colour, {side} px: a light net that pools early learns most"
     if facts.count < 30_000:
         return "8", f"{facts.count:,} pictures, grey or small: a light net learns as much and is the fastest"
