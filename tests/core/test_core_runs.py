@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sightline.core.errors import StorageError, UsageError
-from sightline.core.runs import Run, environment, lock, new_run
+from sightline.core.runs import Run, environment, lock, new_run, usable_memory
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,16 @@ def test_the_lock_clears_what_a_killed_training_left(tmp_path: Path) -> None:
 def test_a_lock_needs_a_folder(tmp_path: Path) -> None:
     with pytest.raises(StorageError), lock(tmp_path / "missing"):
         pass
+
+
+@pytest.mark.parametrize(("told", "least"), [("1000000\n", 1_000_000), ("max\n", 0), ("", 0)])
+def test_memory_is_the_containers_where_that_is_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, least: int
+) -> None:
+    (tmp_path / "memory.max").write_text(told)
+    monkeypatch.setattr("sightline.core.runs._MEMORY_LIMITS", (tmp_path / "none", tmp_path / "memory.max"))
+    found = usable_memory()
+    assert found == least if least else found > 100_000_000
 
 
 def test_environment_is_json_and_imports_nothing_it_names() -> None:

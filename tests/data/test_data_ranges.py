@@ -1,4 +1,7 @@
+import errno
+import http.client
 import os
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -6,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from shard_server import serving
-from sightline.core.errors import PictureError
+from sightline.core.errors import DataError, PictureError
 from sightline.data import ranges, web
 from sightline.data.pictures import read_header, read_picture
-from sightline.data.ranges import Ahead, FileRanges, RangeFile, Stored, ranges_of, shown
+from sightline.data.ranges import Ahead, RangeFile, Stored, UnreachableError, ranges_of, shown
 from sightline.data.web import fetched
 
 BLOB = bytes(range(256)) * 40
@@ -139,6 +142,26 @@ def test_dropped_connections_and_passing_trouble_are_tried_again(served):
     assert len(served.faults) == 9 - web.TRIES
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ssl.SSLError(1, "cut off"), "cut off"), (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host")],
+)
+def test_what_breaks_in_the_middle_of_an_answer_is_tried_again(served, monkeypatch, error, said):
+    source, read = ranges_of(f"{served.url}/a.bin"), http.client.HTTPResponse.read
+    left = [error, error]
+    monkeypatch.setattr(http.client.HTTPResponse, "read", lambda reply, size: broken(left) or read(reply, size))
+    assert source.read(100, 50) == BLOB[100:150] and left == []
+    left += [error] * web.TRIES
+    with pytest.raises(UnreachableError, match=f"cannot be read: .*{said}"):
+        source.read(100, 50)
+
+
+def broken(left):
+    """Raise the next error that is left."""
+    if left:
+        raise left.pop()
+
+
 @pytest.mark.parametrize(("fault", "said"), [(404, "there is none"), (403, "forbidden"), (410, "gone"), (418, "418")])
 def test_what_will_not_pass_is_not_tried_again(served, fault, said):
     served.faults = [fault] * 9
@@ -210,9 +233,21 @@ def test_a_stored_picture_is_read_like_a_file(tmp_path):
     for reader in (read_picture, read_header):
         with pytest.raises(PictureError, match=r"a\.tar/1\.png: .*text, not a picture"):
             reader(stored)
-    gone = FileRanges(str(tmp_path / "gone.tar"), 5, "0")
-    with pytest.raises(PictureError, match="no such file"):
-        read_picture(Stored("a.tar/1.png", "1.png", lambda: gone.read(0, 5)))
+
+
+@pytest.mark.parametrize("call", ["open", "pread"])
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.EIO])
+@pytest.mark.skipif(not hasattr(os, "pread"), reason="read in another way here")
+def test_a_file_out_of_reach_is_no_fault_of_the_pictures_in_it(tmp_path, monkeypatch, call, number):
+    def fail(*given):
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a.tar").write_bytes(BLOB)
+    source = ranges_of(str(tmp_path / "a.tar"))
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(DataError, match=rf"a\.tar cannot be read: {os.strerror(number)}") as told:
+        read_picture(Stored("a.tar/1.png", "1.png", lambda: source.read(0, 5)))
+    assert not isinstance(told.value, PictureError)  # which would be left out
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sightline.core.errors import DataError
-from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
+from sightline.learn.checkpoint import LAST, _restore, load_checkpoint, save_checkpoint
 from sightline.learn.optim import averaged, optimizer, update_average
 
 
@@ -50,6 +50,13 @@ class Standing:
             for name, tensor in ours.state_dict().items()
         ]
         return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_every_slot_lies_where_its_parameter_does() -> None:
+    parameter = nn.Parameter(torch.empty(2, 3, device="meta"))
+    restored = torch.optim.AdamW([parameter])
+    _restore(restored, {"0/step": torch.tensor(3.0), "0/exp_avg": torch.zeros(2, 3)})
+    assert {tensor.device.type for tensor in restored.state[parameter].values()} == {"meta"}
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])

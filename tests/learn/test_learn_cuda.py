@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,10 +44,11 @@ def test_bfloat16_learns_nearly_the_same(tmp_path: Path) -> None:
     assert coarse != fine
 
 
+@pytest.mark.parametrize("how", [{"optimizer": "sgd"}, {"optimizer": "adamw", "lr": 2e-3}])
 @pytest.mark.parametrize("devices", [("cuda", "cuda"), ("cpu", "cuda"), ("cuda", "cpu")])
-def test_it_goes_on_on_the_other_device(tmp_path: Path, devices: tuple[str, str]) -> None:
-    first, second = ({**twins.RESNET, "device": device} for device in devices)
-    whole = twins.run(twins.job(tmp_path / "whole", {**twins.RESNET, "device": "cpu"}, Group()))
+def test_it_goes_on_on_the_other_device(tmp_path: Path, devices: tuple[str, str], how: dict[str, Any]) -> None:
+    first, second = ({**twins.RESNET, **how, "device": device} for device in devices)
+    whole = twins.run(twins.job(tmp_path / "whole", {**twins.RESNET, **how, "device": "cpu"}, Group()))
     begun = twins.run(twins.job(tmp_path / "cut", first, Group(), stop=twins.after(4)))
     gone_on = twins.run(twins.job(tmp_path / "cut", second, Group()))
     assert begun["stopped"]

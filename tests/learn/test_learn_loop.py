@@ -131,6 +131,12 @@ def test_without_validation_pictures_only_the_loss_is_told(tmp_path: Path) -> No
     assert [event.metrics for event in events if isinstance(event, Epoch)] == [{}, {}]
 
 
+@pytest.mark.parametrize("seed", [-1, 2**45])
+def test_any_whole_number_is_a_seed(tmp_path: Path, seed: int) -> None:
+    losses = [event.loss for event in run(job(tmp_path, seed=seed, steps=2))[0] if isinstance(event, Step)]
+    assert len(losses) == 2
+
+
 def test_a_batch_is_never_larger_than_the_data(tmp_path: Path) -> None:
     few = job(tmp_path, train=pictures(5, 0), batch=64)
     assert (few.batch, few.steps_per_epoch) == (5, 1)
@@ -364,7 +370,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
 
 @pytest.mark.parametrize(
     ("budget", "spent", "seconds", "epochs"),
-    [("100s", 0, 1.0, 29), ("100s", 39, 1.0, 16), ("1s", 0, 1.0, 1), ("1s", 50, 1.0, 1), ("1m", 0, 0.25, 70)],
+    [("100s", 0, 1.0, 29), ("100s", 39, 1.0, 16), ("4s", 0, 1.0, 1), ("1m", 0, 0.25, 70)],
 )
 def test_a_budget_becomes_whole_epochs_that_fit_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, spent: float, seconds: float, epochs: int
@@ -373,6 +379,17 @@ def test_a_budget_becomes_whole_epochs_that_fit_in_it(
     recipe, reason = resolve_steps(job(tmp_path, steps=None, budget=budget), spent=spent)
     assert (recipe.epochs, recipe.steps) == (epochs, 3 * epochs)
     assert budget in reason and "ms a step" in reason
+    assert "less than" not in reason
+
+
+@pytest.mark.parametrize(("budget", "spent", "steps"), [("3s", 0, 2), ("1s", 0, 1), ("1s", 50, 1)])
+def test_a_budget_below_one_epoch_is_kept_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, budget: str, spent: float, steps: int
+) -> None:
+    clocked(monkeypatch, 1.0)
+    recipe, reason = resolve_steps(job(tmp_path, steps=None, budget=budget), spent=spent)
+    assert (recipe.epochs, recipe.steps) == (1, steps)
+    assert "less than one pass over the pictures" in reason
 
 
 def test_measuring_a_budget_leaves_no_trace(tmp_path: Path) -> None:

@@ -115,6 +115,23 @@ def test_statistics_stay_where_pictures_are_few(tmp_path: Path, weights: Path) -
     assert not torch.equal(many["norm.running_mean"], first)
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_a_rare_class_is_among_the_pictures_a_head_is_solved_on(monkeypatch: pytest.MonkeyPatch, several: bool) -> None:
+    label = np.zeros(1000, np.int64)
+    label[[5, 500, 999]], label[100:200] = 1, 2
+    targets = {"present": np.eye(4, dtype=bool)[label]} if several else {"label": label}
+    assert np.array_equal(transfer.drawn(targets, 1000, seed=-1), np.arange(1000))
+    monkeypatch.setattr(transfer, "MOST", 60)
+    monkeypatch.setattr(transfer, "FEW", 10)
+    rows = transfer.drawn(targets, 1000, seed=3)
+    assert len(rows) == len(set(rows.tolist())) == 60
+    assert {5, 500, 999} <= set(rows.tolist())
+    assert (np.bincount(label[rows])[[0, 2]] >= 10).all()
+    assert np.array_equal(rows, transfer.drawn(targets, 1000, seed=3))
+    monkeypatch.setattr(transfer, "MOST", 2)
+    assert len(transfer.drawn(targets, 1000, seed=3)) == 2
+
+
 def test_each_block_has_its_pace() -> None:
     net = resnet.build(resnet.Options(width=8), task="classify", card=CARD)
     by_parameter = transfer.paces(net, 0.5)

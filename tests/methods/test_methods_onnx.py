@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from blocking import NO_TORCH
 from made_graphs import foreign
+from sightline.core import cache
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.events import Event, Note, Progress, drain
@@ -112,6 +113,28 @@ def test_operators_that_could_not_ship_are_refused_at_once() -> None:
         encoder(model.SerializeToString())
 
 
+@pytest.mark.parametrize("nodes", [False, True])
+def test_the_default_operators_may_be_called_by_their_full_name(nodes: bool) -> None:
+    model = onnx.load_model_from_string(foreign())
+    for each in (*model.opset_import, *(model.graph.node if nodes else ())):
+        each.domain = "ai.onnx"
+    blob = model.SerializeToString()
+    images, _ = striped(4)
+    assert encoder(blob).taps == encoder(foreign()).taps
+    np.testing.assert_array_equal(features(blob, images), features(foreign(), images))
+
+
+def test_a_graph_without_default_operators_is_refused_in_words() -> None:
+    picture = helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["N", 3, 8, 8])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["N", 3, 8, 8])
+    graph = helper.make_graph(
+        [helper.make_node("QuickGelu", ["picture"], ["out"], domain="com.microsoft")], "none", [picture], [out]
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("com.microsoft", 1)], ir_version=8)
+    with pytest.raises(UsageError, match="no classifier was found"):
+        encoder(made.SerializeToString())
+
+
 def test_a_graph_for_one_picture_alone_is_refused_in_words(tmp_path: Path) -> None:
     model = onnx.load_model_from_string(foreign())
     flatten = next(node for node in model.graph.node if node.op_type == "Flatten")
@@ -139,6 +162,37 @@ def test_a_graph_without_a_classifier_is_refused() -> None:
 
 def rooted(x: np.ndarray) -> np.ndarray:
     return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def features(blob: bytes, images: np.ndarray) -> np.ndarray:
+    """What is taken from pictures by both views."""
+    model = method._model(blob, card().preparation, method.Options(), ((False, False), (True, False)))
+    found: np.ndarray = method._opened(model.SerializeToString()).run(None, {"image": images})[0]
+    return found
+
+
+def test_names_in_the_encoder_may_be_those_of_the_wrapper() -> None:
+    names = {"picture": "image", "act1": "features", "act2": "view.all", "row": "taps", "one": "view.scale"}
+    model = onnx.load_model_from_string(foreign())
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for each in (*model.graph.input, *model.graph.initializer):
+        each.name = names.get(each.name, each.name)
+    images, _ = striped(4)
+    np.testing.assert_array_equal(features(model.SerializeToString(), images), features(foreign(), images))
+
+
+def test_a_graph_of_ours_is_an_encoder_too(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(foreign())
+    images, targets = striped(24)
+    options = method.Options(file=str(tmp_path / "net.onnx"))
+    _, arrays = drained(method.fit(images, targets, card(), options, PLAIN))
+    (tmp_path / "ours.onnx").write_bytes(form.write(method.graph(arrays, card(), options), card()))
+    options = method.Options(file=str(tmp_path / "ours.onnx"), layers=1)
+    _, arrays = drained(method.fit(images, targets, card(), options, PLAIN))
+    found = method.forward(images, arrays, card(), options)["logits"]
+    assert (found.argmax(1) == targets["label"]).all()
 
 
 @pytest.mark.parametrize("mirror", ["yes", "no"])
@@ -250,6 +304,29 @@ def test_pictures_are_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert encoded(40)[0] == []  # and is made good
     monkeypatch.setenv("SIGHTLINE_CACHE", "")
     assert encoded(20)[0] == [20] * 20
+
+
+@pytest.mark.parametrize("other", ["runtime", "processor"])
+def test_what_another_runtime_or_processor_saw_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """8-bit kernels differ there, and the gate would hold a sound graph against numbers of yesterday."""
+    import onnxruntime
+
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "net.onnx").write_bytes(foreign())
+    images, targets = striped(12)
+
+    def encoded() -> int:
+        events = method.fit(images, targets, card(), method.Options(file=str(tmp_path / "net.onnx")), PLAIN)
+        return sum(isinstance(event, Progress) and "encoded" in event.what for event in drained(events)[0])
+
+    assert [encoded(), encoded()] == [12, 0]
+    if other == "runtime":
+        monkeypatch.setattr(onnxruntime, "__version__", "0.0.1")
+    else:
+        monkeypatch.setattr(cache, "_processor", lambda: "another")
+    assert [encoded(), encoded()] == [12, 0]
 
 
 def test_what_was_encoded_before_a_stop_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

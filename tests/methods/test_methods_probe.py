@@ -10,7 +10,7 @@ from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Epoch, Event, Note, Progress, drain
 from sightline.core.recipe import Recipe, parse
 from sightline.methods import probe
-from sightline.methods._logistic import FLAT
+from sightline.methods._logistic import FLAT, _folds
 
 pytest.importorskip("onnx")
 sklearn = pytest.importorskip("sklearn")
@@ -122,6 +122,20 @@ def test_one_picture_a_class_is_enough_to_go_on(digits: tuple[np.ndarray, np.nda
     assert any(isinstance(event, Note) and "cannot be cross-validated" in event.text for event in events)
 
 
+def test_a_class_with_one_picture_leaves_the_others_their_cross_validation(
+    digits: tuple[np.ndarray, np.ndarray],
+) -> None:
+    wanted = np.append(np.flatnonzero(digits[1] < 3)[:200], np.flatnonzero(digits[1] == 3)[0])
+    images, labels = digits[0][wanted], digits[1][wanted]
+    card, events, arrays = learned(images, labels, probe.Options(), classes=4)
+    assert "c = " in next(event.text for event in events if isinstance(event, Note) and event.kind == "choice")
+    assert events[-1].metrics["accuracy"] > 0.95
+    assert probe.forward(images[-1:], arrays, card, probe.Options())["logits"].argmax() == 3
+    folds = list(_folds(labels, 5, 0))
+    assert all(200 in inside and not set(inside) & set(outside) for inside, outside in folds)
+    assert sorted(np.concatenate([outside for _, outside in folds])) == list(range(200))
+
+
 def test_nothing_in_nothing_out(digits: tuple[np.ndarray, np.ndarray]) -> None:
     card, _, arrays = learned(digits[0][:50], digits[1][:50], probe.Options(c=1.0))
     out = probe.forward(digits[0][:0], arrays, card, probe.Options())
@@ -135,6 +149,7 @@ def test_nothing_in_nothing_out(digits: tuple[np.ndarray, np.ndarray]) -> None:
         ([0, 1, 10, 1], {}, DataError, "from 0 to 10"),
         ([0, 1, 0, 1], {"bins": 3}, UsageError, "bins 4 to 36"),
         ([0, 1, 0, 1], {"cells": 0}, UsageError, "cells must be at least 1"),
+        ([0, 1, 0, 1], {"c": -1}, UsageError, "at least 0"),
         ([0, 1, 0, 1], {"descriptor": "sift"}, UsageError, "must be one of hog, pixels"),
     ],
 )

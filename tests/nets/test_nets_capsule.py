@@ -46,7 +46,11 @@ def test_it_has_the_sizes_of_the_papers() -> None:
 
 @pytest.mark.parametrize("routing", ["attention", "agreement"])
 @pytest.mark.parametrize(
-    ("hw", "mode"), [((8, 8), "grey"), ((19, 40), "grey"), ((28, 28), "grey"), ((32, 32), "rgb"), ((96, 70), "rgb")]
+    ("hw", "mode"),
+    [
+        *(((8, 8), "grey"), ((19, 40), "grey"), ((28, 28), "grey"), ((32, 32), "rgb"), ((96, 70), "rgb")),
+        *(((64, 20), "grey"), ((128, 40), "rgb"), ((48, 24), "grey"), ((300, 20), "grey")),
+    ],
 )
 def test_it_takes_pictures_of_any_size(routing: str, hw: tuple[int, int], mode: str) -> None:
     net = built(capsule.Options(routing=routing, width=4, capsules=2), card(hw, mode=mode, classes=3))
@@ -59,6 +63,12 @@ def test_it_takes_pictures_of_any_size(routing: str, hw: tuple[int, int], mode: 
     torch.testing.assert_close(torch.sigmoid(put_out["logits"]), lengths(put_out["poses"]))
     drawn = net.redrawn(put_out["poses"])
     assert drawn.shape == net.to_draw(images).shape == (2, channels, min(hw[0], 32), min(hw[1], 32))
+
+
+@pytest.mark.parametrize(("side", "padded"), [(18, True), (19, False), (37, False), (73, False), (145, False)])
+def test_squares_are_padded_only_where_they_are_small(side: int, padded: bool) -> None:
+    net = built(capsule.Options(routing="agreement", width=4, capsules=2), card((side, side)))
+    assert (net.primary.padding != (0, 0)) == padded
 
 
 # Squashing.

@@ -21,8 +21,8 @@ from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.ledger import file_of
 from sightline.learn.transfer import begun
-from sightline.nets import vit
-from sightline.nets._pretrained import read_weights
+from sightline.nets import resnet, vit
+from sightline.nets._pretrained import load_weights, read_weights
 
 
 def card(side: int = 32, *, mode: str = "rgb", classes: int = 10) -> Card:
@@ -94,6 +94,15 @@ def test_grey_pictures_are_seen_as_grey_pictures_of_three_channels(published: tu
 def test_weights_of_another_architecture_are_refused(published: tuple[Any, Path], changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="another architecture's: "):
         begin(published[1], card(), **changes)
+
+
+def test_norms_of_old_files_need_not_have_counted() -> None:
+    net = resnet.build(resnet.Options(blocks="1", width=4), task="classify", card=card())
+    held = {name: tensor for name, tensor in net.state_dict().items() if "num_batches_tracked" not in name}
+    assert load_weights(net, held, head="head", keep_head=True) == []
+    del held["stem.1.running_mean"]
+    with pytest.raises(UsageError, match=r"do not fit stem\.1\.running_mean"):
+        load_weights(net, held, head="head", keep_head=True)
 
 
 def test_places_that_are_no_square_are_not_guessed(published: tuple[Any, Path], tmp_path: Path) -> None:

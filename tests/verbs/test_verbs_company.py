@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ import sightline
 from sightline.core.errors import SightlineError, UsageError
 from sightline.core.events import Event, Note, drain
 from sightline.core.group import Group
-from sightline.verbs.company import of_company
+from sightline.verbs.company import _begun, of_company
 from sightline.verbs.settings import Settings, read_settings
+from sightline.verbs.start import START
 from sightline.verbs.train import train
 
 TOLERANCE = 1e-5
@@ -188,6 +190,24 @@ def test_the_others_end_with_the_leading_process(digits: Path, tmp_path: Path) -
 
 
 # What is refused.
+
+
+def test_the_others_are_told_what_the_run_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the weights are gone where they were."""
+    (tmp_path / START).write_text("{}")
+    seen: list[bool] = []
+
+    class Process:
+        def __init__(self, command: list[str], **_: Any) -> None:
+            seen.append((Path(command[-1]) / START).read_text() == "{}")
+
+        def kill(self) -> None: ...
+
+        def wait(self) -> None: ...
+
+    monkeypatch.setattr("sightline.verbs.company.subprocess.Popen", Process)
+    with _begun(Settings("classify", "d", None, "", {}), 3, tmp_path):
+        assert seen == [True, True]
 
 
 def test_another_number_than_torchruns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,13 +20,18 @@ def test_resnet_18_is_that_of_the_paper() -> None:
     assert found.parameters == 11_689_512
     assert found.flops == pytest.approx(2 * 1.814e9, rel=0.01)
     assert found.ms and found.ms > 0
-    assert "scratch" in found.weights
 
 
 def test_every_variant_has_a_row_and_layers_that_do_not_ship_do_not_count() -> None:
     rows = {found.net: found for found in nets(["capsule"], size=28, grey=True)}
     assert list(rows) == ["capsule:attention", "capsule:agreement", "capsule:sabour"]
     assert rows["capsule:attention"].parameters == 161_536
+
+
+def test_what_can_begin_with_weights_says_so() -> None:
+    said = {found.net: found.weights for found in nets(["timm:resnet10t", "vit:tiny", "capsule:attention"])}
+    assert said["timm:resnet10t"] == said["vit:tiny"] == "none, or those that --start names"
+    assert said["capsule:attention"] == "none: learnt from scratch"
 
 
 def test_what_cannot_be_built_says_why() -> None:
@@ -51,6 +56,12 @@ def test_the_table_and_what_each_is() -> None:
     assert "M parameters" in done.stdout
     assert "resnet: a residual CNN" in done.stdout
     assert "no PyTorch" in done.stdout
+
+
+@pytest.mark.parametrize("names", [[], ["resnet:8"]])
+def test_a_task_that_is_not_there_is_refused(names: list[str]) -> None:
+    with pytest.raises(UsageError, match="no tasks named 'detekt'; there are: classify, tag"):
+        CliRunner().invoke(sightline, ["nets", *names, "--task", "detekt"], catch_exceptions=False)
 
 
 @pytest.mark.parametrize("name", ["nonet", "resnet:999"])

@@ -63,7 +63,7 @@ def test_a_net_learns_the_same_from_a_stream_of_each(
     pytest.importorskip("torch")
     settings: dict[str, Any] = {"epochs": 1, "threads": 1, "net.blocks": "1", "net.width": 4}
     cached, data = learned(places["folder"], tmp_path / "cached", "resnet", **settings)
-    monkeypatch.setattr(gather, "_fits", lambda card, samples, processes: False)
+    monkeypatch.setattr(gather, "_kept_in_memory", lambda card, count, processes, *, must: False)
     for name, path in places.items():
         weights, said = learned(path, tmp_path / name, "resnet", **settings)
         assert weights == cached and said["fingerprint"] == data["fingerprint"]

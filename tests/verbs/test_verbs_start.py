@@ -19,10 +19,15 @@ from safetensors.numpy import load_file
 
 import sightline
 from sightline.core import ledger
+from sightline.core.card import Card, Preparation
 from sightline.core.errors import LeakError, UsageError
 from sightline.core.events import Epoch, drain
 from sightline.core.ledger import Entry
+from sightline.core.recipe import Recipe
+from sightline.core.shelf import Shelf
+from sightline.verbs.learner import pick
 from sightline.verbs.settings import Settings
+from sightline.verbs.start import Start, as_it_saw, open_settings, placed
 from sightline.verbs.train import train
 
 QUICK = {"threads": 1, "precision": "fp32"}
@@ -142,7 +147,7 @@ def listed(monkeypatch: pytest.MonkeyPatch, path: Path, **changes: Any) -> None:
     """The file as the ledger's only entry."""
     blob = path.read_bytes()
     sums = {"sha256": hashlib.sha256(blob).hexdigest(), "size": len(blob), "file": path.name, "name": "known"}
-    monkeypatch.setattr(ledger, "entries", lambda: {"known": Entry(**(sums | changes))})
+    monkeypatch.setattr(ledger, "_known", lambda: (Entry(**(sums | changes)),))
 
 
 def test_weights_that_may_not_be_used_are_refused(
@@ -162,7 +167,7 @@ def test_weights_are_not_judged_on_what_they_were_trained_on(
     listed(monkeypatch, weights, weight_licence="MIT", trained_on=("bars",))
     data = shapes(tmp_path / "bars", ("lie", "stand"), 8)
     with pytest.raises(LeakError, match="known was trained on bars"):
-        sightline.train("classify", data, recipe={"start": str(weights)}, out=tmp_path / "run")
+        sightline.train("classify", data, net="resnet:8", recipe={"start": str(weights)}, out=tmp_path / "run")
 
 
 @pytest.mark.skipif(not (DATA / "weights" / "resnet20-12fca82f.th").exists(), reason="no data")
@@ -174,4 +179,53 @@ def test_a_published_net_of_cifar10_is_refused_on_cifar10(tmp_path: Path) -> Non
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(path)
     with pytest.raises(LeakError, match="resnet20-cifar10 was trained on cifar10"):
         recipe = {"start": str(DATA / "weights" / "resnet20-12fca82f.th")}
-        sightline.train("classify", tmp_path / "cifar10", recipe=recipe, out=tmp_path / "run")
+        sightline.train("classify", tmp_path / "cifar10", net="resnet:20", recipe=recipe, out=tmp_path / "run")
+
+
+def test_a_file_of_weights_wants_its_net_named_before_anything_is_read(learnt: Path, tmp_path: Path) -> None:
+    recipe = {"start": str(learnt / "model" / "weights.safetensors")}
+    with pytest.raises(UsageError, match=r"weights\.safetensors does not say .*--net timm:NAME"):
+        sightline.train("classify", tmp_path / "no-such-data", recipe=recipe, out=tmp_path / "run")
+
+
+def test_files_that_a_net_is_made_of_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("net.onnx", "18"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "stripes").mkdir()
+    onnx, file = str(tmp_path / "net.onnx"), {"net.file": "net.onnx"}
+    for net, expected in (
+        ("onnx:net.onnx", f"onnx:{onnx}"),
+        ("onnx:stripes", "onnx:stripes"),  # a name of the ledger, though a folder is called so
+        ("resnet:18", "resnet:18"),  # a variant, though a file is called so
+        ("probe", "probe"),
+        ("", ""),
+    ):
+        assert placed(Settings("classify", ".", None, net, {})).net == expected
+    assert placed(Settings("classify", ".", None, "onnx", file)).values["net.file"] == onnx
+
+
+@pytest.mark.parametrize(
+    ("net", "mode", "dtype", "mean"),
+    [
+        ("timm:resnet10t", "rgb", "uint8", (0.485, 0.456, 0.406)),
+        ("timm:vit_small_patch16_224", "rgb", "uint8", (0.5, 0.5, 0.5)),
+        ("timm:resnet10t", "grey", "uint8", (0.1,)),  # its weights are for three channels
+        ("timm:resnet10t", "rgb", "uint16", (0.1,)),
+        ("resnet:8", "rgb", "uint8", (0.1,)),  # nobody knows how its pictures were prepared
+    ],
+)
+def test_a_file_of_timms_weights_sees_pictures_as_timm_prepares_them(
+    net: str, mode: str, dtype: str, mean: tuple[float, ...]
+) -> None:
+    method = pick(net, Shelf("tasks").load("classify"), "classify", {}, lambda _: "")
+    card = Card(task="classify", net={}, preparation=Preparation(mode=mode, dtype=dtype, mean=(0.1,), std=(0.2,)))
+    assert as_it_saw(card, Start("some.safetensors", None), method).preparation.mean == mean
+    assert as_it_saw(card, None, method) == card
+
+
+def test_what_is_left_open_is_put_in_with_its_reason() -> None:
+    recipe = Recipe(batch=8)
+    made, why = open_settings(recipe, {"lr": (0.5, "so it is"), "device": ("cpu", "none other"), "batch": (4, "few")})
+    assert (made.lr, made.device, made.batch) == (0.5, "cpu", 8)
+    assert why == {"lr": "so it is", "device": "none other"}

@@ -170,11 +170,32 @@ def test_a_copied_test_split_is_named_as_the_leak_it_is(digits: Path, tmp_path: 
         sightline.train("classify", tmp_path / "data", net="probe:pixels", out=tmp_path / "run")
 
 
+def test_what_a_solved_head_and_a_second_length_ignore_is_named(digits: Path, net_run: Path, tmp_path: Path) -> None:
+    told: list[object] = []
+    recipe = {"start": str(net_run / "model"), "budget": "20s", "freeze": 0.5, "balance": "sampling"}
+    recipe |= {"allow_leak": True, "threads": 1}
+    sightline.train("classify", digits, recipe=recipe, out=tmp_path / "run", listen=told.append)
+    assert any("the head alone is learnt: balance, freeze have no effect" in str(event) for event in told)
+    told.clear()
+    recipe = {"steps": 1, "epochs": 3, "threads": 1, "net.width": 4}
+    sightline.train("classify", digits, net="resnet:8", recipe=recipe, out=tmp_path / "short", listen=told.append)
+    assert any("steps says how long to learn: epochs have no effect" in str(event) for event in told)
+
+
+def test_pictures_that_memory_cannot_hold_are_refused_in_words(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sightline.verbs.gather.usable_memory", lambda: 80_000)
+    with pytest.raises(DataError, match=r"holds all pictures in memory, 0\.0 GB for 700 of 8 x 8 px"):
+        sightline.train("classify", digits, net="probe:pixels", out=tmp_path / "run")
+
+
 def test_settings_without_effect_are_named(digits: Path, tmp_path: Path) -> None:
     told: list[object] = []
     recipe = {"epochs": 3, "device": "cpu"}
     sightline.train("classify", digits, net="probe:pixels", recipe=recipe, out=tmp_path / "run", listen=told.append)
     assert any("device, epochs have no effect" in str(event) for event in told)
+    assert not any("how long to learn" in str(event) for event in told)
     with pytest.raises(UsageError, match="no variant"):
         sightline.train("classify", digits, net="probe:zzz", out=tmp_path / "never")
     assert not (tmp_path / "never").exists()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import hashlib
+import http.client
 import http.server
 import json
 import threading
@@ -67,8 +70,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def known(**changes: Any) -> Entry:
-    import hashlib
-
     given = {"name": "some", "file": "some.onnx", "sha256": hashlib.sha256(BLOB).hexdigest(), "size": len(BLOB)}
     entry = Entry(**(given | {"weight_licence": "MIT"} | changes))
     ledger.record([entry])
@@ -98,7 +99,19 @@ def test_what_comes_with_sightline_is_well_formed() -> None:
         ("non-commercial use", True),
         ("Noncommercial", True),
         ("research only", True),
+        ("research-only", True),
+        ("for research purposes", True),
+        ("CC_BY_NC", True),
+        ("CC BY-ND 4.0", True),
+        ("proprietary", True),
+        ("MIT, 非商用", True),
         ("AGPL-3.0", True),
+        ("", True),
+        ("Apache License, Version 2.0", False),
+        ("BSD-3-Clause", False),
+        ("CC0-1.0", False),
+        ("cc-by-sa-4.0", False),
+        ("public domain", False),
         ("unknown", True),
     ],
 )
@@ -121,6 +134,39 @@ def test_licences_that_restrict_are_known(licence: str, restricted: bool) -> Non
 def test_an_entry_that_is_none_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="ledger"):
         entry_of(asdict(known()) | changes)
+
+
+def test_an_empty_licence_is_an_unknown_one() -> None:
+    assert entry_of(asdict(known(weight_licence=" "))).weight_licence == ledger.UNKNOWN
+
+
+def test_a_name_stands_for_one_file(tmp_path: Path) -> None:
+    (tmp_path / "resnet20-cifar10.onnx").write_bytes(b"mine")
+    words = ["weights", "add", str(tmp_path / "resnet20-cifar10.onnx"), "--licence", "MIT"]
+    with pytest.raises(UsageError, match=r"has another file named resnet20-cifar10; .* --name NAME"):
+        CliRunner().invoke(shell, words, catch_exceptions=False)
+    assert entries()["resnet20-cifar10"].trained_on == ("cifar10",)
+    with pytest.raises(UsageError, match="another file named twice"):
+        ledger.record([known(name="twice"), replace(known(name="twice"), sha256="0" * 64)])
+
+
+def test_what_comes_with_sightline_is_shadowed_by_no_entry_of_a_machine(own: Path) -> None:
+    before = entries()["resnet20-cifar10"]
+    claims = [asdict(replace(before, trained_on=())), asdict(replace(before, sha256="0" * 64))]
+    for claim in claims:
+        (own / "weights").mkdir(parents=True, exist_ok=True)
+        (own / "weights" / "ledger.json").write_text(json.dumps([claim]))
+        assert entries()["resnet20-cifar10"] == before
+
+
+def test_sums_are_looked_up_in_both_ledgers(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files of one name, from before that was refused, are both known by their sums."""
+    theirs = known(trained_on=("cifar10",))
+    mine = replace(theirs, sha256=hashlib.sha256(b"mine").hexdigest(), size=4, trained_on=())
+    (tmp_path / "built-in.json").write_text(json.dumps([asdict(theirs)]))
+    (own / "weights" / "ledger.json").write_text(json.dumps([asdict(mine)]))
+    monkeypatch.setattr(ledger, "_BUILT_IN", tmp_path / "built-in.json")
+    assert (ledger.by_sum(BLOB), ledger.by_sum(b"mine")) == (theirs, mine)
 
 
 def test_a_ledger_that_is_spoilt_says_so(own: Path) -> None:
@@ -182,6 +228,54 @@ def test_a_corrupted_part_is_thrown_away(server: type[Server]) -> None:
     assert drain(get("some")).read_bytes() == BLOB
 
 
+def test_a_whole_part_is_kept_without_asking_again(server: type[Server]) -> None:
+    entry = known(source=server.url)
+    part = place(entry).with_name("some.onnx.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(BLOB)
+    assert drain(get("some")).read_bytes() == BLOB
+    assert server.log == [] and not part.exists()
+
+
+def test_a_download_that_cannot_be_kept_is_not_lost(server: type[Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = known(source=server.url)
+
+    def killed(path: Path, blob: bytes) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(ledger, "write_bytes", killed)
+        drain(get("some"))
+    assert place(entry).with_name("some.onnx.part").read_bytes() == BLOB
+    assert drain(get("some")).read_bytes() == BLOB
+    assert server.log == [""]  # once
+
+
+def test_a_network_that_fails_while_reading_is_no_disk_that_fails(
+    server: type[Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(source=server.url)
+    read = http.client.HTTPResponse.read
+
+    def broken(reply: Any, amount: int | None = None) -> bytes:
+        if reply.length < len(BLOB):
+            raise OSError(errno.EHOSTUNREACH, "No route to host")
+        return read(reply, amount)
+
+    with monkeypatch.context() as patched, pytest.raises(UsageError, match=r"cannot be fetched .*No route.*goes on"):
+        patched.setattr(http.client.HTTPResponse, "read", broken)
+        drain(get("some"))
+    assert drain(get("some")).read_bytes() == BLOB
+    assert server.log[1].startswith("bytes=")
+
+
+def test_a_disk_that_fails_while_fetching_is_told_as_such(server: type[Server]) -> None:
+    entry = known(source=server.url)
+    place(entry).with_name("some.onnx.part").mkdir(parents=True)
+    with pytest.raises(StorageError, match="a folder stands there"):
+        drain(get("some"))
+
+
 @pytest.mark.parametrize("source", ["http://127.0.0.1:9/none.onnx", "nonsense://x", "no-such-file.onnx"])
 def test_what_cannot_be_fetched_says_what_to_do(source: str) -> None:
     known(source="")
@@ -209,6 +303,29 @@ def test_a_licence_that_restricts_is_accepted_by_name(tmp_path: Path) -> None:
     assert drain(get("some", source=str(tmp_path / "brought"), accept=True)).exists()
 
 
+@pytest.mark.parametrize("licence", [[], ["--licence", "CC BY-NC 4.0"], ["--licence", ""]])
+def test_a_file_is_added_under_such_a_licence_only_if_accepted(tmp_path: Path, licence: list[str]) -> None:
+    (tmp_path / "mine.onnx").write_bytes(b"mine")
+    words = ["weights", "add", str(tmp_path / "mine.onnx"), *licence]
+    with pytest.raises(UsageError, match="give --accept"):
+        CliRunner().invoke(shell, words, catch_exceptions=False)
+    assert "mine" not in entries()
+    assert CliRunner().invoke(shell, [*words, "--accept"]).exit_code == 0
+    assert is_here(entries()["mine"])
+
+
+def test_a_pack_with_such_a_licence_is_taken_only_if_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = known(weight_licence="CC BY-NC 4.0")
+    ledger.keep(entry, BLOB)
+    path = str(pack(["some"], tmp_path / "p.zip"))
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "elsewhere"))
+    with pytest.raises(UsageError, match="give --accept"):
+        CliRunner().invoke(shell, ["weights", "unpack", path], catch_exceptions=False)
+    assert "some" not in entries() and not place(entry).exists()
+    assert CliRunner().invoke(shell, ["weights", "unpack", path, "--accept"]).exit_code == 0
+    assert is_here(entries()["some"])
+
+
 # Bringing in and taking along.
 
 
@@ -220,6 +337,14 @@ def test_a_file_is_added_with_what_is_known_of_it(tmp_path: Path) -> None:
     assert "mine" in CliRunner().invoke(shell, ["weights", "list"]).output
     licences = CliRunner().invoke(shell, ["weights", "licences", "mine", "mobilenet-v2-int8"]).output
     assert "weights: MIT" in licences and "ImageNet: research use" in licences
+
+
+def test_a_file_is_stored_under_a_plain_name(tmp_path: Path) -> None:
+    (tmp_path / "my net (1).onnx").write_bytes(b"mine")
+    words = ["weights", "add", str(tmp_path / "my net (1).onnx"), "--licence", "MIT"]
+    assert CliRunner().invoke(shell, words, catch_exceptions=False).exit_code == 0
+    entry = entries()["my net (1)"]
+    assert entry.file == "my-net-1-.onnx" and place(entry).read_bytes() == b"mine"
 
 
 def test_a_file_that_the_ledger_knows_keeps_its_entry(tmp_path: Path) -> None:
@@ -242,6 +367,18 @@ def test_a_pack_goes_to_a_machine_without_a_network(tmp_path: Path, monkeypatch:
     assert "some" not in entries()
     assert unpack(tmp_path / "p.zip") == [entry]
     assert entries()["some"] == entry and place(entry).read_bytes() == BLOB
+
+
+def test_a_pack_that_takes_a_name_is_refused_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = known()
+    ledger.keep(entry, BLOB)
+    path = pack(["some"], tmp_path / "p.zip")
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "elsewhere"))
+    (tmp_path / "some.onnx").write_bytes(b"mine")
+    mine = add(tmp_path / "some.onnx", replace(entry, sha256="", size=0))
+    with pytest.raises(UsageError, match="another file named some"):
+        unpack(path)
+    assert entries()["some"] == mine and not place(entry).exists()
 
 
 def spoilt(path: Path, **members: bytes) -> Path:

@@ -15,6 +15,10 @@ Examples:
 
 Nothing is fetched but by `weights get`. Every file is checked by its SHA-256 against the ledger."""
 
+accepting = click.option(
+    "--accept", is_flag=True, help="take weights whose licence restricts their use, or is not known"
+)
+
 
 @click.group(epilog=EXAMPLE)
 def command() -> None:
@@ -35,7 +39,7 @@ def listed() -> None:
 @command.command()
 @click.argument("name")
 @click.option("--from", "source", default="", help="another URL, or a file brought along")
-@click.option("--accept", is_flag=True, help="take weights whose licence restricts their use, or is not known")
+@accepting
 def get(name: str, source: str, accept: bool) -> None:
     """Fetch weights by NAME; an interrupted download goes on."""
     from sightline.cli._display import watch
@@ -52,7 +56,10 @@ def get(name: str, source: str, accept: bool) -> None:
 @click.option("--trained-on", default="", help="data sets that went in, as imagenet,coco")
 @click.option("--source", default="", help="where they come from")
 @click.option("--about", default="", help="what they are, in a line")
-def add(file: Path, name: str, licence: str, code_licence: str, trained_on: str, source: str, about: str) -> None:
+@accepting
+def add(
+    file: Path, name: str, licence: str, code_licence: str, trained_on: str, source: str, about: str, accept: bool
+) -> None:
     """Bring in weights from FILE and write down what is known of them."""
     from sightline.core.ledger import Entry, place
     from sightline.verbs.weights import add as bring_in
@@ -69,7 +76,7 @@ def add(file: Path, name: str, licence: str, code_licence: str, trained_on: str,
         weight_licence=licence,
         trained_on=sets,
     )
-    entry = bring_in(file, given)
+    entry = bring_in(file, given, accept=accept)
     click.echo(f"{entry.name}: {entry.licence()}, in {place(entry)}")
 
 
@@ -85,11 +92,12 @@ def pack(names: tuple[str, ...], out: Path) -> None:
 
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def unpack(file: Path) -> None:
+@accepting
+def unpack(file: Path, accept: bool) -> None:
     """Bring in what `weights pack` wrote."""
     from sightline.verbs.weights import unpack as unpacked
 
-    for entry in unpacked(file):
+    for entry in unpacked(file, accept=accept):
         click.echo(f"{entry.name}: {entry.licence()}")
 
 

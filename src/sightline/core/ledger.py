@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from sightline.core.storage import write_bytes, write_json
 UNKNOWN = "unknown"
 _OWN = "ledger.json"
 _BUILT_IN = Path(__file__).with_name("ledger.json")
-_RESTRICTED = re.compile(r"(?i)\bnc\b|non.?commercial|research only|academic|agpl|unknown")
+_PERMISSIVE = re.compile(
+    r"(the )?(apache|mit|bsd|isc|zlib|unlicense|cc0|cc by( sa)?|public domain)( ?\d| clause| version| licen[cs]e)*"
+)
+"""Licences that allow any use, in lower case without punctuation."""
 _GITHUB = "https://raw.githubusercontent.com/{0}/{1}/HEAD/{2}"
 
 
@@ -43,8 +46,8 @@ class Entry:
 
     @property
     def restricted(self) -> bool:
-        """Whether the weights' licence forbids some uses, or is not known."""
-        return bool(_RESTRICTED.search(self.weight_licence))
+        """Whether the weights' licence may forbid some uses: any but the permissive ones that are known here."""
+        return not _PERMISSIVE.fullmatch(" ".join(re.findall(r"[^\W_]+", self.weight_licence.lower())))
 
     @property
     def url(self) -> str:
@@ -69,9 +72,11 @@ def weights_folder() -> Path:
 
 
 def entries() -> dict[str, Entry]:
-    """Every known entry by name: those that come with Sightline, and those added here."""
-    own = weights_folder() / _OWN if cache_folder() else None
-    return {entry.name: entry for entry in (*_read(_BUILT_IN), *(_read(own) if own and own.exists() else ()))}
+    """Every known entry by name; of two with one name, that which comes with Sightline."""
+    found: dict[str, Entry] = {}
+    for entry in _known():
+        found.setdefault(entry.name, entry)
+    return found
 
 
 def named(name: str) -> Entry:
@@ -85,7 +90,7 @@ def named(name: str) -> Entry:
 def by_sum(blob: bytes) -> Entry | None:
     """The entry of this very file, if it is known."""
     digest = hashlib.sha256(blob).hexdigest()
-    return next((entry for entry in entries().values() if entry.sha256 == digest), None)
+    return next((entry for entry in _known() if entry.sha256 == digest), None)
 
 
 def place(entry: Entry) -> Path:
@@ -129,15 +134,24 @@ def check(entry: Entry, blob: bytes) -> None:
 
 
 def record(added: Iterable[Entry]) -> None:
-    """Write entries into this machine's own ledger; one of the same name is replaced."""
-    path = weights_folder() / _OWN
+    """Write entries into this machine's own ledger; one of the same name and file is replaced.
+
+    Raises UsageError for a name that already stands for another file.
+    """
+    path, taken, added = weights_folder() / _OWN, entries(), tuple(added)
+    for entry in added:
+        if taken.setdefault(entry.name, entry).sha256 != entry.sha256:
+            raise UsageError(
+                f"the ledger has another file named {entry.name}; give this one another name: "
+                "sightline weights add FILE --name NAME"
+            )
     own = {entry.name: entry for entry in (_read(path) if path.exists() else ())}
     own |= {entry.name: entry for entry in added}
     write_json(path, [asdict(entry) for entry in own.values()])
 
 
 def entry_of(values: Mapping[str, Any]) -> Entry:
-    """An entry from JSON; raises UsageError for what is none."""
+    """An entry from JSON, an empty licence as unknown; raises UsageError for what is none."""
     known = {field.name for field in fields(Entry)}
     try:
         given = {name: value for name, value in values.items() if name in known}
@@ -149,7 +163,13 @@ def entry_of(values: Mapping[str, Any]) -> Entry:
         raise UsageError(f"this is no entry of a weights ledger: {values!r:.80}")
     if not re.fullmatch(r"[\w.+-]+", entry.file) or entry.file.startswith("."):
         raise UsageError(f"the ledger's {entry.name} has a file name that is none: {entry.file!r:.80}")
-    return entry
+    return replace(entry, weight_licence=entry.weight_licence.strip() or UNKNOWN)
+
+
+def _known() -> tuple[Entry, ...]:
+    """What comes with Sightline, then what was added here."""
+    own = weights_folder() / _OWN if cache_folder() else None
+    return (*_read(_BUILT_IN), *(_read(own) if own and own.exists() else ()))
 
 
 def _read(path: Path) -> tuple[Entry, ...]:

@@ -8,7 +8,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ PACKAGES = (
 CPU_FLAGS = frozenset({"avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp"})
 """Instructions that decide how fast int8 and bf16 are; as Linux spells them."""
 _LOCK = ".lock"
+_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux tells a container's own, by version of its control groups."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,18 @@ def lock(folder: Path) -> Iterator[None]:
 def usable_cores() -> int:
     """Cores this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usable_memory() -> int:
+    """Bytes of memory this process may use, which in a container are fewer than the machine has; 4 GiB if unknown."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        found = 4 << 30
+    for limit in _MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found = min(found, int(limit.read_text()))
+    return found
 
 
 def environment() -> dict[str, Any]:

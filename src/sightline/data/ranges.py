@@ -109,24 +109,31 @@ class FileRanges:
         return self.place
 
     def read(self, start: int, size: int) -> bytes:
-        """See `Ranges`."""
-        size = max(0, min(size, self.size - start))
-        handle = _opened_file(self.place, self.size, self.tag)
-        status = os.fstat(handle.descriptor)
+        """See `Ranges`; raises UnreachableError."""
+        try:
+            handle = _opened_file(self.place, self.size, self.tag)
+            blob = handle.read(start, max(0, min(size, self.size - start)))
+            status = os.fstat(handle.descriptor)
+        except OSError as error:
+            raise UnreachableError(error.errno, f"{self.place} cannot be read: {error.strerror}") from None
         if (status.st_size, str(status.st_mtime_ns)) != (self.size, self.tag):
             raise changed(self.place)
-        if hasattr(os, "pread"):
-            return os.pread(handle.descriptor, size, start)
-        with handle.turn:  # Windows: the position is one for all threads
-            os.lseek(handle.descriptor, start, os.SEEK_SET)
-            return os.read(handle.descriptor, size)
+        return blob
 
 
 class _Handle:
     """A descriptor that is closed when nobody uses it any more, which may be after it left the cache."""
 
     def __init__(self, descriptor: int) -> None:
-        self.descriptor, self.turn = descriptor, threading.Lock()
+        self.descriptor, self._turn = descriptor, threading.Lock()
+
+    def read(self, start: int, size: int) -> bytes:
+        """So many bytes from a position; raises OSError."""
+        if hasattr(os, "pread"):
+            return os.pread(self.descriptor, size, start)
+        with self._turn:  # Windows: the position is one for all threads
+            os.lseek(self.descriptor, start, os.SEEK_SET)
+            return os.read(self.descriptor, size)
 
     def __del__(self) -> None:
         os.close(self.descriptor)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,9 @@ class Survey:
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
+    """What was found of one picture, as the survey has it of all."""
+
     digest: str
     sketch: NDArray[np.float32]
     size_hw: tuple[int, int]
@@ -58,6 +60,18 @@ class _Found:
     dtype: str
     notes: tuple[str, ...]
     kept: Any
+
+
+class Memory(Protocol):
+    """What earlier surveys found; asked and told from several threads."""
+
+    def recall(self, sample: Sample) -> Found | None:
+        """What was found of this very picture, looked at in the same way; None if nothing is known."""
+        ...
+
+    def note(self, sample: Sample, found: Found) -> None:
+        """Know it next time."""
+        ...
 
 
 def survey(
@@ -69,8 +83,9 @@ def survey(
     threads: int | None = None,
     max_bad: float = 1.0,
     keep: Keep | None = None,
+    memory: Memory | None = None,
 ) -> Iterator[Progress | Survey]:
-    """Decode every row once, in threads; yields Progress as it goes and the Survey last.
+    """Decode every row once, in threads, or not at all where `memory` knows it; yields Progress, and the Survey last.
 
     Order is that of the rows, whichever picture is done first. A bad picture is left out with its reason, never more.
     No more than a few pictures a thread are in memory. `keep(sample, picture)` runs in those threads; what it returns
@@ -81,14 +96,20 @@ def survey(
     """
     count = len(samples)
     every = max(1, count // 200)
-    found: list[_Found | None] = []
+    found: list[Found | None] = []
     bad: list[tuple[str, str]] = []
 
-    def look(sample: Sample) -> _Found:
+    def look(sample: Sample) -> Found:
+        known = memory.recall(sample) if memory else None
+        if known is not None:
+            return known
         picture = read_picture(samples.open(sample), at_least_hw=at_least_hw, bits=bits, limits=limits)
         kept = keep(sample, picture) if keep else None
         grey, digest = picture.pixels.shape[2] == 1, pixel_digest(picture)
-        return _Found(digest, sketch(picture), picture.size_hw, grey, picture.pixels.dtype.name, picture.notes, kept)
+        found = Found(digest, sketch(picture), picture.size_hw, grey, picture.pixels.dtype.name, picture.notes, kept)
+        if memory:
+            memory.note(sample, found)
+        return found
 
     with closing(_in_order(samples, look, threads or usable_cores())) as results:
         for sample, result in results:
@@ -104,11 +125,11 @@ def survey(
 
 
 def _in_order(
-    samples: Samples, look: Callable[[Sample], _Found], threads: int
-) -> Generator[tuple[Sample, Future[_Found]]]:
+    samples: Samples, look: Callable[[Sample], Found], threads: int
+) -> Generator[tuple[Sample, Future[Found]]]:
     """Each sample with its finished future, in order, a few ahead of the consumer."""
     pool = ThreadPoolExecutor(threads, thread_name_prefix="sightline-survey")
-    waiting: deque[tuple[Sample, Future[_Found]]] = deque()
+    waiting: deque[tuple[Sample, Future[Found]]] = deque()
     try:
         for sample in samples.rows:
             waiting.append((sample, pool.submit(look, sample)))
@@ -129,7 +150,7 @@ def _refuse_bad(bad: list[tuple[str, str]], count: int, max_bad: float) -> None:
     raise DataError(f"{len(bad)} of {count} pictures cannot be read, and {allowed}:{shown}{more}")
 
 
-def _survey(samples: Samples, found: list[_Found | None], bad: list[tuple[str, str]], kept: bool) -> Survey:
+def _survey(samples: Samples, found: list[Found | None], bad: list[tuple[str, str]], kept: bool) -> Survey:
     good = [item for item in found if item is not None]
     rows = tuple(row for row, item in zip(samples.rows, found) if item is not None)
     return Survey(

@@ -30,7 +30,6 @@ _SAID = {
     404: (errno.ENOENT, "there is none"),
     410: (errno.ENOENT, "it is gone"),
 }
-_DROPPED = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+)")
 
 
@@ -125,8 +124,10 @@ def _part(url: str, start: int, size: int) -> tuple[bytes, int, str]:
             number, why = _SAID.get(error.code, (errno.EIO, f"HTTP status {error.code}"))
             if error.code not in _PASSING:
                 break
-        except _DROPPED as error:
-            why = str(getattr(error, "reason", error)) or type(error).__name__
+        except UnreachableError:
+            raise
+        except (OSError, http.client.HTTPException) as error:  # dropped, no route, TLS cut off: it may pass
+            why = str(getattr(error, "reason", None) or error) or type(error).__name__
     raise _refused(url, why, number) from None
 
 

@@ -107,8 +107,9 @@ def confusion(matrix: NDArray[Any], classes: Sequence[str]) -> bytes:
         image = axes.imshow(share, cmap=_blues(), vmin=0, vmax=1, interpolation="nearest")
         for i, j in np.argwhere(matrix > 0) if k <= 25 else ():
             ink = style.PAPER if share[i, j] > 0.55 else style.INK
-            size = min(9.0, 22 / len(f"{matrix[i, j]:g}"))
-            axes.text(j, i, f"{matrix[i, j]:g}", ha="center", va="center", color=ink, fontsize=size)
+            mark = f"{matrix[i, j]:g}"
+            size = min(9.0, 22 / len(mark))
+            axes.text(j, i, mark, ha="center", va="center", color=ink, fontsize=size, in_layout=False)
         every = math.ceil(k / 50)
         names = [plain(name, 110) for name in classes[::every]]
         size = 9 if k <= 25 else 7

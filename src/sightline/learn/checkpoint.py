@@ -64,11 +64,11 @@ def _restore(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) ->
     """Put each saved slot back beside its parameter.
 
     A slot takes the parameter's own memory format: fused kernels walk raw memory, and a channels-last
-    weight beside a contiguous momentum would be updated with somebody else's numbers.
+    weight beside a contiguous momentum would be updated with somebody else's numbers; and all lie on its device.
     """
     params = [param for group in optimizer.param_groups for param in group["params"]]
     for name, value in tensors.items():
         index, slot = name.split("/")
         param = params[int(index)]
-        like = torch.empty_like(param) if value.shape == param.shape else torch.empty_like(value)
+        like = torch.empty_like(param) if value.shape == param.shape else torch.empty_like(value, device=param.device)
         optimizer.state[param][slot] = like.copy_(value)

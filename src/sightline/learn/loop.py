@@ -90,11 +90,12 @@ def resolve_steps(job: Job, *, spent: float = 0.0) -> tuple[Recipe, str]:
         timed = partial(_Training(job, steps=_TIMED_STEPS[1]).time_steps, min(_TIMED_SECONDS, _TIMED_SHARE * budget))
         seconds = mean_seconds(timed, recipe, job.card.preparation.size_hw)
     left = job.group.first(lambda: budget * (1 - _RESERVE) - spent - (time.perf_counter() - began))
-    steps = max(per_epoch, int(left / seconds))
-    epochs = max(1, round(steps / per_epoch))
-    steps = epochs * per_epoch if epochs * per_epoch * seconds <= left or epochs == 1 else (epochs - 1) * per_epoch
+    steps = max(1, int(left / seconds))
+    epochs, odd = divmod(steps, per_epoch)
     reason = f"{recipe.budget} at {1000 * seconds:.0f} ms a step"
-    return dataclasses.replace(recipe, steps=steps, epochs=steps // per_epoch), reason
+    if not epochs:
+        return dataclasses.replace(recipe, steps=steps, epochs=1), f"{reason}, less than one pass over the pictures"
+    return dataclasses.replace(recipe, steps=steps - odd, epochs=epochs), reason
 
 
 def fit(job: Job) -> Generator[Event, None, nn.Module]:
@@ -151,9 +152,12 @@ class _Training:
         self.job, self.steps, self.step, self.loss_sum, self.group = job, steps, 0, 0.0, job.group
         self.group.fits(job.batch, job.recipe.accumulate)
         self.best, self.stale, self.stopped = -math.inf, 0, False
+        self.how = augmentation_of(job.recipe)
+        # before a process's share stands the picture that the first of it is mixed with
+        self.guests = int(job.group.world > 1 and not self.how.mixing.idle)
         precision = "bf16-mixed" if job.recipe.precision == "bf16" else "32-true"
         self.fabric = _fabric(job.recipe.device, precision, self.group)
-        torch.manual_seed(job.recipe.seed)
+        torch.manual_seed(job.recipe.seed % 2**63)
         raw = job.net.build(job.options, task=job.card.task, card=job.card).to(memory_format=torch.channels_last)
         self.begins = begun(raw, job.recipe.start, job.card) if self._fresh else ""
         raw = self.fabric.to_device(raw)
@@ -276,15 +280,10 @@ class _Training:
         """Whether this process, or another, is asked to stop."""
         return self.group.any(self.job.stop())
 
-    @property
-    def _guests(self) -> int:
-        """Pictures seen before a process's share: the one that the first of them is mixed with."""
-        return int(self.group.world > 1 and not augmentation_of(self.job.recipe).mixing.idle)
-
     def _share(self, rows: np.ndarray[Any, Any], uniform: Uniform) -> tuple[np.ndarray[Any, Any], Uniform]:
         """What this process looks at of a batch; before the first row stands the last, as mixing has it."""
         share = self.group.share(len(rows))
-        mine = np.arange(share.start - self._guests, share.stop)
+        mine = np.arange(share.start - self.guests, share.stop)
         return rows[mine], uniform[mine]
 
     def _rate(self, step: int) -> float:
@@ -294,9 +293,8 @@ class _Training:
         self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform, size_hw: tuple[int, int]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A batch as the net sees it: altered, mixed, on the device, at a size."""
-        job, past = self.job, self._guests
-        how, device = augmentation_of(job.recipe), self.fabric.device
-        batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
+        job, past, device = self.job, self.guests, self.fabric.device
+        batch, aims = augmented(images, targets, uniform, how=self.how, card=job.card, task=job.task, device=device)
         return resized(batch[past:], size_hw), {name: each[past:] for name, each in aims.items()}
 
     def _advance(self, images: Tensor, targets: dict[str, Tensor]) -> float:
@@ -304,7 +302,7 @@ class _Training:
         recipe = self.job.recipe
         set_rate(self.optimizers, self._rate(self.step))
         # dropout, too, follows from the step alone, and from the process, which has other pictures
-        seed = recipe.seed * 1_000_003 + self.step + (self.group.rank << 40)
+        seed = (recipe.seed * 1_000_003 + self.step + (self.group.rank << 40)) % 2**63
         torch.manual_seed(seed)
         parts = _parts(images, targets, recipe.accumulate)
         told = []

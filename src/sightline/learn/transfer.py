@@ -20,6 +20,7 @@ from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.ledger import file_of
+from sightline.core.protocols import Arrays
 from sightline.core.recipe import Recipe
 from sightline.learn.augment import normalised
 from sightline.learn.source import Source
@@ -67,14 +68,13 @@ def probed(module: nn.Module, source: Source, card: Card, *, mirror: bool, seed:
 
     What goes into the head is taken from whole pictures as they are, and averaged with their mirror images' where
     `mirror` says so; it is kept in the cache folder by weights, preparation and pixels. The penalty is chosen by
-    cross-validation (`methods._logistic.fitted`). Of more than MOST pictures, so many are drawn by the seed.
+    cross-validation (`methods._logistic.fitted`). Of more than MOST pictures, so many are drawn by the seed, rare
+    classes first.
     """
     head = module.get_submodule(head_name(module))
     assert isinstance(head, nn.Linear)
     check_targets(source.targets, card)
-    rows = np.arange(source.count)
-    if len(rows) > MOST:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
+    rows = drawn(source.targets, source.count, seed)
     targets = {name: array[rows] for name, array in source.targets.items()}
     made = _Encoder(module, head, card, mirror, len(rows))
     parts = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
@@ -87,6 +87,21 @@ def probed(module: nn.Module, source: Source, card: Card, *, mirror: bool, seed:
         head.bias.copy_(torch.from_numpy((found.bias - found.weight.astype(np.float64) @ mean).astype(np.float32)))
     yield Note(text=f"the head is solved on {len(features):,} pictures as the frozen net sees them")
     return found
+
+
+def drawn(targets: Arrays, count: int, seed: int) -> NDArray[np.int64]:
+    """The rows to solve a head on, in order: all up to MOST, else so many; FEW of each class first, where there are."""
+    mixed = np.random.default_rng(seed % 2**63).permutation(count)
+    if count <= MOST:
+        return np.sort(mixed)
+    several = "present" in targets
+    marks = targets["present"] if several else targets["label"]
+    classes = range(marks.shape[1]) if several else np.unique(marks)
+    each = max(1, min(FEW, MOST // len(classes)))
+    rare = [mixed[marks[mixed, name] if several else marks[mixed] == name][:each] for name in classes]
+    first = np.unique(np.concatenate(rare))[:MOST]
+    rest = mixed[~np.isin(mixed, first)]
+    return np.sort(np.concatenate([first, rest[: MOST - len(first)]]))
 
 
 class _Encoder:

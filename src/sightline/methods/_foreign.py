@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from sightline.core import engines
 from sightline.core.errors import BundleError, MissingExtraError, UsageError
 from sightline.core.onnxscan import scan
 
@@ -56,12 +57,17 @@ def encoder(blob: bytes, *, tap: str = "", layers: int = 2) -> Encoder:
     try:
         scan(blob)  # what a bundle could not ship is refused before anything is computed
         model = onnx.load_model_from_string(blob)
+        for each in (*model.opset_import, *model.graph.node):
+            each.domain = "" if each.domain == "ai.onnx" else each.domain  # two names of the same
         onnx.checker.check_model(model)
-        if next(entry.version for entry in model.opset_import if not entry.domain) < LEAST_OPSET:
+        if any(not entry.domain and entry.version < LEAST_OPSET for entry in model.opset_import):
             model = onnx.version_converter.convert_version(model, LEAST_OPSET)
         model = onnx.shape_inference.infer_shapes(model)
-    except (BundleError, DecodeError, RuntimeError, StopIteration, ValueError, onnx.checker.ValidationError) as error:
-        raise UsageError(f"this is no ONNX graph that can be read: {str(error).splitlines()[0]}") from None
+    except (
+        *(BundleError, DecodeError, RuntimeError, ValueError, onnx.checker.ValidationError),
+        *(onnx.version_converter.ConvertError, onnx.shape_inference.InferenceError),
+    ) as error:
+        raise UsageError(f"this is no ONNX graph that can be read: {engines.first_line(error)}") from None
     return _cut(model, tap, layers)
 
 

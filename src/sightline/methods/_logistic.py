@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,8 @@ def fitted(features: Floats, targets: Arrays, card: Card, *, c: float, seed: int
 
     c: the inverse strength of the L2 penalty on features scaled by their deviations; 0 takes the strongest of seven
     whose log-loss in 5-fold stratified cross-validation is within one standard error of the least (Breiman et al.,
-    1984). Several labels share one, from 3 folds. The same seed gives the same weights.
+    1984). Several labels share one, from 3 folds; the only picture of a class is learnt from in each fold. The same
+    seed gives the same weights.
     """
     labels = check_targets(targets, card)
     several = labels.ndim == 2
@@ -116,20 +117,20 @@ def _chosen_strength(
     scaled: Floats, labels: NDArray[np.int64], seed: int
 ) -> Generator[Event, None, tuple[float, dict[str, float]]]:
     """The strongest penalty within one standard error of the least cross-validated log-loss, and its figures."""
-    smallest = int(np.bincount(labels)[np.unique(labels)].min())
-    if smallest < 2:
-        yield Note(text="a class has one picture, so the penalty cannot be cross-validated: c = 0.01", kind="choice")
+    counts = np.bincount(labels)
+    repeated = counts[counts > 1]
+    if len(repeated) < 2:
+        text = "fewer than two classes have two pictures, so the penalty cannot be cross-validated: c = 0.01"
+        yield Note(text=text, kind="choice")
         return 0.01, {}
-    folds = list(_folds(labels, min(FOLDS, smallest), seed))
+    folds = list(_folds(labels, min(FOLDS, int(repeated.min())), seed))
     losses, hits = np.zeros((2, len(folds), len(STRENGTHS)))
     for index, (inside, outside) in enumerate(folds):
         losses[index], hits[index] = _path(scaled[inside], labels[inside], scaled[outside], labels[outside])
         yield Progress(what="folds of the cross-validation", done=index + 1, total=len(folds))
-    mean, error = losses.mean(axis=0), losses.std(axis=0, ddof=1) / np.sqrt(len(folds))
-    best = int(np.argmin(mean))
-    taken = int(np.argmax(mean <= mean[best] + error[best]))
-    figures = {"accuracy": float(hits[:, taken].mean()), "log_loss": float(mean[taken])}
-    text = f"c = {STRENGTHS[taken]:.2g}: cross-validated log-loss {mean[taken]:.3f}, accuracy {figures['accuracy']:.3f}"
+    taken, loss = _simplest(losses)
+    figures = {"accuracy": float(hits[:, taken].mean()), "log_loss": loss}
+    text = f"c = {STRENGTHS[taken]:.2g}: cross-validated log-loss {loss:.3f}, accuracy {figures['accuracy']:.3f}"
     yield Note(text=text, kind="choice")
     return STRENGTHS[taken], figures
 
@@ -142,12 +143,17 @@ def _strength_for_labels(
     for number, fold in cross_validated(scaled, there, STRENGTHS, seed=seed, fit=_one_label(1e-3)):
         losses.append(fold)
         yield Progress(what="folds of the cross-validation", done=number + 1, total=min(LABEL_FOLDS, len(scaled)))
-    table = np.array(losses)
-    mean, error = table.mean(axis=0), table.std(axis=0, ddof=1) / np.sqrt(len(table))
+    taken, loss = _simplest(np.array(losses))
+    yield Note(text=f"c = {STRENGTHS[taken]:.2g}: cross-validated log-loss {loss:.3f} a label", kind="choice")
+    return STRENGTHS[taken], {"log_loss": loss}
+
+
+def _simplest(losses: Array) -> tuple[int, float]:
+    """Of log-losses (folds, strengths) the first whose mean is within one standard error of the least, and its mean."""
+    mean, error = losses.mean(axis=0), losses.std(axis=0, ddof=1) / np.sqrt(len(losses))
     best = int(np.argmin(mean))
     taken = int(np.argmax(mean <= mean[best] + error[best]))
-    yield Note(text=f"c = {STRENGTHS[taken]:.2g}: cross-validated log-loss {mean[taken]:.3f} a label", kind="choice")
-    return STRENGTHS[taken], {"log_loss": float(mean[taken])}
+    return taken, float(mean[taken])
 
 
 def _solved_each(x: Floats, there: NDArray[np.bool_], strength: float) -> tuple[Array, Array, int, float]:
@@ -168,10 +174,15 @@ def _one_label(tolerance: float) -> Fit:
     return fit
 
 
-def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Any:
+def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Iterator[tuple[Array, Array]]:
+    """The rows to learn from and those left out, of each fold; the only picture of a class is never left out."""
     from sklearn.model_selection import StratifiedKFold
 
-    return StratifiedKFold(count, shuffle=True, random_state=seed % 2**32).split(labels, labels)
+    alone = np.bincount(labels)[labels] == 1
+    always, rest = np.flatnonzero(alone), np.flatnonzero(~alone)
+    folds = StratifiedKFold(count, shuffle=True, random_state=seed % 2**32)
+    for inside, outside in folds.split(rest, labels[rest]):
+        yield np.concatenate([rest[inside], always]), rest[outside]
 
 
 def _path(x: Floats, y: NDArray[np.int64], x_out: Floats, y_out: NDArray[np.int64]) -> tuple[Array, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,8 @@ USUAL = 224
 """Side of the pictures for an encoder that takes any."""
 CENTRE = 0.7
 """Share of each side that the closer view shows."""
+_OWN = "encoder."
+"""Before every name in the encoder's graph, so that none is one of ours."""
 
 Views = tuple[tuple[bool, bool], ...]
 """Of each view, whether it is the closer one, and whether it is mirrored."""
@@ -35,10 +36,10 @@ def model_of(
 
     scale: one of SCALES, for an encoder that takes floats. head: `head.weight` (K, F) and `head.bias` (K,).
     """
-    from onnx import helper
+    from onnx import compose, helper
 
     before, after = Sheet(), Sheet()
-    entrance = _seen(before, read, ready, views, scale)
+    before.add("Identity", _seen(before, read, ready, views, scale), _OWN + read.input)
     features, count = _taken(after, read, len(views))
     outputs = [("features", "float32", (count,))]
     if head is not None:
@@ -47,15 +48,15 @@ def model_of(
         after.add("Gemm", [features, "head.weight", "head.bias"], "logits", {"transB": 1})
         after.nodes[-1].name = "head"
         outputs = [("logits", "float32", (len(head["head.bias"]),))]
-    nodes = [_renamed(node, read.input, entrance) for node in read.model.graph.node]
+    inner = compose.add_prefix(read.model, _OWN).graph
     made = helper.make_graph(
-        [*before.nodes, *nodes, *after.nodes],
+        [*before.nodes, *inner.node, *after.nodes],
         "main",
         declared([("image", ready.dtype, (*ready.size_hw, ready.channels))]),
         declared(outputs),
-        [*before.constants, *read.model.graph.initializer, *after.constants],
+        [*before.constants, *inner.initializer, *after.constants],
     )
-    used = {node.domain for node in nodes} | {""}
+    used = {node.domain for node in inner.node} | {""}
     opsets = [entry for entry in read.model.opset_import if entry.domain in used]
     return helper.make_model(made, opset_imports=opsets, ir_version=min(read.model.ir_version, 10))
 
@@ -129,7 +130,9 @@ def _taken(sheet: Sheet, read: Encoder, views: int) -> tuple[str, int]:
     """From the encoder's taps (V B, ...) to features (B, F), and their number."""
     parts = []
     for number, tap in enumerate(read.taps):
-        x = sheet.add("GlobalAveragePool", [tap], f"tap.{number}.mean") if tap in read.maps else tap
+        x = _OWN + tap
+        if tap in read.maps:
+            x = sheet.add("GlobalAveragePool", [x], f"tap.{number}.mean")
         parts.append(sheet.add("Flatten", [x], f"tap.{number}", {"axis": 1}))
     count = sum(read.taps.values())
     x = sheet.add("Concat", parts, "taps", {"axis": 1})
@@ -143,12 +146,3 @@ def _taken(sheet: Sheet, read: Encoder, views: int) -> tuple[str, int]:
     sheet.add("Reshape", [x, "taps.shape"], "taps.by_view")
     sheet.add("ReduceSum", "taps.by_view taps.axis", "taps.sum", {"keepdims": 0})
     return sheet.add("Mul", "taps.sum taps.share", "features"), count
-
-
-def _renamed(node: Any, entrance: str, now: str) -> Any:
-    """The node, reading from the views where it read the encoder's input."""
-    node = copy.deepcopy(node)
-    names = [now if name == entrance else name for name in node.input]
-    node.ClearField("input")
-    node.input.extend(names)
-    return node

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ from sightline.methods._views import CENTRE, SCALES, USUAL, Views, model_of
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K"}
+REMEMBERS = True
+"""Features are kept, so pictures that were seen before need not be read."""
 USES = frozenset({"mirror"})
 """Settings of the recipe that otherwise only learning by gradients looks at."""
 
@@ -89,8 +92,9 @@ def fit(
 
     Each picture is seen whole and, with `closer`, once more in its middle; mirrored, too, where the recipe says so.
     Features are the means over places of the last layers, as signed square roots, averaged over the views; they are
-    kept in the cache folder by the encoder, the settings and the pixels. The head is solved as `fitted` says. Returns
-    `head.weight` (K, F), `head.bias` (K,), float32, and `encoder`, the bytes of its file as uint8.
+    kept in the cache folder by the encoder, the settings, the pixels, ONNX Runtime's version and the processor. The
+    head is solved as `fitted` says. Returns `head.weight` (K, F), `head.bias` (K,), float32, and `encoder`, the bytes
+    of its file as uint8.
     Raises UsageError for an encoder that cannot be used, MissingExtraError without onnx or scikit-learn.
     """
     began = time.perf_counter()
@@ -151,7 +155,8 @@ def _encoded(
 ) -> Generator[Event, None, NDArray[np.float32]]:
     """Features of all pictures (N, F), those that are remembered without running the encoder."""
     model = _model(blob, ready, options, views).SerializeToString(deterministic=True)
-    opened: list[Any] = []
+    opened = functools.cache(lambda: _opened(model))  # not before a picture asks for it
+    runtime = f"onnxruntime {engines.onnxruntime().__version__}"
     begun = 0
 
     def parts() -> Iterator[Array]:
@@ -160,10 +165,9 @@ def _encoded(
             yield images[begun : begun + KEPT]
 
     def make(some: Array) -> Generator[Event, None, NDArray[np.float32]]:
-        opened[:] = opened or [_opened(model)]
-        return (yield from _run(opened[0], some, begun=begun, total=len(images)))
+        return (yield from _run(opened(), some, begun=begun, total=len(images)))
 
-    return (yield from Remembered(features_folder(model)).rows_of(parts(), make))
+    return (yield from Remembered(features_folder(model, runtime=runtime)).rows_of(parts(), make))
 
 
 def _run(session: Any, images: Array, *, begun: int, total: int) -> Generator[Event, None, NDArray[np.float32]]:

@@ -37,7 +37,7 @@ class Options:
     cells: int = setting(8, "cells along the longer side of a picture")
     bins: int = setting(8, "edge directions told apart in each cell")
     colour: bool = setting(True, "learn from the colour of each cell; otherwise from its brightness")
-    c: float = setting(0.0, "inverse strength of the L2 penalty (0: chosen by cross-validation)")
+    c: float = setting(0.0, "inverse strength of the L2 penalty (0: chosen by cross-validation)", low=0)
 
 
 VARIANTS = {"hog": Options(), "pixels": Options(descriptor="pixels", cells=16)}

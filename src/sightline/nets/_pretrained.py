@@ -43,7 +43,8 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, head: str, ke
 
     head: the name of the layer that scores classes, which stays fresh unless it is for the same ones (`keep_head`). A
     first layer for other channels is averaged, and the embedding of a transformer's places resampled to the net's
-    `grid`. Names may lack the `net.` of a wrapped net. Raises UsageError where the weights are another architecture's.
+    `grid`. Names may lack the `net.` of a wrapped net, and old files what norms count. Raises UsageError where the
+    weights are another architecture's.
     """
     own = net.state_dict()
     fitted = {name if name in own else f"net.{name}": tensor for name, tensor in weights.items()}
@@ -51,7 +52,8 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, head: str, ke
         fitted[name] = _fitted(name, fitted[name], own[name], getattr(net, "grid", (0, 0)))
     heads = {name for name in own.keys() | fitted.keys() if name.startswith((f"{head}.", f"net.{head}."))}
     fits = {name for name in own.keys() & fitted.keys() if fitted[name].shape == own[name].shape}
-    missing, left = own.keys() - fits - heads, fitted.keys() - own.keys() - heads
+    counts = {name for name in own if name.endswith("num_batches_tracked")}
+    missing, left = own.keys() - fits - heads - counts, fitted.keys() - own.keys() - heads
     if missing or left:
         what = f"they do not fit {', '.join(sorted(missing)[:3])}" if missing else f"{sorted(left)[0]} has no place"
         raise UsageError(
@@ -59,7 +61,7 @@ def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, head: str, ke
         )
     taken = fits if keep_head else fits - heads
     net.load_state_dict({name: fitted[name] if name in taken else own[name] for name in own})
-    return [name for name in own if name not in taken]
+    return [name for name in own if name not in taken | counts]
 
 
 def _fitted(name: str, given: Tensor, own: Tensor, grid: tuple[int, int]) -> Tensor:

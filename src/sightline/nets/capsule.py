@@ -23,10 +23,10 @@ PRESENT, ABSENT, ABSENT_WEIGHT = 0.9, 0.1, 0.5
 """The margins of Sabour et al. (2017): lengths wanted of classes that are there and not, and the latter's weight."""
 PRIMARY, POSE = 8, 16
 """Numbers in a primary capsule and in a class's."""
-SMALL = 20
-"""Pictures with a smaller side are padded at every convolution, else nothing would be left of them."""
 LARGE = 36
-"""Pictures with a larger side are halved first."""
+"""Pictures with a larger side are halved first, so that the longer side is 19 to 36."""
+SMALL = 19
+"""Pictures with a smaller side then are padded at every convolution, else nothing would be left of them."""
 REDRAWN = 32
 """A picture is redrawn at no larger side."""
 
@@ -60,10 +60,10 @@ class CapsuleNet(nn.Module):
     def __init__(self, options: Options, card: Card) -> None:
         super().__init__()
         ready, classes, attention = card.preparation, len(card.classes), options.routing == "attention"
-        padded = min(ready.size_hw) < SMALL
         front = _light if attention else _wide
         self.squash = squashed_steeply if attention else squashed
         widths = _halvings(ready.channels, max(ready.size_hw))
+        padded = math.ceil(min(ready.size_hw) / 2 ** (len(widths) - 1)) < SMALL
         halved = [_convolution(a, b, 3, 2, padded=True) for a, b in itertools.pairwise(widths)]
         self.convolutions = nn.Sequential(*halved, *front(widths[-1], options, padded))
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sightline.core.errors import SightlineError, UsageError
 from sightline.core.group import Group, launched
 from sightline.core.runs import Run
 from sightline.verbs.settings import Settings, asked, write_settings
+from sightline.verbs.start import START
 
 _POLL, _PARTING = 0.5, 30.0
 """Seconds between two looks at the parent, and what the others get to end by themselves when all is done."""
@@ -26,10 +28,11 @@ _LAST_WORDS = 400
 
 
 @contextmanager
-def company(settings: Settings, *, device: str, devices: int) -> Iterator[Group]:
+def company(settings: Settings, *, device: str, devices: int, run: Path | None = None) -> Iterator[Group]:
     """This process's place in the training, and the others begun, watched and ended where it is this one's to do.
 
-    settings: as they stand in the recipe; others begin from them as from a run folder. Raises UsageError for a number
+    settings: as they stand in the recipe; others begin from them as from a run folder. run: the folder that is gone on
+    with, which may know what weights it began with. Raises UsageError for a number
     of devices that is not torchrun's, or not there, and SightlineError when another process is lost.
     """
     place = launched()
@@ -45,7 +48,7 @@ def company(settings: Settings, *, device: str, devices: int) -> Iterator[Group]
             yield group
             group.meet()  # the others end with the one that measures and writes
         return
-    with _begun(settings, devices) as others:
+    with _begun(settings, devices, run) as others:
         place = Group(world=devices, local_world=devices)
         with joined(place, device=device, store=others.store, check=others.check) as group:
             yield group
@@ -103,7 +106,7 @@ class _Others:
 
 
 @contextmanager
-def _begun(settings: Settings, devices: int) -> Iterator[_Others]:
+def _begun(settings: Settings, devices: int, run: Path | None) -> Iterator[_Others]:
     """Begin the other processes with the environment that torchrun would give them; they are ended with this one."""
     import torch.distributed as dist
 
@@ -116,6 +119,8 @@ def _begun(settings: Settings, devices: int) -> Iterator[_Others]:
     with tempfile.TemporaryDirectory(prefix="sightline-") as place:
         folder = Path(place)
         write_settings(Run(folder).recipe, asked(settings), {})
+        if run is not None and (run / START).exists():
+            shutil.copy(run / START, folder)
         said = tuple(folder / f"{rank}.txt" for rank in range(1, devices))
         others = _Others(store, [], said)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +14,7 @@ from sightline.core.events import Event, Progress
 from sightline.core.measures import Measure
 from sightline.core.results import Result
 from sightline.core.runs import usable_cores
+from sightline.data.pictures import is_url
 from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
@@ -85,11 +86,24 @@ def evaluate(
         )
     _check_samples(opened, samples, rows)
     training = training_of(opened.bundle.path)
-    optimistic = training is not None and absolute(str(data)).startswith(training.data) and chosen != "test"
+    seen = training is not None and _place(str(data)).is_relative_to(_place(training.data))
+    optimistic = seen and chosen != "test"
     label = f"{chosen} (optimistic)" if optimistic else chosen
     evaluation = yield from judge(opened, samples, rows, split=chosen, label=label)
     refuse_too_many_bad(evaluation.left_out, len(rows), max_bad)
     return evaluation
+
+
+def _place(data: str) -> PurePath:
+    """Where data lies, without the layout that may stand before it; of a URL without login and query.
+
+    >>> _place("csv:/data/shop").is_relative_to(_place("/data/shop")), _place("/data/shop2") == _place("/data/shop")
+    (True, False)
+    """
+    text = absolute(data)
+    prefix, _, rest = text.partition(":")
+    bare = len(prefix) < 2 or PurePath(prefix).is_absolute() or is_url(text)
+    return PurePath(shown(text if bare else rest))
 
 
 def judge(

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.core.cache import Pictures, cache_folder
 from sightline.core.card import Card
 from sightline.core.errors import DataError, PictureError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe
+from sightline.core.runs import usable_memory
 from sightline.data.duplicates import Near, across, clusters, find_near, told
-from sightline.data.pictures import Picture, read_header
+from sightline.data.pictures import read_header
 from sightline.data.read import data_name
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, refuse_leaks
-from sightline.data.survey import Keep, Survey, survey
+from sightline.data.survey import Keep, Memory, Survey, survey
+from sightline.verbs.predict import read_request
+from sightline.verbs.seen import Kept, Seen, keeper
 
 Array = NDArray[Any]
 _SHOWN = 5
@@ -39,29 +42,21 @@ class Gathered:
     recipe: Any
     reasons: dict[str, str]
     facts: Facts
-    images: dict[str, Array] | None
-    """split → prepared pictures (N, H, W, C) of train and validation; None when they do not fit in memory."""
+    images: dict[str, Any] | None
+    """split → prepared pictures (N, H, W, C) of train and validation, as an array, or as `cache.Pictures` where some
+    are known from before; None when they do not fit in memory."""
     targets: dict[str, dict[str, Array]]
     """split → encoded targets (N, ...) by name, rows as in `samples.split`."""
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """What is remembered of one picture of the survey."""
-
-    image: Array | None
-    targets: dict[str, Array]
-    moments: Array
-    """Per-channel mean and mean square on the 0-to-1 scale, shape (2, C)."""
-
-
 def gather(
-    task: Any, samples: Samples, recipe: Any, *, source: str, in_memory: bool = False
+    task: Any, samples: Samples, recipe: Any, *, source: str, in_memory: bool = False, remember: bool = False
 ) -> Generator[Event, None, Gathered]:
     """Look at the headers, choose, decode everything once, split, refuse leaks, and describe the data.
 
     source: where the data is; the card keeps only its name, since bundles travel.
-    in_memory: keep the prepared pictures whatever their size; else only where they fit well.
+    remember: what was found of a file before need not be found again, and its picture is read only when it is wanted.
+    in_memory: keep the prepared pictures, or raise DataError where they do not fit; else only where they fit well.
     Raises DataError (too many bad files, no training pictures, unknown classes) and LeakError.
     """
     facts = yield from _facts(samples)
@@ -69,8 +64,12 @@ def gather(
     card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
     for note in card.notes:
         yield Note(text=note, kind="warning")
-    keeps = in_memory or _fits(card, samples, recipe.devices)
-    found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=_keeper(task, card, keeps))
+    keeps = _kept_in_memory(card, len(samples), recipe.devices, must=in_memory)
+    seen = Seen(task, card, samples, getattr(recipe, "bits", None)) if remember and cache_folder() else None
+    keep = keeper(task, card, images=keeps, digests=seen is not None)
+    found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=keep, memory=seen)
+    if seen and (reason := seen.keep()):
+        yield Note(text=f"what was seen is not kept for next time: {reason}", kind="warning")
     left_out = found.samples.left_out
     for path, reason in left_out[:_SHOWN]:
         yield Note(text=f"left out {path}: {reason}", kind="warning")
@@ -87,7 +86,7 @@ def gather(
         yield Note(text=line, kind="warning")
     card = _described(card, carved, found, notes, source)
     card = dataclasses.replace(card, data={**card.data, "near_duplicates": len(near), "near_across": len(apart)})
-    images, targets = _arrays(carved, found.kept, keeps)
+    images, targets = _arrays(task, card, carved, found.kept, keeps)
     facts = dataclasses.replace(facts, count=len(carved.split("train")))
     return Gathered(
         samples=carved, card=card, recipe=recipe, reasons=reasons, facts=facts, images=images, targets=targets
@@ -95,11 +94,17 @@ def gather(
 
 
 def surveyed(
-    samples: Samples, card: Card, recipe: Any, *, max_bad: float = 1.0, keep: Keep | None = None
+    samples: Samples,
+    card: Card,
+    recipe: Any,
+    *,
+    max_bad: float = 1.0,
+    keep: Keep | None = None,
+    memory: Memory | None = None,
 ) -> Generator[Event, None, Survey]:
     """One pass of decoding at the net's size; yields progress and returns the survey."""
     size_hw, bits = card.preparation.size_hw, getattr(recipe, "bits", None)
-    for item in survey(samples, at_least_hw=size_hw, bits=bits, max_bad=max_bad, keep=keep):
+    for item in survey(samples, at_least_hw=size_hw, bits=bits, max_bad=max_bad, keep=keep, memory=memory):
         if isinstance(item, Survey):
             return item
         yield item
@@ -159,29 +164,21 @@ def _facts(samples: Samples) -> Generator[Event, None, Facts]:
     )
 
 
-def _keeper(task: Any, card: Card, keeps: bool) -> Keep:
-    """What the survey remembers of each picture."""
+def _kept_in_memory(card: Card, count: int, processes: int, *, must: bool) -> bool:
+    """Whether the prepared pictures, kept by each process, take less than a quarter of the memory.
 
-    def keep(sample: Sample, picture: Picture) -> _Kept:
-        request = task.encode(picture, card)
-        targets = task.encode_target(sample.target, request, card)
-        image = request.arrays["image"]
-        planes = np.ascontiguousarray(image.reshape(-1, image.shape[-1]).T, np.float64) / card.preparation.high
-        moments = np.stack([planes.mean(axis=1), np.einsum("cn,cn->c", planes, planes) / planes.shape[1]])
-        return _Kept(image if keeps and sample.split != "test" else None, targets, moments)
-
-    return keep
-
-
-def _fits(card: Card, samples: Samples, processes: int) -> bool:
-    """Whether the prepared pictures, kept by each process, take less than a quarter of the machine's memory."""
-    ready = card.preparation
+    must: they have to be kept; raises DataError where they and a copy are more than there is.
+    """
+    ready, memory = card.preparation, usable_memory()
     each = ready.size_hw[0] * ready.size_hw[1] * ready.channels * np.dtype(ready.dtype).itemsize
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        memory = 4 << 30
-    return each * len(samples) * processes < memory // 4
+    needed = each * count * processes
+    if must and 2 * needed > memory:
+        raise DataError(
+            f"this method holds all pictures in memory, {needed / 1e9:.1f} GB for {count:,} of {ready.size_hw[1]} x "
+            f"{ready.size_hw[0]} px and once more to copy them, and there are {memory / 1e9:.1f} GB; give fewer "
+            "pictures, a smaller --size, or a net, which reads as it learns"
+        )
+    return must or needed < memory // 4
 
 
 def _leaks(samples: Samples, found: Survey, recipe: Recipe) -> Generator[Event, None, tuple[str, ...]]:
@@ -221,17 +218,27 @@ def _as_text(path: str) -> str:
 
 
 def _arrays(
-    samples: Samples, kept: Sequence[_Kept], keeps: bool
-) -> tuple[dict[str, Array] | None, dict[str, dict[str, Array]]]:
-    images: dict[str, Array] = {}
+    task: Any, card: Card, samples: Samples, kept: Sequence[Kept], keeps: bool
+) -> tuple[dict[str, Any] | None, dict[str, dict[str, Array]]]:
+    images: dict[str, Any] = {}
     targets: dict[str, dict[str, Array]] = {}
     for name in ("train", "validation"):
-        some = [each for row, each in zip(samples.rows, kept) if row.split == name]
-        if some:
+        both = [(row, each) for row, each in zip(samples.rows, kept) if row.split == name]
+        if both:
+            rows, some = zip(*both)
             targets[name] = {key: np.stack([each.targets[key] for each in some]) for key in some[0].targets}
-            images[name] = np.stack(list(_images(some))) if keeps else np.empty(0)
+            images[name] = _images(task, card, samples, rows, some) if keeps else np.empty(0)
     return (images if keeps else None), targets
 
 
-def _images(some: list[_Kept]) -> Iterator[Array]:
-    return (each.image for each in some if each.image is not None)
+def _images(task: Any, card: Card, samples: Samples, rows: Sequence[Sample], kept: Sequence[Kept]) -> Any:
+    """Prepared pictures as one array, or, where some are only known, to be read when they are wanted."""
+    if all(each.image is not None for each in kept):
+        return np.stack([each.image for each in kept if each.image is not None])
+
+    def load(row: int) -> Array:
+        image = kept[row].image
+        found: Array = read_request(task, card, samples.open(rows[row])).arrays["image"] if image is None else image
+        return found
+
+    return Pictures(tuple(each.digest for each in kept), load)

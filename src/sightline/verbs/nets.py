@@ -33,7 +33,7 @@ class Described:
     ms: float | None = None
     """Milliseconds for one picture in PyTorch on one core, the median; what ships is timed by `sightline bench`."""
     weights: str = "none: learnt from scratch"
-    """The licence of weights that come with it."""
+    """The licence of weights that come with it, and whether it can begin with others."""
     remark: str = ""
     """Why there are no figures."""
 
@@ -48,8 +48,9 @@ def nets(
     """Describe the nets and methods that are named (`resnet`, `resnet:18`, `timm:convnext_nano`), or all.
 
     A net without a variant stands for all it has, or for its default where they are very many.
-    Raises UsageError for a name that is not there, or that does not learn the task.
+    Raises UsageError for a task or a name that is not there, or a name that does not learn the task.
     """
+    Shelf("tasks").load(task)
     card = Card(
         task=task,
         net={},
@@ -109,4 +110,16 @@ def _measured(net: Any, card: Card) -> Described:
             net(picture)
             times.append(time.perf_counter() - began)
     ms = 1e3 * statistics.median(times)
-    return Described(net="", about="", parameters=parameters, flops=counted.get_total_flops(), ms=ms)
+    work = counted.get_total_flops()
+    return Described(net="", about="", parameters=parameters, flops=work, ms=ms, weights=_weights(net))
+
+
+def _weights(net: Any) -> str:
+    """Whose weights it learns from; none come with any."""
+    from sightline.learn.transfer import head_name
+
+    try:
+        head_name(net)
+    except UsageError:
+        return Described.weights
+    return "none, or those that --start names"

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from sightline.core.bundle import WEIGHTS, is_bundle, open_bundle
-from sightline.core.card import Card
+from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.ledger import Entry, by_sum, entry_of, file_of, is_here
-from sightline.core.recipe import parse
+from sightline.core.recipe import parse, split_net
 from sightline.core.runs import Run
 from sightline.core.shelf import Shelf
+from sightline.verbs.learner import Method, shelf_of
 from sightline.verbs.settings import Settings, absolute
 
 START = "start.json"
@@ -92,16 +93,35 @@ def known(path: Path) -> Start:
 
 
 def placed(settings: Settings) -> Settings:
-    """The settings with absolute paths, so that a run can be resumed from any folder."""
-    start = str(settings.values.get("start") or "")
-    values = {"start": str(Path(start).resolve())} if start and Path(start).exists() else {}
-    return replace(settings, data=absolute(settings.data), values={**settings.values, **values})
+    """The settings with absolute paths, so that a run can be resumed from any folder.
+
+    Raises UsageError for a net that is not there.
+    """
+    name, variant = split_net(settings.net)
+    options = fields(Shelf(shelf_of(name)).load(name).Options) if name else ()
+    files = [f"net.{field.name}" for field in options if field.metadata.get("path")]
+    net = f"{name}:{_placed(variant)}" if files and Path(variant).is_file() else settings.net
+    values = {each: _placed(value) if each in ("start", *files) else value for each, value in settings.values.items()}
+    return replace(settings, data=absolute(settings.data), net=net, values=values)
+
+
+def _placed(weights: Any) -> Any:
+    """An absolute path; what is none that exists, as a name of the ledger, stays."""
+    text = str(weights or "")
+    return str(Path(text).resolve()) if text and Path(text).exists() else weights
 
 
 def adopted(settings: Settings, start: Start | None) -> Settings:
-    """The settings with the bundle's own net and its options, where none is named."""
-    if start is None or start.card is None or settings.net:
+    """The settings with the bundle's own net and its options, where none is named.
+
+    Raises UsageError where none is named and a file of weights does not say of which they are.
+    """
+    if start is None or settings.net:
         return settings
+    if start.card is None:
+        raise UsageError(
+            f"{start.name} does not say what net its weights are of; name it: --net timm:NAME, or another that they fit"
+        )
     net = start.card.net
     spelled = f"{net['name']}:{net['variant']}" if net.get("variant") else str(net["name"])
     module = Shelf("nets").load(str(net["name"]))
@@ -128,23 +148,37 @@ def wanted(start: Start | None) -> dict[str, tuple[Any, str]]:
 
 def open_settings(recipe: Any, named: Mapping[str, tuple[Any, str]]) -> tuple[Any, dict[str, str]]:
     """The recipe with what is named (a value and its reason) put in where it is left open; those reasons."""
-    left = {name: each for name, each in named.items() if getattr(recipe, name) in (None, "auto")}
-    changes, why = ({name: each[place] for name, each in left.items()} for place in (0, 1))
-    return replace(recipe, **changes), why
+    why = {}
+    for name, (value, reason) in named.items():
+        if getattr(recipe, name) in (None, "auto"):
+            recipe, why[name] = replace(recipe, **{name: value}), reason
+    return recipe, why
 
 
-def as_it_saw(card: Card, start: Start | None) -> Card:
-    """The card with what went into the weights, and the mean and deviation that a bundle's net is used to.
+def as_it_saw(card: Card, start: Start | None, method: Method | None = None) -> Card:
+    """The card with what went into the weights, and the mean and deviation that a bundle's or timm's net is used to.
 
-    They are taken over where pictures have the same colours and depth.
+    They are taken over where pictures have the same colours and depth. method: what begins with a file of weights, as
+    the file itself does not say how pictures were prepared.
     """
     if start is None:
         return card
     if start.trained_on:
         card = replace(card, data={**card.data, "begun_from": list(start.trained_on)})
-    if start.card is None:
+    theirs, ours = start.card.preparation if start.card else _of_timm(method), card.preparation
+    if theirs is None or (theirs.mode, theirs.dtype, theirs.high) != (ours.mode, ours.dtype, ours.high):
         return card
-    theirs, ours = start.card.preparation, card.preparation
-    if (theirs.mode, theirs.dtype, theirs.high) != (ours.mode, ours.dtype, ours.high):
-        return card
-    return replace(card, preparation=replace(card.preparation, mean=theirs.mean, std=theirs.std))
+    return replace(card, preparation=replace(ours, mean=theirs.mean, std=theirs.std))
+
+
+def _of_timm(method: Method | None) -> Preparation | None:
+    """How timm prepares pictures for the published weights of an architecture; None for any other net."""
+    if method is None or method.name != "timm":
+        return None
+    from timm.models import get_pretrained_cfg
+
+    published = get_pretrained_cfg(method.options.arch)
+    if published is None:
+        return None
+    mode = "rgb" if len(published.mean) == 3 else "grey"
+    return Preparation(mode=mode, mean=tuple(published.mean), std=tuple(published.std))

@@ -61,6 +61,9 @@ LICENCES = {"weights": "learned here from scratch; no pretrained weights went in
 PROBE_USES = frozenset({"start", "transfer", "device", "devices", "threads", "precision", "mirror", "balance", "tau"})
 """Settings of the loop that solving a head alone looks at."""
 
+LENGTHS = ("steps", "budget", "epochs")
+"""Settings that say how long to learn; the first that is given does."""
+
 _BATCH = 256
 """Pictures that are in memory at once where a trained model is run over more than fit."""
 
@@ -85,9 +88,12 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     idle = sorted(without_effect(wish.method, wish.recipe) & settings.values.keys()) if resume is None else []
     if idle:
         yield Note(text=f"{wish.method.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
+    lengths = [name for name in LENGTHS if settings.values.get(name)]
+    if len(lengths) > 1 and wish.method.gradients and resume is None:
+        yield Note(text=f"{lengths[0]} says how long to learn: {', '.join(lengths[1:])} have no effect", kind="warning")
     if not wish.method.gradients:
         return (yield from _trained(wish, launched(), out, resume, began))
-    with company(settings, device=wish.recipe.device, devices=wish.recipe.devices) as group:
+    with company(settings, device=wish.recipe.device, devices=wish.recipe.devices, run=resume) as group:
         return (yield from _trained(wish, group, out, resume, began))
 
 
@@ -140,8 +146,12 @@ def _trained(
     if not (group.leads or wish.method.gradients):
         return Path()  # nothing is left to be done beside the leading process
     samples = read(settings.data, layout=settings.layout, group_by=wish.recipe.group_by)
-    gathered = yield from gather(task, samples, wish.recipe, source=settings.data, in_memory=not wish.method.gradients)
-    card = as_it_saw(gathered.card, wish.start)
+    how = {"in_memory": not wish.method.gradients, "remember": hasattr(wish.method.module, "REMEMBERS")}
+    gathered = yield from gather(task, samples, wish.recipe, source=settings.data, **how)
+    card = as_it_saw(gathered.card, wish.start, wish.method)
+    if wish.start and card.preparation != gathered.card.preparation:
+        whose, ready = wish.start.name if wish.start.card else wish.method.spelled, card.preparation
+        yield Note(text=f"mean, deviation = {ready.mean}, {ready.std}: as {whose} is used to", kind="choice")
     gathered = replace(gathered, card=card, reasons={**wish.reasons, **gathered.reasons})
     before = len(gathered.card.notes)
     gathered, licences = lawful(wish.method, settings.data, gathered, wish.start)
@@ -159,6 +169,10 @@ def _trained(
                     write_json(run.folder / START, wish.start.to_dict())
             _check_resumed(run, gathered)
         method, gathered = chosen(settings, task, gathered)
+        idle = without_effect(method, gathered.recipe) - without_effect(wish.method, wish.recipe) - set(LENGTHS)
+        told = sorted(idle & settings.values.keys()) if resume is None else []
+        if told:
+            yield Note(text=f"the head alone is learnt: {', '.join(told)} have no effect", kind="warning")
         learned, gathered = yield from _learn(settings, task, method, gathered, run, group, began)
         if group.leads:
             bundle, answers = yield from _ship(task, method, gathered, learned, run, licences)
@@ -171,7 +185,8 @@ def _trained(
 
 def _same_data(group: Group, gathered: Gathered) -> None:
     """Raises DataError where the processes found different pictures or splits."""
-    seen = [gathered.card.data["fingerprint"], gathered.card.data["counts"], gathered.card.classes]
+    card = gathered.card
+    seen = [card.data["fingerprint"], card.data["counts"], card.classes, card.preparation]
     if any(each != seen for each in group.gathered([seen])):
         raise DataError("the processes do not find the same pictures; the data has to be the same for all of them")
 
@@ -207,7 +222,8 @@ def without_effect(method: Method, recipe: Any) -> set[str]:
     """Names of the settings that this method does not look at."""
     loop = {field.name for field in fields(recipe) if field.metadata.get("loop")}
     if method.gradients:
-        return loop - PROBE_USES if recipe.transfer == "probe" else set()
+        drawn = {"balance"} if getattr(recipe, "balance", "none") == "sampling" else set()
+        return loop - PROBE_USES | drawn if recipe.transfer == "probe" else set()
     return loop - set(getattr(method.module, "USES", ()))
 
 
@@ -267,7 +283,7 @@ def _learn(
         job = job_of(task, method, gathered, run.checkpoint, stop, group=group)
         resolved, reason = resolve_steps(job, spent=time.perf_counter() - began)
         gathered = replace(gathered, recipe=resolved, reasons={**gathered.reasons, "steps": reason})
-        gathered = settled(task, gathered, (resolved.steps or 0) // job.steps_per_epoch)
+        gathered = settled(task, gathered, -(-(resolved.steps or 0) // job.steps_per_epoch))
         learning = fit_net(replace(job, recipe=gathered.recipe))
         if group.leads:
             yield from _announce(settings, method, gathered, run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import urllib.error
+import re
 import urllib.request
 import zipfile
 from collections.abc import Generator, Sequence
@@ -32,8 +32,7 @@ def get(name: str, *, accept: bool = False, source: str = "") -> Generator[Event
     Raises UsageError where the licence is not accepted, the file is another one or cannot be fetched.
     """
     entry = named(name)
-    if entry.restricted and not accept:
-        raise UsageError(f"{name} is under {entry.weight_licence!r}; give --accept if your use is allowed by it")
+    _lawful(entry, accept)
     if is_here(entry):
         yield Note(text=f"{name} is here already")
         return place(entry)
@@ -50,45 +49,73 @@ def get(name: str, *, accept: bool = False, source: str = "") -> Generator[Event
     return path
 
 
+def _lawful(entry: Entry, accept: bool) -> None:
+    """Raise UsageError for a licence that may forbid some uses, unless somebody accepted it."""
+    if entry.restricted and not accept:
+        raise UsageError(
+            f"the licence of {entry.name} is {entry.weight_licence!r}; give --accept if your use is allowed by it"
+        )
+
+
 def _downloaded(entry: Entry, url: str) -> Generator[Event, None, Path]:
     """The file from a URL, by way of a part that outlives an interruption."""
     part = place(entry).with_name(entry.file + ".part")
     with storing(part):
         part.parent.mkdir(parents=True, exist_ok=True)
     have = part.stat().st_size if part.exists() else 0
+    if have < entry.size:
+        have = yield from _fetched(entry, url, part, have)
+    if have < entry.size:
+        raise UsageError(f"{url} ended after {have:,} of {entry.size:,} bytes; the same command goes on")
+    try:
+        path = keep(entry, part.read_bytes())
+    except UsageError:
+        part.unlink()  # another file is not to be gone on with
+        raise
+    part.unlink()
+    return path
+
+
+def _fetched(entry: Entry, url: str, part: Path, have: int) -> Generator[Event, None, int]:
+    """Ask for what is missing after `have` bytes and append it to the part; returns how many bytes there are then."""
     try:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=_TIMEOUT) as reply:
             have = have if getattr(reply, "status", 200) == 206 else 0
-            with storing(part), part.open("ab" if have else "wb") as file:
-                while have <= entry.size and (some := reply.read(CHUNK)):
+            while have <= entry.size and (some := reply.read(CHUNK)):
+                with storing(part), part.open("ab" if have else "wb") as file:
                     file.write(some)
-                    have += len(some)
-                    yield Progress(what=f"bytes of {entry.name}", done=have, total=entry.size)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+                have += len(some)
+                yield Progress(what=f"bytes of {entry.name}", done=have, total=entry.size)
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise UsageError(
             f"{url} cannot be fetched ({error}); try again (it goes on where it stopped), or bring the file in: "
             f"sightline weights get {entry.name} --from FILE"
         ) from None
-    if have < entry.size:
-        raise UsageError(f"{url} ended after {have:,} of {entry.size:,} bytes; the same command goes on")
-    blob = part.read_bytes()
-    part.unlink()  # right or wrong, nothing is to be gone on with
-    return keep(entry, blob)
+    return have
 
 
-def add(file: Path, entry: Entry) -> Entry:
-    """Bring a file in; what the ledger knows of this very file counts, else the entry given, whose sum is filled in."""
+def add(file: Path, entry: Entry, *, accept: bool = False) -> Entry:
+    """Bring a file in; what the ledger knows of this very file counts, else the entry given, whose sum is filled in.
+
+    What a file name cannot have in a ledger becomes a hyphen. accept: take it although its licence restricts use.
+    Raises UsageError where the licence is not accepted, the file cannot be read, or the name is another file's.
+    """
     try:
         blob = file.read_bytes()
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from None
     known = by_sum(blob)
     if known is None:
-        known = entry_of(asdict(replace(entry, sha256=hashlib.sha256(blob).hexdigest(), size=len(blob))))
-        record([known])
-    keep(known, blob)
-    return known
+        name, digest = re.sub(r"[^\w.+-]+", "-", entry.file).lstrip("."), hashlib.sha256(blob).hexdigest()
+        entry = entry_of(asdict(replace(entry, file=name, sha256=digest, size=len(blob))))
+    else:
+        entry = known
+    _lawful(entry, accept)
+    if known is None:
+        record([entry])
+    keep(entry, blob)
+    return entry
 
 
 def pack(names: Sequence[str], out: Path) -> Path:
@@ -106,8 +133,12 @@ def pack(names: Sequence[str], out: Path) -> Path:
     return out
 
 
-def unpack(path: Path) -> list[Entry]:
-    """Bring in what `pack` wrote; every file is checked before any is kept."""
+def unpack(path: Path, *, accept: bool = False) -> list[Entry]:
+    """Bring in what `pack` wrote; every file and licence is checked before any file is kept.
+
+    accept: take weights although their licence restricts use. Raises UsageError where a licence is not accepted, a name
+    is another file's, or this is no such pack.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             packed = [entry_of(each) for each in json.loads(archive.read(LEDGER))]
@@ -116,9 +147,10 @@ def unpack(path: Path) -> list[Entry]:
         raise UsageError(f"{path} is no pack of weights: {error}") from None
     for entry, blob in zip(packed, files):
         check(entry, blob)
+        _lawful(entry, accept)
+    record(packed)
     for entry, blob in zip(packed, files):
         keep(entry, blob)
-    record(packed)
     return packed
 
 

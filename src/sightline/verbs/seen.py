@@ -1,0 +1,111 @@
+"""What is kept of each picture while data is gathered, and what of it is remembered by the bytes of its file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from sightline.core.cache import Remembered, cache_folder
+from sightline.core.card import Card
+from sightline.data import align, duplicates, pictures, prepare
+from sightline.data.pictures import Picture
+from sightline.data.samples import Sample, Samples
+from sightline.data.survey import Found, Keep
+
+Array = NDArray[Any]
+_DTYPES = ("uint8", "uint16", "float32")
+_READERS = (pictures, prepare, duplicates, align)
+"""Modules by whose code a picture comes out as it does; another Sightline remembers nothing of this one's."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of one picture of a survey."""
+
+    image: Array | None
+    """Prepared, where it stays in memory."""
+    digest: bytes
+    """SHA-256 of the prepared pixels; empty where nobody asks for it."""
+    targets: dict[str, Array]
+    moments: Array
+    """Per-channel mean and mean square on the 0-to-1 scale, shape (2, C)."""
+
+
+def keeper(task: Any, card: Card, *, images: bool, digests: bool) -> Keep:
+    """What a survey keeps of each picture: targets and moments, and the prepared picture or its digest on demand."""
+
+    def keep(sample: Sample, picture: Picture) -> Kept:
+        request = task.encode(picture, card)
+        targets = task.encode_target(sample.target, request, card)
+        image = request.arrays["image"]
+        planes = np.ascontiguousarray(image.reshape(-1, image.shape[-1]).T, np.float64) / card.preparation.high
+        moments = np.stack([planes.mean(axis=1), np.einsum("cn,cn->c", planes, planes) / planes.shape[1]])
+        digest = hashlib.sha256(image.tobytes()).digest() if digests else b""
+        return Kept(image if images and sample.split != "test" else None, digest, targets, moments)
+
+    return keep
+
+
+class Seen:
+    """A `survey.Memory` of picture files: all that a survey finds but the pixels, kept in the cache folder."""
+
+    def __init__(self, task: Any, card: Card, samples: Samples, bits: int | None) -> None:
+        self.task, self.card, self.samples = task, card, samples
+        channels = card.preparation.channels
+        self.form = np.dtype(
+            [
+                *[("digest", "u1", 32), ("prepared", "u1", 32), ("sketch", "f4", 64), ("moments", "f8", (2, channels))],
+                *[("size_hw", "i8", 2), ("grey", "u1"), ("dtype", "u1")],
+            ]
+        )
+        ready = replace(card.preparation, mean=(), std=())
+        code = [Path(str(module.__file__)).read_bytes() for module in _READERS]
+        how = repr((ready, bits, PIL.__version__, np.__version__, hashlib.sha256(b"".join(code)).hexdigest()))
+        folder = cache_folder()
+        self.memory = Remembered(folder / "seen" / hashlib.sha256(how.encode()).hexdigest()[:32] if folder else None)
+        self.memory.recall(())  # read here, not in the threads
+        self.keys: dict[str, bytes] = {}
+        self.fresh: dict[bytes, Array] = {}
+
+    def recall(self, sample: Sample) -> Found | None:
+        """See `survey.Memory`; only files of their own are known."""
+        source = self.samples.open(sample)
+        if not isinstance(source, Path):
+            return None
+        try:
+            key = hashlib.sha256(source.read_bytes()).digest()
+        except OSError:
+            return None
+        self.keys[sample.path] = key
+        row = self.memory.recall([key]).get(key)
+        if row is None or row.nbytes != self.form.itemsize:
+            return None
+        known = row.view(self.form)[0]
+        targets = self.task.encode_target(sample.target, None, self.card)
+        kept = Kept(None, known["prepared"].tobytes(), targets, known["moments"])
+        size_hw = (int(known["size_hw"][0]), int(known["size_hw"][1]))
+        digest, dtype = known["digest"].tobytes().hex(), _DTYPES[known["dtype"]]
+        return Found(digest, known["sketch"], size_hw, bool(known["grey"]), dtype, (), kept)
+
+    def note(self, sample: Sample, found: Found) -> None:
+        """See `survey.Memory`; pictures with remarks are looked at again each time."""
+        key = self.keys.get(sample.path)
+        if key is None or found.notes:
+            return
+        row = np.zeros(1, self.form)
+        row["digest"], row["prepared"] = (
+            np.frombuffer(d, np.uint8) for d in (bytes.fromhex(found.digest), found.kept.digest)
+        )
+        row["sketch"], row["moments"], row["size_hw"] = found.sketch, found.kept.moments, found.size_hw
+        row["grey"], row["dtype"] = found.grey, _DTYPES.index(found.dtype)
+        self.fresh[key] = row.view(np.uint8)
+
+    def keep(self) -> str:
+        """Write what is new; returns why it could not be kept, nothing when it is."""
+        return self.memory.remember(list(self.fresh), np.stack(list(self.fresh.values()))) if self.fresh else ""
