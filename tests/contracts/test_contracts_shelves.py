@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 torch = pytest.importorskip("torch")
 
 import shelf_checks as checks

@@ -69,7 +69,7 @@ def test_an_unknown_name_is_told_with_the_known_ones(toys: Shelf, name: str) -> 
     ("package", "extra"),
     [
         *(("torch", "train"), ("lightning.fabric", "train"), ("lightning_fabric", "train"), ("onnxscript", "train")),
-        *(("onnx", "fit"), ("sklearn.svm", "fit"), ("scipy.stats", "fit"), ("matplotlib", "fit")),
+        *(("onnx", "fit"), ("threadpoolctl", "fit"), ("scipy.stats", "fit"), ("matplotlib", "fit")),
     ],
 )
 def test_a_missing_package_names_its_extra(toys: Shelf, monkeypatch, package: str, extra: str) -> None:

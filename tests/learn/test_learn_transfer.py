@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 
 from learn_toys import CARD, TINY, Tiny, job, pictures
 from safetensors.torch import load_file, save_file

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 
 from onnx import TensorProto, helper, numpy_helper
 

@@ -114,6 +114,17 @@ def test_a_class_without_pictures_is_never_the_answer(digits: tuple[np.ndarray, 
     assert chances[:, [0, 2, 5]].max() < 0.01
 
 
+def test_folds_have_as_much_of_each_class_as_can_be() -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 13, 5]))
+    folds = list(_folds(labels, 5, 7))
+    assert sorted(np.concatenate([out for _, out in folds])) == list(range(68))
+    assert all(sorted(np.concatenate(fold)) == list(range(68)) for fold in folds)
+    counts = np.array([np.bincount(labels[out], minlength=3) for _, out in folds])
+    assert (np.ptp(counts, axis=0) <= 1).all() and np.ptp(counts.sum(axis=1)) <= 1
+    assert all((a[1] == b[1]).all() for a, b in zip(folds, _folds(labels, 5, 7)))
+    assert any((a[1] != b[1]).any() for a, b in zip(folds, _folds(labels, 5, -8)) if len(a[1]) == len(b[1]))
+
+
 def test_one_picture_a_class_is_enough_to_go_on(digits: tuple[np.ndarray, np.ndarray]) -> None:
     images, labels = digits[0][:10], digits[1][:10]
     card, events, arrays = learned(images, labels, probe.Options())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("onnx")
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 
 import sightline
 from sightline.core.runs import Run

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 pytest.importorskip("pyarrow")
 
 import sightline

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 
 from PIL import Image
 from safetensors.numpy import load_file

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("onnx")
-pytest.importorskip("sklearn")
+pytest.importorskip("scipy")
 
 import sightline
 from sightline.cli import main as front

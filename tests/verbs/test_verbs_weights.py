@@ -444,7 +444,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def test_an_encoder_is_taken_by_name_and_its_licence_goes_into_the_card(shop: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("scipy")
     (tmp_path / "encoder.onnx").write_bytes(foreign())
     given = Entry(name="stripes", file="encoder.onnx", sha256="", size=0, weight_licence="MIT", trained_on=("toys",))
     with pytest.raises(UsageError, match="there is no such file"):
@@ -459,7 +459,7 @@ def test_an_encoder_is_taken_by_name_and_its_licence_goes_into_the_card(shop: Pa
 
 
 def test_an_encoder_is_not_judged_on_what_it_was_trained_on(shop: Path, tmp_path: Path) -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("scipy")
     (tmp_path / "encoder.onnx").write_bytes(foreign())
     given = Entry(name="stripes", file="encoder.onnx", sha256="", size=0, weight_licence="MIT", trained_on=("shop5",))
     add(tmp_path / "encoder.onnx", given)

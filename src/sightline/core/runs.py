@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -18,7 +19,7 @@ from sightline.core.storage import storing, sweep
 
 PACKAGES = (
     *("sightline", "numpy", "pillow", "onnxruntime", "safetensors", "pyyaml", "pypng"),
-    *("onnx", "scipy", "scikit-learn", "matplotlib", "torch", "torchvision", "lightning-fabric", "onnxscript"),
+    *("onnx", "scipy", "matplotlib", "torch", "torchvision", "lightning-fabric", "onnxscript"),
     *("openvino", "pyarrow"),
 )
 """Distributions whose version can change a result."""
@@ -200,6 +201,7 @@ def try_lock(handle: int) -> bool:
     return True
 
 
+@functools.cache
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)

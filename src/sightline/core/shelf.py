@@ -49,7 +49,7 @@ class Shelf:
             return importlib.import_module(target)
         except ModuleNotFoundError as error:
             extra = dict.fromkeys(("torch", "timm", "captum", "lightning", "lightning_fabric", "onnxscript"), "train")
-            extra |= dict.fromkeys(("onnx", "sklearn", "scipy", "matplotlib"), "fit")
+            extra |= dict.fromkeys(("onnx", "scipy", "threadpoolctl", "matplotlib"), "fit")
             root = (error.name or "").split(".")[0]
             if root not in extra:
                 raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -66,15 +65,12 @@ def fitted(features: Floats, targets: Arrays, card: Card, *, c: float, seed: int
 
 
 def _one_thread() -> Any:
-    """While it lasts, sums are the same every time, and on a busy machine forty times as fast.
-
-    The two thread pools underneath would else spin against each other; they are there once scikit-learn is imported.
-    """
+    """While it lasts, sums are the same every time, and threads of small sums do not wait for each other."""
     try:
-        import sklearn.linear_model  # noqa: F401
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-    except ModuleNotFoundError:
-        raise MissingExtraError("this method needs scikit-learn: pip install 'sightline[fit]'") from None
+        import scipy.optimize  # noqa: F401 - brings threads of its own, which are to be held as well
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"this method needs {error.name}: pip install 'sightline[fit]'") from None
     return threadpool_limits(1)
 
 
@@ -166,66 +162,102 @@ def _one_label(tolerance: float) -> Fit:
     """A solver for one label against the rest."""
 
     def fit(strength: float, x: Array, there: Array) -> tuple[Array, float]:
-        model = _regression(tolerance=tolerance)
-        model.C = strength
-        _quietly_fitted(model, x, there)
-        return model.coef_[0].astype(np.float64), float(model.intercept_[0])
+        table, _ = _minimised(x, there[:, None].astype(np.float32), strength, tolerance=tolerance)
+        return table[0, :-1], float(table[0, -1])
 
     return fit
 
 
 def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Iterator[tuple[Array, Array]]:
-    """The rows to learn from and those left out, of each fold; the only picture of a class is never left out."""
-    from sklearn.model_selection import StratifiedKFold
+    """The rows to learn from and those left out, of each fold; the only picture of a class is never left out.
 
-    alone = np.bincount(labels)[labels] == 1
-    always, rest = np.flatnonzero(alone), np.flatnonzero(~alone)
-    folds = StratifiedKFold(count, shuffle=True, random_state=seed % 2**32)
-    for inside, outside in folds.split(rest, labels[rest]):
-        yield np.concatenate([rest[inside], always]), rest[outside]
+    Each class is spread over the folds as evenly as can be.
+    """
+    mixed = np.random.Generator(np.random.Philox(seed % 2**64)).permutation(len(labels))
+    mixed = mixed[np.bincount(labels)[labels[mixed]] > 1]
+    fold = np.full(len(labels), -1)
+    fold[mixed[np.argsort(labels[mixed], kind="stable")]] = np.arange(len(mixed)) % count
+    for number in range(count):
+        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 
 def _path(x: Floats, y: NDArray[np.int64], x_out: Floats, y_out: NDArray[np.int64]) -> tuple[Array, Array]:
     """Log-loss and accuracy on the pictures left out, for each strength; each solution starts from the last."""
-    losses, hits = [], []
-    model = _regression(tolerance=1e-3)
+    wanted, names = _wanted(y)
+    truth, losses, hits, table = np.searchsorted(names, y_out), [], [], None
     for strength in STRENGTHS:
-        model.C = strength
-        _quietly_fitted(model, x, y)
-        chances = model.predict_proba(x_out)
-        truth = chances[np.arange(len(y_out)), np.searchsorted(model.classes_, y_out)]
-        losses.append(-np.log(np.maximum(truth, 1e-12)).mean())
-        hits.append((model.classes_[chances.argmax(axis=1)] == y_out).mean())
+        table, _ = _minimised(x, wanted, strength, tolerance=1e-3, start=table)
+        logits = _logits(x_out, *_rows_of(table))
+        losses.append(_log_loss(logits, truth))
+        hits.append((logits.argmax(axis=1) == truth).mean())
     return np.array(losses), np.array(hits)
 
 
 def _solved(x: Floats, y: NDArray[np.int64], strength: float) -> tuple[Array, Array, int, float]:
     """Weights (k, F) and biases (k,) of the k classes present, solver steps, and the mean log-loss reached."""
-    model = _regression(tolerance=1e-4)
-    model.C = strength
-    _quietly_fitted(model, x, y)
-    weight, bias = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
-    if len(weight) == 1:  # two classes share one row: the log-odds of the second
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    logits = x @ weight.T + bias
-    logits -= logits.max(axis=1, keepdims=True)
-    truth = logits[np.arange(len(y)), np.searchsorted(model.classes_, y)]
-    loss = float((np.log(np.exp(logits).sum(axis=1)) - truth).mean())
-    return weight, bias, int(model.n_iter_.max()), loss
+    wanted, names = _wanted(y)
+    table, steps = _minimised(x, wanted, strength, tolerance=1e-4)
+    weight, bias = _rows_of(table)
+    return weight, bias, steps, _log_loss(_logits(x, weight, bias), np.searchsorted(names, y))
 
 
-def _regression(*, tolerance: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
+def _wanted(y: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    """What the scores are to say, (N, k), of two classes whether it is the second (N, 1); and the k classes present."""
+    names = np.unique(y)
+    wanted = (y[:, None] == names).astype(np.float32)
+    return wanted[:, 1:] if len(names) == 2 else wanted, names
 
-    return LogisticRegression(warm_start=True, max_iter=500, tol=tolerance)
+
+def _rows_of(table: Array) -> tuple[Array, Array]:
+    """Weights (k, F) and biases (k,) from a solution; of two classes each has half of the log-odds, with its sign."""
+    table = np.concatenate([-table, table]) / 2 if len(table) == 1 else table
+    return table[:, :-1], table[:, -1]
 
 
-def _quietly_fitted(model: Any, x: Floats, y: NDArray[np.int64]) -> None:
-    from sklearn.exceptions import ConvergenceWarning
+def _logits(x: Floats, weight: Array, bias: Array) -> Array:
+    return np.asarray(x @ weight.T + bias)
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 500 steps from a good start are near enough
-        model.fit(x, y)
+
+def _log_loss(logits: Array, truth: NDArray[np.intp]) -> float:
+    """Mean over rows, in nats."""
+    logits = logits - logits.max(axis=1, keepdims=True)
+    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(truth)), truth]).mean())
+
+
+def _minimised(
+    x: Floats, wanted: Floats, strength: float, *, tolerance: float, start: Array | None = None
+) -> tuple[Array, int]:
+    """The least penalised log-loss by L-BFGS (Liu & Nocedal, 1989): weights and, last, the bias, (R, F + 1), and steps.
+
+    x: (N, F). wanted: (N, R), of several rows one that is 1. The loss is summed over pictures, times strength, plus
+    half the squared weights; the bias is free. tolerance: of the gradient of the mean. start: a solution nearby.
+    """
+    from scipy.optimize import minimize
+
+    rows, decay = wanted.shape[1], 1.0 / (strength * len(x))
+
+    def loss_and_gradient(flat: Array) -> tuple[float, Array]:
+        table = flat.reshape(rows, -1)
+        weight = table[:, :-1]
+        logits = x @ weight.T.astype(np.float32) + table[:, -1].astype(np.float32)
+        whole = np.logaddexp(0, logits) if rows == 1 else _log_sum(logits)
+        gap = (np.exp(logits - whole) - wanted) / np.float32(len(x))
+        loss = (whole.sum(dtype=np.float64) - (wanted * logits).sum(dtype=np.float64)) / len(x)
+        gradient = np.empty_like(table)
+        gradient[:, :-1], gradient[:, -1] = gap.T @ x + decay * weight, gap.sum(axis=0)
+        return float(loss + decay / 2 * (weight**2).sum()), gradient.ravel()
+
+    first = np.zeros(rows * (x.shape[1] + 1)) if start is None else start.ravel()
+    options = {"maxiter": 500, "gtol": tolerance, "ftol": 64 * np.finfo(np.float64).eps, "maxls": 50}
+    found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=options)
+    return found.x.reshape(rows, -1), int(found.nit)
+
+
+def _log_sum(logits: Floats) -> Floats:
+    """Logarithm of the sum of exponentials of each row, (N, 1)."""
+    most = logits.max(axis=1, keepdims=True)
+    found: Floats = most + np.log(np.exp(logits - most).sum(axis=1, keepdims=True))
+    return found
 
 
 def _for_all_classes(weight: Array, bias: Array, labels: NDArray[np.int64], classes: int) -> tuple[Array, Array]:

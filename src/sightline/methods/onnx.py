@@ -95,7 +95,7 @@ def fit(
     kept in the cache folder by the encoder, the settings, the pixels, ONNX Runtime's version and the processor. The
     head is solved as `fitted` says. Returns `head.weight` (K, F), `head.bias` (K,), float32, and `encoder`, the bytes
     of its file as uint8.
-    Raises UsageError for an encoder that cannot be used, MissingExtraError without onnx or scikit-learn.
+    Raises UsageError for an encoder that cannot be used, MissingExtraError without onnx or scipy.
     """
     began = time.perf_counter()
     check_targets(targets, card)

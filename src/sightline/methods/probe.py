@@ -53,7 +53,7 @@ def fit(
     (Breiman et al., 1984), unless `options.c` names it; several labels share one, from 3 folds. The figures of the one
     `Epoch` that is told are those of the cross-validation. Returns `features.mean` (C, h, w), `head.weight`
     (K, C * h * w) and `head.bias` (K,), float32.
-    Raises DataError for fewer than two classes, MissingExtraError without onnx or scikit-learn.
+    Raises DataError for fewer than two classes, MissingExtraError without onnx or scipy.
     """
     began = time.perf_counter()
     check_targets(targets, card)

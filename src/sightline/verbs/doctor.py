@@ -11,7 +11,7 @@ from sightline.core.runs import environment
 from sightline.core.shelf import SHELVES, Shelf
 
 EXTRAS = {
-    "fit": ("onnx", "scipy", "sklearn", "matplotlib"),
+    "fit": ("onnx", "scipy", "threadpoolctl", "matplotlib"),
     "train": ("torch", "lightning_fabric", "onnxscript"),
     "tables": ("pyarrow",),
     "openvino": ("openvino", "nncf"),
