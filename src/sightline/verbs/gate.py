@@ -42,9 +42,9 @@ def raw_outputs(task: Any, card: Card, session: Session, requests: Sequence[Requ
 def known_outputs(
     task: Any, card: Card, blob: bytes, session: Session, requests: Sequence[Request]
 ) -> dict[str, NDArray[Any]]:
-    """The same of a graph in ONNX Runtime, remembered where it takes long: those bytes say no other of those pixels.
+    """The same of a graph in ONNX Runtime, of which what took long is remembered.
 
-    What is remembered is told by the graph's bytes, the runtime's version, the processor and each picture's pixels.
+    It is told by the graph's bytes, the runtime's version, the processor and each picture's pixels.
     """
     if len(task.DECODED) > 1:
         return raw_outputs(task, card, session, requests)
@@ -88,9 +88,12 @@ class Checked:
     """What the graph said, by the path of the picture; none where the task answers in its own way."""
 
 
-def checked_graph(task: Any, card: Card, learned: Learned, samples: Samples, rows: Sequence[Sample]) -> Checked:
+def checked_graph(
+    task: Any, card: Card, learned: Learned, samples: Samples, rows: Sequence[Sample], *, remember: bool = False
+) -> Checked:
     """Export the fp32 graph and hold it against the trained model on held-out pictures read from their files.
 
+    remember: what the very same graph said of a picture before counts, and is kept for next time.
     Raises GateError, and nothing is shipped, when they differ.
     """
     form = Shelf("graphs").load("onnx")
@@ -102,21 +105,19 @@ def checked_graph(task: Any, card: Card, learned: Learned, samples: Samples, row
     if not read:
         raise GateError("there is no readable picture to hold the exported graph against; nothing was written")
     requests = list(read.values())
-    outputs = known_outputs(task, card, blob, session, requests)
+    outputs = (
+        known_outputs(task, card, blob, session, requests) if remember else raw_outputs(task, card, session, requests)
+    )
     agreement = agree(task, learned.forward(stack(requests)["image"]), outputs, card)
     if not agreement.ok:
         raise GateError(
             f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written"
         )
     gate = {"pictures": len(requests), "detail": agreement.detail, **agreement.figures}
-    answers = (
-        {}
-        if hasattr(task, "predict")
-        else {
-            path: task.decode(unstack(outputs, index), request, card)
-            for index, (path, request) in enumerate(read.items())
-        }
-    )
+    answers: dict[str, Result] = {}
+    if not hasattr(task, "predict"):
+        for index, (path, request) in enumerate(read.items()):
+            answers[path] = task.decode(unstack(outputs, index), request, card)
     return Checked(blob, entry(form, "onnx", blob, session, gate), answers)
 
 

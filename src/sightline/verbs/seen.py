@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from sightline.core.cache import Remembered, cache_folder
 from sightline.core.card import Card
-from sightline.data import align, duplicates, pictures, prepare
+from sightline.data import pictures
 from sightline.data.pictures import Picture
 from sightline.data.samples import Sample, Samples
 from sightline.data.survey import Found, Keep
 
 Array = NDArray[Any]
 _DTYPES = ("uint8", "uint16", "float32")
-_READERS = (pictures, prepare, duplicates, align)
-"""Modules by whose code a picture comes out as it does; another Sightline remembers nothing of this one's."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,12 @@ def keeper(task: Any, card: Card, *, images: bool, digests: bool) -> Keep:
     return keep
 
 
+def _code() -> str:
+    """SHA-256 of all that reads and prepares pictures; another Sightline takes nothing that this one remembers."""
+    files = sorted(Path(pictures.__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 class Seen:
     """A `survey.Memory` of picture files: all that a survey finds but the pixels, kept in the cache folder."""
 
@@ -64,10 +68,8 @@ class Seen:
                 *[("size_hw", "i8", 2), ("grey", "u1"), ("dtype", "u1")],
             ]
         )
-        ready = replace(card.preparation, mean=(), std=())
-        code = [Path(str(module.__file__)).read_bytes() for module in _READERS]
-        how = repr((ready, bits, PIL.__version__, np.__version__, hashlib.sha256(b"".join(code)).hexdigest()))
-        folder = cache_folder()
+        folder, ready = cache_folder(), replace(card.preparation, mean=(), std=())
+        how = repr((card.task, ready, bits, PIL.__version__, np.__version__, _code()))
         self.memory = Remembered(folder / "seen" / hashlib.sha256(how.encode()).hexdigest()[:32] if folder else None)
         self.memory.recall(())  # read here, not in the threads
         self.keys: dict[str, bytes] = {}

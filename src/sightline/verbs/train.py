@@ -381,7 +381,8 @@ def _ship(
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
         for note in card.notes[before:]:
             yield Note(text=note, kind="warning")
-    checked = checked_graph(task, card, learned, samples, rows)
+    remember = hasattr(method.module, "REMEMBERS")
+    checked = checked_graph(task, card, learned, samples, rows, remember=remember)
     entry, gate = checked.entry, checked.entry["gate"]
     yield Note(text=f"the exported graph agrees on {gate['pictures']} pictures: {gate['detail']}")
     card = replace(card, graphs={"main": {"onnx": entry}})
