@@ -116,13 +116,44 @@ def test_a_class_without_pictures_is_never_the_answer(digits: tuple[np.ndarray, 
 
 def test_folds_have_as_much_of_each_class_as_can_be() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [50, 13, 5]))
-    folds = list(_folds(labels, 5, 7))
+    alone = np.arange(68)
+    folds = list(_folds(labels, alone, 7))
     assert sorted(np.concatenate([out for _, out in folds])) == list(range(68))
     assert all(sorted(np.concatenate(fold)) == list(range(68)) for fold in folds)
     counts = np.array([np.bincount(labels[out], minlength=3) for _, out in folds])
     assert (np.ptp(counts, axis=0) <= 1).all() and np.ptp(counts.sum(axis=1)) <= 1
-    assert all((a[1] == b[1]).all() for a, b in zip(folds, _folds(labels, 5, 7)))
-    assert any((a[1] != b[1]).any() for a, b in zip(folds, _folds(labels, 5, -8)) if len(a[1]) == len(b[1]))
+    assert all((a[1] == b[1]).all() for a, b in zip(folds, _folds(labels, alone, 7)))
+    assert any((a[1] != b[1]).any() for a, b in zip(folds, _folds(labels, alone, -8)) if len(a[1]) == len(b[1]))
+
+
+def test_folds_leave_whole_groups_out() -> None:
+    """Of patients with several pictures each, one with pictures of two classes, and one who alone has a class."""
+    groups = np.repeat(np.arange(12), 4)
+    labels = np.where(groups < 6, 0, 1)
+    labels[20:22], labels[44:] = 1, 2
+    folds = list(_folds(labels, groups, 0))
+    assert len(folds) == 5
+    for inside, outside in folds:
+        assert not set(groups[inside]) & set(groups[outside])
+        assert set(labels[outside]) <= set(labels[inside]) and 11 in groups[inside]
+    assert sorted(np.concatenate([outside for _, outside in folds])) == list(range(44))
+    assert list(_folds(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 1]), 0)) == []
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_cross_validation_is_told_of_groups(several: bool) -> None:
+    """Pictures of one person look alike whatever they show, so that only without groups does learning look easy."""
+    random = np.random.default_rng(0)
+    person, label = np.repeat(np.arange(40), 6), np.repeat(random.integers(0, 2, 40), 6)
+    images = np.clip(random.normal(120, 50, (40, 8, 8, 1))[person] + random.normal(0, 2, (240, 8, 8, 1)), 0, 255)
+    targets = {"present": np.eye(2)[label]} if several else {"label": label}
+    said = []
+    for known in ({}, {"group": person}):
+        events = probe.fit(
+            images.astype(np.uint8), targets | known, a_card(images, 2), probe.Options(descriptor="pixels"), Recipe()
+        )
+        said.append(drained(events)[0][-1].metrics["log_loss"])
+    assert said[0] < 0.4 < 0.6 < said[1], said
 
 
 def test_one_picture_a_class_is_enough_to_go_on(digits: tuple[np.ndarray, np.ndarray]) -> None:
@@ -142,7 +173,7 @@ def test_a_class_with_one_picture_leaves_the_others_their_cross_validation(
     assert "c = " in next(event.text for event in events if isinstance(event, Note) and event.kind == "choice")
     assert events[-1].metrics["accuracy"] > 0.95
     assert probe.forward(images[-1:], arrays, card, probe.Options())["logits"].argmax() == 3
-    folds = list(_folds(labels, 5, 0))
+    folds = list(_folds(labels, np.arange(201), 0))
     assert all(200 in inside and not set(inside) & set(outside) for inside, outside in folds)
     assert sorted(np.concatenate([outside for _, outside in folds])) == list(range(200))
 

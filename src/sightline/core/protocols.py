@@ -211,7 +211,10 @@ class Method(Protocol):
     TASKS: ClassVar[frozenset[str]]
 
     def fit(self, images: Array, targets: Arrays, card: Card, options: Any, recipe: Recipe) -> Iterator[Event]:
-        """Learn from prepared images (N H W C) and encoded targets; yields events, returns the arrays to store."""
+        """Learn from prepared images (N H W C) and encoded targets; yields events, returns the arrays to store.
+
+        `targets["group"]` (N,), where it is there, numbers pictures that belong together, as those of one patient.
+        """
         ...
 
     def forward(self, images: Array, arrays: Arrays, card: Card, options: Any) -> dict[str, Array]:

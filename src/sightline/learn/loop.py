@@ -54,6 +54,8 @@ class Job:
     validation: Source | None
     folder: Path
     """Where checkpoints are written."""
+    groups: np.ndarray[Any, Any] | None = None
+    """Which training pictures belong together, (N,), by number; None: each stands alone."""
     stop: Callable[[], bool] = field(default=lambda: False)
     """Asked at every step boundary; when true, a checkpoint is written and KeyboardInterrupt raised."""
     group: Group = field(default_factory=Group)
@@ -207,11 +209,13 @@ class _Training:
 
     def begin(self) -> Generator[Event, None, None]:
         """Put the weights to begin with into the fresh network and solve its head, as the recipe says."""
-        recipe, began, loss = self.job.recipe, time.perf_counter(), 0.0
+        job, recipe, began, loss = self.job, self.job.recipe, time.perf_counter(), 0.0
         yield Note(text=self.begins)
         if recipe.transfer != "fine-tune":
             mirror = getattr(recipe, "mirror", "no") == "yes"
-            found = yield from probed(self.module, self.job.train, self.job.card, mirror=mirror, seed=recipe.seed)
+            found = yield from probed(
+                self.module, job.train, job.card, mirror=mirror, seed=recipe.seed, groups=job.groups
+            )
             loss, head = found.loss, self.module.get_submodule(head_name(self.module))
             self.group.meet()
             head.load_state_dict(self.group.first(lambda: {name: p.cpu() for name, p in head.state_dict().items()}))

@@ -63,19 +63,22 @@ def head_name(module: nn.Module) -> str:
     return name
 
 
-def probed(module: nn.Module, source: Source, card: Card, *, mirror: bool, seed: int) -> Generator[Event, None, Head]:
+def probed(
+    module: nn.Module, source: Source, card: Card, *, mirror: bool, seed: int, groups: NDArray[np.int64] | None = None
+) -> Generator[Event, None, Head]:
     """Solve the head on what the frozen net makes of the training pictures, and put it in (a linear probe).
 
     What goes into the head is taken from whole pictures as they are, and averaged with their mirror images' where
     `mirror` says so; it is kept in the cache folder by weights, preparation and pixels. The penalty is chosen by
-    cross-validation (`methods._logistic.fitted`). Of more than MOST pictures, so many are drawn by the seed, rare
-    classes first.
+    cross-validation (`methods._logistic.fitted`), whole `groups` (N,) on one side. Of more than MOST pictures, so many
+    are drawn by the seed, rare classes first.
     """
     head = module.get_submodule(head_name(module))
     assert isinstance(head, nn.Linear)
     check_targets(source.targets, card)
     rows = drawn(source.targets, source.count, seed)
     targets = {name: array[rows] for name, array in source.targets.items()}
+    targets |= {} if groups is None else {"group": groups[rows]}
     made = _Encoder(module, head, card, mirror, len(rows))
     parts = [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
     pictures = (images for images, _ in source.batches(parts))

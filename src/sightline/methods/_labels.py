@@ -47,11 +47,16 @@ def label_losses(x: Array, there: NDArray[np.bool_], weights: Array, biases: Arr
 
 
 def cross_validated(
-    x: Array, there: NDArray[np.bool_], strengths: Sequence[float], *, seed: int, fit: Fit
+    x: Array, there: NDArray[np.bool_], groups: Array, strengths: Sequence[float], *, seed: int, fit: Fit
 ) -> Iterator[tuple[int, Array]]:
-    """For each fold its number and the log-loss of each strength on the pictures left out, (S,)."""
-    count = min(FOLDS, len(x))
-    fold = np.random.Generator(np.random.Philox(seed % 2**64)).permutation(len(x)) % count
+    """For each fold its number and the log-loss of each strength on the pictures left out, (S,).
+
+    groups: (N,), whole ones are left out; where there is but one, its pictures are.
+    """
+    names, member = np.unique(groups, return_inverse=True)
+    member = member if len(names) > 1 else np.arange(len(x))
+    count = min(FOLDS, len(np.unique(member)))
+    fold = np.random.Generator(np.random.Philox(seed % 2**64)).permutation(member.max() + 1)[member] % count
     for number in range(count):
         out = fold == number
         models: list[Any] = [solved_labels(x[~out], there[~out], strength, fit) for strength in strengths]

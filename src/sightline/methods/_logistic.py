@@ -46,17 +46,18 @@ def fitted(features: Floats, targets: Arrays, card: Card, *, c: float, seed: int
 
     c: the inverse strength of the L2 penalty on features scaled by their deviations; 0 takes the strongest of seven
     whose log-loss in 5-fold stratified cross-validation is within one standard error of the least (Breiman et al.,
-    1984). Several labels share one, from 3 folds; the only picture of a class is learnt from in each fold. The same
-    seed gives the same weights.
+    1984). Several labels share one, from 3 folds. Rows of one number in `targets["group"]`, where there is that, stand
+    in one fold, and the only ones of a class are learnt from in each. The same seed gives the same weights.
     """
     labels = check_targets(targets, card)
-    several = labels.ndim == 2
+    several, groups = labels.ndim == 2, targets.get("group", np.arange(len(labels)))
     spread = features.std(axis=0) + FLAT
     figures = dict[str, float]()
     with _one_thread():
         scaled, axes = _rotated(features / spread)
         if not c:
-            c, figures = yield from (_strength_for_labels if several else _chosen_strength)(scaled, labels, seed)
+            chosen = _strength_for_labels if several else _chosen_strength
+            c, figures = yield from chosen(scaled, labels, groups, seed)
         weight, bias, steps, loss = (_solved_each if several else _solved)(scaled, labels, c)
     weight = (weight if axes is None else weight @ axes) / spread
     if not several:
@@ -110,16 +111,14 @@ def _checked_labels(targets: Arrays, card: Card) -> NDArray[np.int64]:
 
 
 def _chosen_strength(
-    scaled: Floats, labels: NDArray[np.int64], seed: int
+    scaled: Floats, labels: NDArray[np.int64], groups: Array, seed: int
 ) -> Generator[Event, None, tuple[float, dict[str, float]]]:
     """The strongest penalty within one standard error of the least cross-validated log-loss, and its figures."""
-    counts = np.bincount(labels)
-    repeated = counts[counts > 1]
-    if len(repeated) < 2:
+    folds = list(_folds(labels, groups, seed))
+    if len(folds) < 2:
         text = "fewer than two classes have two pictures, so the penalty cannot be cross-validated: c = 0.01"
         yield Note(text=text, kind="choice")
         return 0.01, {}
-    folds = list(_folds(labels, min(FOLDS, int(repeated.min())), seed))
     losses, hits = np.zeros((2, len(folds), len(STRENGTHS)))
     for index, (inside, outside) in enumerate(folds):
         losses[index], hits[index] = _path(scaled[inside], labels[inside], scaled[outside], labels[outside])
@@ -132,11 +131,11 @@ def _chosen_strength(
 
 
 def _strength_for_labels(
-    scaled: Floats, there: NDArray[np.bool_], seed: int
+    scaled: Floats, there: NDArray[np.bool_], groups: Array, seed: int
 ) -> Generator[Event, None, tuple[float, dict[str, float]]]:
     """The same for several labels, one strength for all of them."""
     losses = []
-    for number, fold in cross_validated(scaled, there, STRENGTHS, seed=seed, fit=_one_label(1e-3)):
+    for number, fold in cross_validated(scaled, there, groups, STRENGTHS, seed=seed, fit=_one_label(1e-3)):
         losses.append(fold)
         yield Progress(what="folds of the cross-validation", done=number + 1, total=min(LABEL_FOLDS, len(scaled)))
     taken, loss = _simplest(np.array(losses))
@@ -168,17 +167,27 @@ def _one_label(tolerance: float) -> Fit:
     return fit
 
 
-def _folds(labels: NDArray[np.int64], count: int, seed: int) -> Iterator[tuple[Array, Array]]:
-    """The rows to learn from and those left out, of each fold; the only picture of a class is never left out.
+def _folds(labels: NDArray[np.int64], groups: Array, seed: int) -> Iterator[tuple[Array, Array]]:
+    """The rows to learn from and those left out, of each fold; none where fewer than two classes have two groups.
 
-    Each class is spread over the folds as evenly as can be.
+    Each class is spread over the folds as evenly as whole groups allow. The only group of a class is never left out,
+    and no row is whose class cannot be learnt without it.
     """
-    mixed = np.random.Generator(np.random.Philox(seed % 2**64)).permutation(len(labels))
-    mixed = mixed[np.bincount(labels)[labels[mixed]] > 1]
-    fold = np.full(len(labels), -1)
-    fold[mixed[np.argsort(labels[mixed], kind="stable")]] = np.arange(len(mixed)) % count
+    _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+    pairs = np.unique(np.stack([labels, member]), axis=1)  # which classes are in which groups
+    met = np.bincount(pairs[0])
+    if (met > 1).sum() < 2:
+        return
+    mixed = np.random.Generator(np.random.Philox(seed % 2**64)).permutation(len(first))
+    mixed = mixed[~np.isin(mixed, pairs[1, met[pairs[0]] == 1])]
+    count = min(FOLDS, int(met[met > 1].min()))
+    fold = np.full(len(first), -1)
+    fold[mixed[np.argsort(labels[first][mixed], kind="stable")]] = np.arange(len(mixed)) % count
     for number in range(count):
-        yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        inside = fold[member] != number
+        outside = ~inside & np.isin(labels, labels[inside])
+        if outside.any():
+            yield np.flatnonzero(inside), np.flatnonzero(outside)
 
 
 def _path(x: Floats, y: NDArray[np.int64], x_out: Floats, y_out: NDArray[np.int64]) -> tuple[Array, Array]:

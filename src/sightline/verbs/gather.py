@@ -48,6 +48,15 @@ class Gathered:
     targets: dict[str, dict[str, Array]]
     """split → encoded targets (N, ...) by name, rows as in `samples.split`."""
 
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Which training pictures belong together, (N,), by number; None where each stands alone."""
+        rows = self.samples.split("train").rows
+        if not any(row.group for row in rows):
+            return None
+        _, numbers = np.unique([row.group or f"/{row.path}" for row in rows], return_inverse=True)
+        return numbers.astype(np.int64)
+
 
 def gather(
     task: Any, samples: Samples, recipe: Any, *, source: str, in_memory: bool = False, remember: bool = False

@@ -273,8 +273,9 @@ def _learn(
         yield from _announce(settings, method, gathered, run)
         images = gathered.images
         assert images is not None  # gathered in memory for torch-free methods
-        card, recipe = gathered.card, gathered.recipe
-        learned = yield from fit_arrays(method, images["train"], gathered.targets["train"], card, recipe)
+        card, recipe, targets = gathered.card, gathered.recipe, gathered.targets["train"]
+        targets = targets if gathered.groups is None else targets | {"group": gathered.groups}
+        learned = yield from fit_arrays(method, images["train"], targets, card, recipe)
         return learned, gathered
     from sightline.learn.loop import resolve_steps
 
@@ -329,6 +330,7 @@ def job_of(
         train=_source(task, gathered, "train", group),
         validation=_source(task, gathered, "validation", group) if has_validation else None,
         folder=folder,
+        groups=gathered.groups,
         stop=stop,
         group=group,
     )
