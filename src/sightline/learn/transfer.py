@@ -94,9 +94,9 @@ def probed(
 
 def drawn(targets: Arrays, count: int, seed: int) -> NDArray[np.int64]:
     """The rows to solve a head on, in order: all up to MOST, else so many; FEW of each class first, where there are."""
-    mixed = np.random.default_rng(seed % 2**63).permutation(count)
     if count <= MOST:
-        return np.sort(mixed)
+        return np.arange(count)
+    mixed = np.random.default_rng(seed % 2**63).permutation(count)
     several = "present" in targets
     marks = targets["present"] if several else targets["label"]
     classes = range(marks.shape[1]) if several else np.unique(marks)
