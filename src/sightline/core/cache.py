@@ -50,6 +50,11 @@ def features_folder(encoder: bytes, *, runtime: str = "") -> Path | None:
     return folder / "features" / hashlib.sha256(made).hexdigest()[:32] if folder else None
 
 
+def digest(image: Images) -> bytes:
+    """SHA-256 of a prepared picture's pixels, by which everything is remembered of it."""
+    return hashlib.sha256(image.tobytes()).digest()
+
+
 @functools.cache
 def _processor() -> str:
     """Its name and the instructions by which kernels are chosen."""
@@ -62,7 +67,7 @@ class Pictures:
     """Prepared pictures (N, H, W, C) that are known by their digests, and read when they are wanted."""
 
     digests: tuple[bytes, ...]
-    """SHA-256 of each one's pixels."""
+    """`digest` of each."""
     load: Callable[[int], Images]
     """Number → picture (H, W, C)."""
     first: int = 0
@@ -144,6 +149,4 @@ class Remembered:
 
 
 def _digests(images: Images | Pictures) -> Sequence[bytes]:
-    if isinstance(images, Pictures):
-        return images.digests
-    return [hashlib.sha256(image.tobytes()).digest() for image in images]
+    return images.digests if isinstance(images, Pictures) else [digest(image) for image in images]

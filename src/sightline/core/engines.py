@@ -27,6 +27,11 @@ def onnxruntime() -> Any:
     return engine
 
 
+def runtime() -> str:
+    """Name and version of what runs ONNX graphs here."""
+    return f"onnxruntime {onnxruntime().__version__}"
+
+
 def openvino() -> Any:
     """The package `openvino`, silent. Raises MissingExtraError where it is not installed."""
     try:

@@ -229,8 +229,7 @@ def _logits(x: Floats, weight: Array, bias: Array) -> Array:
 
 def _log_loss(logits: Array, truth: NDArray[np.intp]) -> float:
     """Mean over rows, in nats."""
-    logits = logits - logits.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(truth)), truth]).mean())
+    return float((_log_sum(logits)[:, 0] - logits[np.arange(len(truth)), truth]).mean())
 
 
 def _minimised(
@@ -262,10 +261,10 @@ def _minimised(
     return found.x.reshape(rows, -1), int(found.nit)
 
 
-def _log_sum(logits: Floats) -> Floats:
+def _log_sum(logits: Array) -> Array:
     """Logarithm of the sum of exponentials of each row, (N, 1)."""
     most = logits.max(axis=1, keepdims=True)
-    found: Floats = most + np.log(np.exp(logits - most).sum(axis=1, keepdims=True))
+    found: Array = most + np.log(np.exp(logits - most).sum(axis=1, keepdims=True))
     return found
 
 

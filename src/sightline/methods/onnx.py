@@ -156,7 +156,6 @@ def _encoded(
     """Features of all pictures (N, F), those that are remembered without running the encoder."""
     model = _model(blob, ready, options, views).SerializeToString(deterministic=True)
     opened = functools.cache(lambda: _opened(model))  # not before a picture asks for it
-    runtime = f"onnxruntime {engines.onnxruntime().__version__}"
     begun = 0
 
     def parts() -> Iterator[Array]:
@@ -167,7 +166,7 @@ def _encoded(
     def make(some: Array) -> Generator[Event, None, NDArray[np.float32]]:
         return (yield from _run(opened(), some, begun=begun, total=len(images)))
 
-    return (yield from Remembered(features_folder(model, runtime=runtime)).rows_of(parts(), make))
+    return (yield from Remembered(features_folder(model, runtime=engines.runtime())).rows_of(parts(), make))
 
 
 def _run(session: Any, images: Array, *, begun: int, total: int) -> Generator[Event, None, NDArray[np.float32]]:

@@ -32,8 +32,8 @@ def company(settings: Settings, *, device: str, devices: int, run: Path | None =
     """This process's place in the training, and the others begun, watched and ended where it is this one's to do.
 
     settings: as they stand in the recipe; others begin from them as from a run folder. run: the folder that is gone on
-    with, which may know what weights it began with. Raises UsageError for a number
-    of devices that is not torchrun's, or not there, and SightlineError when another process is lost.
+    with, which may know what weights it began with. Raises UsageError for a number of devices that is not torchrun's,
+    or not there, and SightlineError when another process is lost.
     """
     place = launched()
     if place.world == 1 and devices == 1:

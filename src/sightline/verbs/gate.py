@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core import engines
-from sightline.core.cache import Remembered, features_folder
+from sightline.core.cache import Remembered, digest, features_folder
 from sightline.core.card import Card
 from sightline.core.errors import GateError, PictureError
 from sightline.core.protocols import Agreement, Arrays, Request, Session, stack, unstack
@@ -48,19 +48,19 @@ def known_outputs(
     """
     if len(task.DECODED) > 1:
         return raw_outputs(task, card, session, requests)
-    (name,) = task.DECODED
-    memory = Remembered(features_folder(blob, runtime=f"onnxruntime {engines.onnxruntime().__version__}"))
-    digests = [hashlib.sha256(request.arrays["image"].tobytes()).digest() for request in requests]
-    known = memory.recall(digests)
-    missing = [index for index, digest in enumerate(digests) if digest not in known]
+    (output,) = task.DECODED
+    memory = Remembered(features_folder(blob, runtime=engines.runtime()))
+    names = [digest(request.arrays["image"]) for request in requests]
+    known = memory.recall(names)
+    missing = [index for index, each in enumerate(names) if each not in known]
     if missing:
         began = time.perf_counter()
-        found = raw_outputs(task, card, session, [requests[index] for index in missing])[name]
-        names = [digests[index] for index in missing]
+        found = raw_outputs(task, card, session, [requests[index] for index in missing])[output]
+        fresh = [names[index] for index in missing]
         if time.perf_counter() - began > SLOW:
-            memory.remember(names, found)
-        known |= dict(zip(names, found))
-    return {name: np.stack([known[digest] for digest in digests])}
+            memory.remember(fresh, found)
+        known |= dict(zip(fresh, found))
+    return {output: np.stack([known[each] for each in names])}
 
 
 def agree(task: Any, reference: Arrays, candidate: Arrays, card: Card) -> Agreement:

@@ -11,7 +11,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from sightline.core.cache import Remembered, cache_folder
+from sightline.core.cache import Remembered, cache_folder, digest
 from sightline.core.card import Card
 from sightline.data import pictures
 from sightline.data.pictures import Picture
@@ -29,7 +29,7 @@ class Kept:
     image: Array | None
     """Prepared, where it stays in memory."""
     digest: bytes
-    """SHA-256 of the prepared pixels; empty where nobody asks for it."""
+    """`cache.digest` of the prepared picture; empty where nobody asks for it."""
     targets: dict[str, Array]
     moments: Array
     """Per-channel mean and mean square on the 0-to-1 scale, shape (2, C)."""
@@ -44,8 +44,8 @@ def keeper(task: Any, card: Card, *, images: bool, digests: bool) -> Keep:
         image = request.arrays["image"]
         planes = np.ascontiguousarray(image.reshape(-1, image.shape[-1]).T, np.float64) / card.preparation.high
         moments = np.stack([planes.mean(axis=1), np.einsum("cn,cn->c", planes, planes) / planes.shape[1]])
-        digest = hashlib.sha256(image.tobytes()).digest() if digests else b""
-        return Kept(image if images and sample.split != "test" else None, digest, targets, moments)
+        name = digest(image) if digests else b""
+        return Kept(image if images and sample.split != "test" else None, name, targets, moments)
 
     return keep
 
@@ -92,8 +92,8 @@ class Seen:
         targets = self.task.encode_target(sample.target, None, self.card)
         kept = Kept(None, known["prepared"].tobytes(), targets, known["moments"])
         size_hw = (int(known["size_hw"][0]), int(known["size_hw"][1]))
-        digest, dtype = known["digest"].tobytes().hex(), _DTYPES[known["dtype"]]
-        return Found(digest, known["sketch"], size_hw, bool(known["grey"]), dtype, (), kept)
+        pixels, dtype = known["digest"].tobytes().hex(), _DTYPES[known["dtype"]]
+        return Found(pixels, known["sketch"], size_hw, bool(known["grey"]), dtype, (), kept)
 
     def note(self, sample: Sample, found: Found) -> None:
         """See `survey.Memory`; pictures with remarks are looked at again each time."""

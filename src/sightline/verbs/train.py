@@ -273,8 +273,8 @@ def _learn(
         yield from _announce(settings, method, gathered, run)
         images = gathered.images
         assert images is not None  # gathered in memory for torch-free methods
-        card, recipe, targets = gathered.card, gathered.recipe, gathered.targets["train"]
-        targets = targets if gathered.groups is None else targets | {"group": gathered.groups}
+        card, recipe, targets, groups = gathered.card, gathered.recipe, gathered.targets["train"], gathered.groups
+        targets = targets if groups is None else targets | {"group": groups}
         learned = yield from fit_arrays(method, images["train"], targets, card, recipe)
         return learned, gathered
     from sightline.learn.loop import resolve_steps
