@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -161,6 +162,68 @@ class TagScores(Result):
         )
         note = f"<p><i>abstained: {html.escape(self.abstained)}</i></p>" if self.abstained else ""
         return f"<table>{rows}</table>{note}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boxes(Result):
+    """Things found in a picture, each with a box, a class and a score; the surest first.
+
+    All that were found are there, down to the least likely, as curves of precision and recall need them; `claimed`
+    says which are sure enough for their class's operating point, and only these are printed, drawn and written.
+
+    >>> boxes = Boxes(
+    ...     classes=("cat", "dog"),
+    ...     xyxy=np.array([[2, 3, 40, 50], [0, 0, 9, 9]], np.float32),
+    ...     scores=np.array([0.9, 0.1], np.float32),
+    ...     indexes=np.array([1, 0]),
+    ...     claimed=np.array([True, False]),
+    ... )
+    >>> boxes.line(), boxes.labels, len(boxes)
+    ('1 dog', ('dog',), 1)
+    """
+
+    classes: tuple[str, ...]
+    xyxy: NDArray[np.float32]
+    """Shape (N, 4), float32: left, top, right, bottom in pixels of the upright picture, a pixel's edges being whole
+    numbers; within the picture."""
+    scores: NDArray[np.float32]
+    """Shape (N,), float32, in [0, 1], falling."""
+    indexes: NDArray[np.int64]
+    """Shape (N,), int64: each one's class, by its place in `classes`."""
+    claimed: NDArray[np.bool_]
+    """Shape (N,), bool: sure enough to be reported."""
+
+    def __len__(self) -> int:
+        return int(self.claimed.sum())
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The class of each thing claimed, the surest first."""
+        return tuple(self.classes[index] for index in self.indexes[self.claimed])
+
+    def line(self) -> str:
+        """How many of each class, the most frequent first."""
+        counts = Counter(self.labels)
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        text = ", ".join(f"{count} {name}" for name, count in ordered) or "nothing"
+        return f"(not sure: {text})" if self.abstained else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """`count`, `counts` by class, and `boxes`: label, score and corners of each thing claimed, the surest first."""
+        kept = zip(self.labels, self.scores[self.claimed].tolist(), self.xyxy[self.claimed].tolist())
+        boxes = [
+            {"label": name, "score": round(score, 6), "xyxy": [round(value, 2) for value in corners]}
+            for name, score, corners in kept
+        ]
+        return {"count": len(self), "counts": dict(Counter(self.labels)), "boxes": boxes, "abstained": self.abstained}
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(each['label'])}</td><td>{100 * each['score']:.1f} %</td>"
+            f"<td>{', '.join(f'{value:g}' for value in each['xyxy'])}</td></tr>"
+            for each in self.to_dict()["boxes"]
+        )
+        return f"<table><tr><th>class</th><th>score</th><th>left, top, right, bottom</th></tr>{rows}</table>"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,6 +89,51 @@ class Tags(Target):
     def text(self) -> str:
         """The classes with a pipe between them."""
         return "|".join(self.names) or "(none)"
+
+
+@dataclass(frozen=True)
+class Object:
+    """One thing in a picture, with the upright box about it."""
+
+    name: str
+    xyxy: tuple[float, float, float, float]
+    """Left, top, right, bottom in pixels of the whole upright picture; a pixel's edges are whole numbers, so that a box
+    about the first pixel is (0, 0, 1, 1). right > left, bottom > top, within the picture."""
+    crowd: bool = False
+    """Many things of the class under one box (COCO's iscrowd, Open Images' IsGroupOf): to be found or not, as may be."""
+    difficult: bool = False
+    """Hard to see (Pascal VOC): neither asked for nor held against who finds it."""
+    id: str = ""
+    """The annotation's own number or name, where the format has one."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "xyxy", tuple(float(value) for value in self.xyxy))
+
+
+@dataclass(frozen=True)
+class Objects(Target):
+    """All things in a picture; none says that none is there.
+
+    >>> Objects((Object("cat", (0, 0, 4, 3)), Object("dog", (1, 1, 3, 3)), Object("cat", (2, 0, 4, 1)))).text()
+    '2 cat, 1 dog'
+    """
+
+    items: tuple[Object, ...] = ()
+
+    def key(self) -> str:
+        """The things in a fixed order, whatever the order they were given in and what they are numbered."""
+        each = sorted([item.name, *(round(v, 3) for v in item.xyxy), item.crowd, item.difficult] for item in self.items)
+        return f"objects:{json.dumps(each)}"
+
+    def strata(self) -> tuple[str, ...]:
+        """The classes that are there, each once, sorted."""
+        return tuple(sorted({item.name for item in self.items}))
+
+    def text(self) -> str:
+        """How many of each class, the most frequent first."""
+        counts = Counter(item.name for item in self.items)
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return ", ".join(f"{count} {name}" for name, count in ordered) or "(nothing)"
 
 
 @dataclass(frozen=True)
