@@ -178,7 +178,7 @@ class Boxes(Result):
     ...     indexes=np.array([1, 0]),
     ...     claimed=np.array([True, False]),
     ... )
-    >>> boxes.line(), boxes.labels, len(boxes)
+    >>> boxes.line(), boxes.labels, boxes.count
     ('1 dog', ('dog',), 1)
     """
 
@@ -193,7 +193,9 @@ class Boxes(Result):
     claimed: NDArray[np.bool_]
     """Shape (N,), bool: sure enough to be reported."""
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many things are claimed."""
         return int(self.claimed.sum())
 
     @property
@@ -215,7 +217,7 @@ class Boxes(Result):
             {"label": name, "score": round(score, 6), "xyxy": [round(value, 2) for value in corners]}
             for name, score, corners in kept
         ]
-        return {"count": len(self), "counts": dict(Counter(self.labels)), "boxes": boxes, "abstained": self.abstained}
+        return {"count": self.count, "counts": dict(Counter(self.labels)), "boxes": boxes, "abstained": self.abstained}
 
     def _repr_html_(self) -> str:
         rows = "".join(
