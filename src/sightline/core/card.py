@@ -51,6 +51,9 @@ class Card:
     preparation: Preparation = field(default_factory=Preparation)
     operating: Mapping[str, Any] = field(default_factory=dict)
     """Calibration and thresholds, as the task reads them."""
+    form: Mapping[str, Any] = field(default_factory=dict)
+    """`name` of the form in which the graphs put out their answers, and its numbers, where the task knows several;
+    empty where it is the task's decoded form itself."""
     evidence: Mapping[str, str] = field(default_factory=dict)
     """`features` (a graph output, B C H W) and `weight` (a stored array, K x C or K x CHW) for evidence maps."""
     graphs: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -113,7 +116,7 @@ def _migrated(body: dict[str, Any]) -> dict[str, Any]:
 
 
 _OBJECTS = (
-    *("net", "operating", "evidence", "graphs", "preferred", "parts"),
+    *("net", "operating", "form", "evidence", "graphs", "preferred", "parts"),
     *("metrics", "data", "licences", "recipe", "versions"),
 )
 

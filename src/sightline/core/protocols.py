@@ -150,6 +150,8 @@ class Task(Protocol):
 # What a task may leave out, with what stands in for it (see the functions below):
 #   settle(recipe, epochs) -> (recipe, reasons)            else plan has chosen everything
 #   predict(graphs, requests, card) -> list[Result]        else one pass through the graph `main`
+#   decoded(outputs, card) -> DECODED by name              else the graph puts out DECODED as it is
+#   collate(items) -> targets (N, ...) by name             else encoded targets are of one shape
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
 #   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated
 #   agree(reference, candidate, card) -> Agreement         else outputs must be equal to 1e-4 of their scale
@@ -194,7 +196,8 @@ class Objective:
     """(whole module, images (B, C, H, W), targets by name, batch) → scalar tensor."""
 
 
-# A net may also hold choose(facts, recipe) -> (variant, reason), prefers(options) -> (optimiser, its peak rate at 64
+# A net may also hold choose(facts, recipe) -> (variant, reason), form(options, card) -> what `card.form` says of its
+# outputs, for a task whose `decoded` reads several forms, prefers(options) -> (optimiser, its peak rate at 64
 # pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
 # built, evidence(module) -> the same or {}. Where options follow from the pictures' size, fixed(options, side) -> the
 # options with those written out, for a net that goes on at another size. One whose loss looks at more than its outputs,
@@ -297,6 +300,18 @@ class Probe(Protocol):
     def explain(self, request: Request, target: int | None, view: Any) -> Evidence:
         """Evidence for one answer; `view` is a `probes._view.View` of the model."""
         ...
+
+
+def decoded(task: Any, outputs: Arrays, card: Card) -> dict[str, Array]:
+    """Outputs of a batch, as the graph gave them, in the task's decoded form: `DECODED` by name, each (B, ...)."""
+    own = getattr(task, "decoded", None)
+    return own(outputs, card) if own else {name: outputs[name] for name in task.DECODED}
+
+
+def collated(task: Any, items: Sequence[Arrays]) -> dict[str, Array]:
+    """Encoded targets of some pictures as arrays (N, ...) by name, in the task's own way where shapes differ."""
+    own = getattr(task, "collate", None)
+    return own(items) if own else {name: np.stack([item[name] for item in items]) for name in items[0]}
 
 
 def stack(requests: Iterable[Request]) -> dict[str, Array]:

@@ -89,7 +89,7 @@ def _place(pixels: Pixels, size_hw: tuple[int, int], preparation: Preparation) -
     corner_y, corner_x = (height - box_h) / 2, (width - box_w) / 2
     shrunk_y, shrunk_x = pixels.shape[0] / height, pixels.shape[1] / width  # below 1 after a scaled decoding
     box = (corner_x * shrunk_x, corner_y * shrunk_y, (corner_x + box_w) * shrunk_x, (corner_y + box_h) * shrunk_y)
-    pixels = _resize(pixels, (inner_h, inner_w), box)
+    pixels = resize(pixels, (inner_h, inner_w), box)
     top, left = (out_h - inner_h) // 2, (out_w - inner_w) // 2
     if (inner_h, inner_w) != (out_h, out_w):
         canvas = np.zeros((out_h, out_w, pixels.shape[2]), pixels.dtype)
@@ -99,7 +99,7 @@ def _place(pixels: Pixels, size_hw: tuple[int, int], preparation: Preparation) -
     return pixels, {"scale_y": scale_y, "scale_x": scale_x, "top": offset_y, "left": offset_x}
 
 
-def _resize(pixels: Pixels, size_hw: tuple[int, int], box: tuple[float, float, float, float]) -> Pixels:
+def resize(pixels: Pixels, size_hw: tuple[int, int], box: tuple[float, float, float, float]) -> Pixels:
     """Antialiased resampling of a box (left, top, right, bottom) of the pixels; the whole at its own size stays."""
     height, width, channels = pixels.shape
     left, top, right, bottom = *box[:2], min(box[2], width), min(box[3], height)  # sums may end a hair outside

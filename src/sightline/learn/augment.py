@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from sightline.learn.draws import Uniform
 from sightline.learn.mixing import Mixing, erased, mixed
 from sightline.learn.moves import Jitter, Matrices, move_matrices, moved
 from sightline.learn.policies import Policy, policy_changes, policy_moves
+from sightline.learn.scenes import PARTNERS, Scenes, composed, scenes_of
 
 SETTINGS = (
     "mirror",
@@ -57,6 +58,17 @@ class Augmentation:
     erase: float = 0.0
     """Share of the pictures of which a rectangle is erased."""
     mixing: Mixing = field(default_factory=Mixing)
+    scenes: Scenes | None = None
+    """How pictures with boxes are put together anew, before all else; they are not moved or mixed otherwise."""
+
+    @property
+    def partners(self) -> int:
+        """How many pictures before it in the batch one may be mixed with."""
+        return PARTNERS if self.scenes else int(not self.mixing.idle)
+
+    def at(self, done: float) -> Augmentation:
+        """What is done when a share `done` of the steps is done."""
+        return replace(self, scenes=self.scenes.at(done)) if self.scenes else self
 
 
 def augmentation_of(recipe: Recipe) -> Augmentation:
@@ -66,14 +78,17 @@ def augmentation_of(recipe: Recipe) -> Augmentation:
         given = getattr(recipe, name, None)
         return default if given is None else float(given)
 
+    scenes = scenes_of(recipe)
     flip = getattr(recipe, "mirror", "no") == "yes"
+    moves = Jitter(flip, value("shift"), value("rotate"), value("scale"), value("crop", 1.0), value("perspective"))
     policy = str(getattr(recipe, "policy", "none"))
     return Augmentation(
         policy=Policy(policy, int(value("magnitude", 9))),
         colours=Colours(value("jitter"), value("hue"), value("blur"), value("noise"), int(value("jpeg", 100))),
-        jitter=Jitter(flip, value("shift"), value("rotate"), value("scale"), value("crop", 1.0), value("perspective")),
+        jitter=Jitter() if scenes else moves,
         erase=value("erase"),
         mixing=Mixing(value("mixup"), value("cutmix"), value("mix")),
+        scenes=scenes,
     )
 
 
@@ -93,6 +108,9 @@ def augmented(
     uniform: (B, SLOTS) from `draws`. Returns normalised float32 (B, C, H, W), channels last in memory, and the targets,
     as the task's `soft` vectors where pictures are mixed. Values are changed on the CPU, so every device sees the same.
     """
+    if how.scenes:
+        fill = np.array(card.preparation.mean) * card.preparation.high
+        images, targets = composed(images, targets, uniform, how.scenes, fill)
     unit = _changed(to_unit(images, card), uniform, how)
 
     def ready(values: Tensor) -> Tensor:

@@ -54,19 +54,32 @@ class Slot(IntEnum):
     BOTTOM_LEFT_Y = auto()
     JPEG = auto()
     CHAINS_SEED = auto()
+    TURN = auto()
+    MOSAIC = auto()
+    MOSAIC_Y = auto()
+    MOSAIC_X = auto()
+    TILE_SCALE = auto()
+    TILE_ASPECT = auto()
+    TILE_Y = auto()
+    TILE_X = auto()
+    BLEND = auto()
+    BLEND_SHARE = auto()
+    PASTE = auto()
+    PASTE_SEED = auto()
 
 
 SLOTS = len(Slot)
 CORNERS = slice(Slot.TOP_LEFT_X, Slot.BOTTOM_LEFT_Y + 1)
-_OLDEST = int(Slot.TOP_LEFT_X)
-"""Slots from here on have a stream of their own; in the first, they would have changed the numbers of all others."""
+_STREAMS = ((0, int(Slot.TOP_LEFT_X)), (3, int(Slot.TURN)), (4, SLOTS))
+"""Streams and where each ends: slots that came later have one of their own, or all older numbers would have changed."""
 Uniform = NDArray[np.float64]
 
 
 def draws(seed: int, epoch: int, count: int) -> Uniform:
     """Uniform numbers in [0, 1), shape (count, SLOTS): row i belongs to picture i in this epoch, whatever the order."""
-    streams = ((0, _OLDEST), (3, SLOTS - _OLDEST))
-    return np.concatenate([_stream(seed, epoch, number).random((count, wide)) for number, wide in streams], axis=1)
+    widths = np.diff([0, *(end for _, end in _STREAMS)])
+    parts = [_stream(seed, epoch, number).random((count, wide)) for (number, _), wide in zip(_STREAMS, widths)]
+    return np.concatenate(parts, axis=1)
 
 
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:

@@ -23,7 +23,7 @@ from sightline.core.card import Card
 from sightline.core.errors import DataError, SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.group import Group
-from sightline.core.protocols import Arrays, Batch, Objective
+from sightline.core.protocols import Arrays, Batch, Objective, decoded
 from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, normalised, to_tensors
 from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
@@ -155,8 +155,8 @@ class _Training:
         self.group.fits(job.batch, job.recipe.accumulate)
         self.best, self.stale, self.stopped = -math.inf, 0, False
         self.how = augmentation_of(job.recipe)
-        # before a process's share stands the picture that the first of it is mixed with
-        self.guests = int(job.group.world > 1 and not self.how.mixing.idle)
+        # before a process's share stand the pictures that the first of it is mixed with
+        self.guests = self.how.partners if job.group.world > 1 else 0
         precision = "bf16-mixed" if job.recipe.precision == "bf16" else "32-true"
         self.fabric = _fabric(job.recipe.device, precision, self.group)
         torch.manual_seed(job.recipe.seed % 2**63)
@@ -285,7 +285,7 @@ class _Training:
         return self.group.any(self.job.stop())
 
     def _share(self, rows: np.ndarray[Any, Any], uniform: Uniform) -> tuple[np.ndarray[Any, Any], Uniform]:
-        """What this process looks at of a batch; before the first row stands the last, as mixing has it."""
+        """What this process looks at of a batch; before the first row stand the last ones, as mixing has it."""
         share = self.group.share(len(rows))
         mine = np.arange(share.start - self.guests, share.stop)
         return rows[mine], uniform[mine]
@@ -298,7 +298,8 @@ class _Training:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A batch as the net sees it: altered, mixed, on the device, at a size."""
         job, past, device = self.job, self.guests, self.fabric.device
-        batch, aims = augmented(images, targets, uniform, how=self.how, card=job.card, task=job.task, device=device)
+        how = self.how.at(self.step / self.steps)
+        batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
         return resized(batch[past:], size_hw), {name: each[past:] for name, each in aims.items()}
 
     def _advance(self, images: Tensor, targets: dict[str, Tensor]) -> float:
@@ -366,8 +367,8 @@ class _Training:
             if plain
             else self.objectives[0].loss(self.average, seen, on_device, where)
         )
-        outputs = {name: put_out[name].float().cpu().numpy() for name in self.job.task.DECODED}
-        return outputs, wanted, float(loss) * len(images)
+        plain_outputs = {name: each.float().cpu().numpy() for name, each in put_out.items()}
+        return decoded(self.job.task, plain_outputs, self.job.card), wanted, float(loss) * len(images)
 
     def _measures(self, seen: list[tuple[Arrays, Arrays, float]]) -> dict[str, float]:
         """Loss and quick measures of all batches together."""

@@ -109,7 +109,7 @@ def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str
         changes["color"] = "grey" if facts.grey else "rgb"
         reasons["color"] = "every picture is grey" if facts.grey else "some pictures are in colour"
     if recipe.mirror == "auto":
-        changes["mirror"], reasons["mirror"] = _mirror(names)
+        changes["mirror"], reasons["mirror"] = mirror_of(names)
     recipe = dataclasses.replace(recipe, **changes)
     changes, why = _moves(recipe, recipe.size or int(facts.sizes_hw[0].max()))
     return dataclasses.replace(recipe, **changes), reasons | why
@@ -129,7 +129,7 @@ def _uniform(facts: Facts) -> bool:
     return bool(np.all(facts.sizes_hw == facts.sizes_hw[0])) and int(facts.sizes_hw[0].max()) <= _SIDES[-1]
 
 
-def _mirror(names: Sequence[str]) -> tuple[str, str]:
+def mirror_of(names: Sequence[str]) -> tuple[str, str]:
     if _characters(names):
         return "no", "the classes look like digits or letters, which a mirror would spoil"
     if all(name.isdigit() for name in names):

@@ -16,7 +16,7 @@ from sightline.core import engines
 from sightline.core.cache import Remembered, digest, features_folder
 from sightline.core.card import Card
 from sightline.core.errors import GateError, PictureError
-from sightline.core.protocols import Agreement, Arrays, Request, Session, stack, unstack
+from sightline.core.protocols import Agreement, Arrays, Request, Session, decoded, stack, unstack
 from sightline.core.results import Result
 from sightline.core.runs import usable_cores
 from sightline.core.shelf import Shelf
@@ -26,6 +26,8 @@ from sightline.verbs.predict import even_batch, read_request
 
 GATE_PICTURES = 1000
 """How many held-out pictures a graph is held against at most."""
+_BATCH = 256
+"""Pictures that go through the trained model at once."""
 SLOW = 1.0
 """Seconds from which on the answers of a graph are worth remembering."""
 
@@ -35,7 +37,14 @@ def raw_outputs(task: Any, card: Card, session: Session, requests: Sequence[Requ
     batch = even_batch(card)
     batches = [requests[i : i + batch] for i in range(0, len(requests), batch)]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        parts = list(pool.map(lambda some: session.run(stack(some)), batches))
+        parts = list(pool.map(lambda some: decoded(task, session.run(stack(some)), card), batches))
+    return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
+
+
+def reference_outputs(task: Any, card: Card, learned: Learned, requests: Sequence[Request]) -> dict[str, NDArray[Any]]:
+    """The same of the trained model itself."""
+    batches = [requests[i : i + _BATCH] for i in range(0, len(requests), _BATCH)]
+    parts = [decoded(task, learned.forward(stack(some)["image"]), card) for some in batches]
     return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
 
 
@@ -108,7 +117,7 @@ def checked_graph(
     outputs = (
         known_outputs(task, card, blob, session, requests) if remember else raw_outputs(task, card, session, requests)
     )
-    agreement = agree(task, learned.forward(stack(requests)["image"]), outputs, card)
+    agreement = agree(task, reference_outputs(task, card, learned, requests), outputs, card)
     if not agreement.ok:
         raise GateError(
             f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written"

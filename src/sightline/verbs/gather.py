@@ -14,7 +14,7 @@ from sightline.core.cache import Pictures, cache_folder
 from sightline.core.card import Card
 from sightline.core.errors import DataError, PictureError
 from sightline.core.events import Event, Note, Progress
-from sightline.core.protocols import Facts
+from sightline.core.protocols import Facts, collated
 from sightline.core.recipe import Recipe
 from sightline.core.runs import usable_memory
 from sightline.data.duplicates import Near, across, clusters, find_near, told
@@ -235,7 +235,7 @@ def _arrays(
         both = [(row, each) for row, each in zip(samples.rows, kept) if row.split == name]
         if both:
             rows, some = zip(*both)
-            targets[name] = {key: np.stack([each.targets[key] for each in some]) for key in some[0].targets}
+            targets[name] = collated(task, [each.targets for each in some])
             images[name] = _images(task, card, samples, rows, some) if keeps else np.empty(0)
     return (images if keeps else None), targets
 

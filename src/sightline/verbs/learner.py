@@ -122,6 +122,11 @@ def variant_for(module: Any, facts: Facts, recipe: Recipe) -> tuple[str, str]:
     return next(iter(module.VARIANTS), ""), ""
 
 
+def form_of(method: Method, card: Card) -> dict[str, Any]:
+    """What the card says of the form of the outputs; empty where the method puts out the task's decoded form."""
+    return dict(method.module.form(method.options, card)) if hasattr(method.module, "form") else {}
+
+
 def evidence_of(method: Method, learned: Learned) -> dict[str, str]:
     """What the card says of evidence maps: fixed for the whole file, or asked of the net that was built."""
     if hasattr(method.module, "evidence"):

@@ -11,7 +11,7 @@ from typing import Any
 from sightline.core.bundle import Bundle, open_bundle
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, MissingExtraError, UsageError
-from sightline.core.protocols import Graphs, Request, Session, stack, unstack
+from sightline.core.protocols import Graphs, Request, Session, decoded, stack, unstack
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
 
@@ -70,7 +70,7 @@ def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card
         by_shape[tuple((name, array.shape) for name, array in request.arrays.items())].append(index)
     results: dict[int, Result] = {}
     for indexes in by_shape.values():
-        outputs = graphs["main"].run(stack(requests[i] for i in indexes))
+        outputs = decoded(task, graphs["main"].run(stack(requests[i] for i in indexes)), card)
         for row, index in enumerate(indexes):
             results[index] = task.decode(unstack(outputs, row), requests[index], card)
     return [results[index] for index in range(len(requests))]

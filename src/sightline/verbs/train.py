@@ -19,6 +19,7 @@ from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
+from sightline.core.protocols import decoded
 from sightline.core.recipe import budget_seconds, parse, portable
 from sightline.core.results import Result
 from sightline.core.runs import Run, environment, lock, new_run
@@ -30,7 +31,7 @@ from sightline.verbs.evaluate import Evaluation, judge
 from sightline.verbs.finish import write_report
 from sightline.verbs.gate import checked_graph
 from sightline.verbs.gather import Gathered, gather
-from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, pick, variant_for
+from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, form_of, pick, variant_for
 from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.predict import read_request
 from sightline.verbs.settings import (
@@ -260,7 +261,7 @@ def chosen(settings: Settings, task: Any, gathered: Gathered) -> tuple[Method, G
         recipe, why = choose(recipe, gathered.facts, **wanted)
         reasons |= why
     reasons = {name: why for name, why in reasons.items() if name not in without_effect(method, recipe)}
-    card = replace(gathered.card, net=method.to_card())
+    card = replace(gathered.card, net=method.to_card(), form=form_of(method, gathered.card))
     return method, replace(gathered, recipe=recipe, reasons=reasons, card=card)
 
 
@@ -402,12 +403,13 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
 
 
 def _outputs(task: Any, gathered: Gathered, learned: Learned, split: str) -> Mapping[str, Any]:
-    """What the trained model puts out for a split; pictures that are not in memory are read a batch at a time."""
-    if gathered.images is not None:
+    """What the trained model answers for a split, in the task's decoded form, a batch at a time."""
+    if gathered.images is not None and not hasattr(task, "decoded"):
         return learned.forward(gathered.images[split])
     count = len(gathered.samples.split(split))
     picks = [np.arange(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
-    parts = [learned.forward(images) for images, _ in _source(task, gathered, split, Group()).batches(picks)]
+    batches = _source(task, gathered, split, Group()).batches(picks)
+    parts = [decoded(task, learned.forward(images), gathered.card) for images, _ in batches]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
