@@ -29,7 +29,7 @@ from sightline.verbs.bench import bench
 from sightline.verbs.best import Limits, Measured, Row, best, megabytes, milliseconds
 from sightline.verbs.export import export
 from sightline.verbs.opened import Opened, open_model
-from sightline.verbs.trial import Bench, Verdict, judged
+from sightline.verbs.trial import Bench, Verdict, counted, judged
 
 pytest.importorskip("openvino")
 
@@ -61,8 +61,11 @@ def test_quantities(parse: Any, text: str, value: float | str | None) -> None:
 
 
 def verdict(**changes: Any) -> Verdict:
+    """Of 1,500 pictures, or `count`, so many that are `lost`, `won` and `changed`; or with an `agreement`."""
     given = {"to": "openvino-bf16", "candidate": Candidate(blob=b""), "session": None, "speedup": 2.0, "count": 1500}
-    return Verdict(**(given | changes))
+    given |= {name: value for name, value in changes.items() if name not in ("lost", "won", "changed")}
+    counts = [changes.get(name, 0) for name in ("lost", "won", "changed")]
+    return Verdict(**given, change=None if "agreement" in changes else counted(*counts, given["count"]))
 
 
 EQUAL, OTHER = Agreement(ok=True, detail="no difference"), Agreement(ok=False, detail="a difference of 1")
@@ -77,7 +80,7 @@ EQUAL, OTHER = Agreement(ok=True, detail="no difference"), Agreement(ok=False, d
         (verdict(lost=8), True, "costs more than --max-drop 0.5 points"),
         (verdict(lost=30, won=29), False, ""),
         (verdict(lost=30, won=29, changed=75), False, ""),
-        (verdict(lost=30, won=29, changed=76), True, "another model: it answers 76 of 1500 validation pictures"),
+        (verdict(lost=30, won=29, changed=76), True, "another model: it answers 76 of 1500 pictures"),
         (verdict(speedup=1.0), True, "not faster here"),
         (verdict(count=999), False, "not decidable: 999"),
         (verdict(count=999), True, ""),
@@ -125,7 +128,8 @@ def test_answers_that_change_from_wrong_to_wrong_are_counted(monkeypatch: pytest
     results = opened.running(Knows(*before)).answer([request for _, request in pairs])
     given = Bench(fp32=b"", session=Knows(*before), calibration=(), pairs=pairs, results=tuple(results))
     found = judged(opened, given, "onnx-int8", Candidate(blob=b""))
-    assert (found.changed, found.lost, found.won, found.drop) == (3, 1, 1, 0.0)
+    assert found.change is not None
+    assert (dict(found.change.figures), found.drop) == ({"changed": 3, "lost": 1, "won": 1}, 0.0)
     assert "(3 answers changed: 1 lost, 1 won)" in found.sentence()
     assert found.gate()["changed"] == 3
 

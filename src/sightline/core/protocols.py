@@ -81,6 +81,21 @@ class Agreement:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Change:
+    """What another graph of a model costs, beside the fp32 graph on the same pictures."""
+
+    points: float
+    """Of the headline lost, in points of 100."""
+    detail: str
+    """The figures, as a verdict says them."""
+    decidable: bool
+    """Whether so many pictures can show a loss of half a point."""
+    another: str = ""
+    """Why it no longer counts as the same model, where so many answers differ that a small loss is luck."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What a survey of the training pictures found; recipes are chosen from it."""
 
@@ -162,7 +177,8 @@ class Task(Protocol):
 #   scores(outputs, card) -> array (B, K)                  needed for `explain`
 #   COMPETING = False                                      else the scores share one softmax
 #   correct(result, target) -> bool                        needed for further graphs, which are judged by it,
-#   same(result, other) -> bool                            and by whether two results give the same answer
+#   same(result, other) -> bool                            and by whether two results give the same answer; where an
+#   change(before, after, targets, card) -> Change         answer is more than right or wrong, by this instead
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn
 #   confusion_table(results, targets, card)                else the report has none

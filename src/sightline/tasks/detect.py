@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,8 +36,8 @@ GATE_OVERLAP, GATE_SCORE, GATE_FROM = 0.99, 0.01, 0.05
 """A graph's boxes must overlap the trained model's so much, and score as high within so much, from this score on."""
 
 _SIDES = (192, 256, 320, 416, 512, 640)
-_SMALL = 18.0
-"""Pixels of the input that a small thing, of which a tenth are smaller, should have."""
+_SMALL = 20.0
+"""Pixels of the input that the smallest kind of thing should have: side of a square as large as its median box."""
 _MULTIPLE = 32
 
 
@@ -58,7 +60,7 @@ class Recipe(base.Recipe):
     jitter: float = setting(
         0.3, "largest random change of brightness, contrast and saturation", low=0, high=1, loop=True
     )
-    hue: float = setting(0.02, "largest random turn of the hue, as a share of the circle", low=0, high=0.5, loop=True)
+    hue: float = setting(0.0, "largest random turn of the hue, as a share of the circle", low=0, high=0.5, loop=True)
     blur: float = setting(
         0.0, "largest random Gaussian blur: its standard deviation in pixels", low=0, high=20, loop=True
     )
@@ -74,7 +76,7 @@ class Recipe(base.Recipe):
     )
     box_precision: float = setting(0.0, "report a box only from the score that shows this precision", low=0, high=1)
     box_recall: float = setting(0.0, "report boxes down to the score that finds this share of them", low=0, high=1)
-    overlap: float = setting(0.6, "IoU above which the less sure of two boxes of a class goes", low=0.1, high=1)
+    suppress: float = setting(0.6, "IoU above which the less sure of two boxes of a class goes", low=0.1, high=1)
 
 
 def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
@@ -103,18 +105,18 @@ def _names(facts: Facts) -> tuple[str, ...]:
 
 
 def _size(facts: Facts) -> tuple[int, str]:
-    """The longer side at which nine things in ten have enough pixels, of those that pictures have."""
+    """The longer side, of those that pictures have, at which the smallest kind of thing has enough pixels."""
     longest = facts.sizes_hw.max(axis=1)
-    sides = [
-        (item.xyxy[2] - item.xyxy[0]) * (item.xyxy[3] - item.xyxy[1]) / side**2
-        for target, side in zip(facts.targets, longest)
-        for item in getattr(target, "items", ())
-    ]
-    small = float(np.quantile(np.sqrt(sides), 0.1)) if sides else 0.1
-    limit = float(np.median(longest))
-    wanted = min(limit, _SMALL / max(small, 1e-3))
-    size = next((side for side in _SIDES if side >= wanted - 1), _SIDES[-1])
-    return size, f"a tenth of the things are smaller than {100 * small:.1f} % of the longer side: {small * size:.0f} px"
+    shares: dict[str, list[float]] = defaultdict(list)
+    for target, side in zip(facts.targets, longest):
+        for item in getattr(target, "items", ()):
+            left, top, right, bottom = item.xyxy
+            shares[item.name].append(math.sqrt((right - left) * (bottom - top)) / side)
+    typical = {name: float(np.median(some)) for name, some in shares.items()}
+    name = min(typical, key=lambda name: typical[name], default="")
+    wanted = min(float(np.median(longest)), _SMALL / max(typical.get(name, 1.0), 1e-3))
+    size = next((side for side in _SIDES if side >= wanted), _SIDES[-1])
+    return size, f"{name or 'nothing'}, the smallest kind, has {typical.get(name, 0.0) * size:.0f} px then"
 
 
 def draft(recipe: Recipe, facts: Facts) -> Card:
@@ -198,8 +200,8 @@ def decode(outputs: Arrays, request: Request, card: Card) -> Boxes:
     by = np.array([where["scale_x"], where["scale_y"]] * 2)
     boxes = (boxes - np.array([where["left"], where["top"]] * 2)) / by
     boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
-    overlap = float(card.operating.get("overlap", card.recipe.get("overlap", 0.6)))
-    kept = _candidates.suppressed(boxes, scores, labels, overlap=overlap, most=MOST)
+    suppress = float(card.operating.get("suppress", card.recipe.get("suppress", 0.6)))
+    kept = _candidates.suppressed(boxes, scores, labels, overlap=suppress, most=MOST)
     kept = [row for row in kept if boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]]
     thresholds = np.array([_threshold(card, name) for name in card.classes])
     return Boxes(
@@ -262,7 +264,7 @@ def calibrate(outputs: Arrays, targets: Arrays, card: Card, recipe: Recipe) -> C
     points = operating_points(found, truth, card.classes, **wish)
     operating = {
         "thresholds": {name: round(float(point.threshold), 6) for name, point in zip(card.classes, points)},
-        "overlap": recipe.overlap,
+        "suppress": recipe.suppress,
     }
     failed = [point.sentence for point in points if not point.reached]
     return dataclasses.replace(card, operating=operating, notes=(*card.notes, *failed))
@@ -320,9 +322,9 @@ def check(card: Card, graphs: Graphs) -> None:
     _candidates.check_form(card, main)
     thresholds = card.operating.get("thresholds", {})
     numbers = [*thresholds.values()] if isinstance(thresholds, dict) else [None]
-    for value in (*numbers, card.operating.get("overlap", 0.6)):
+    for value in (*numbers, card.operating.get("suppress", 0.6)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
-            raise BundleError(f"card.json: operating holds {value!r:.40}; thresholds and overlap are from 0 to 1")
+            raise BundleError(f"card.json: operating holds {value!r:.40}; thresholds and suppress are from 0 to 1")
 
 
 def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError, GateError, PictureError, UsageError
 from sightline.core.events import Event, Note, Progress
-from sightline.core.protocols import Agreement, Arrays, Candidate, Request, Session, stack
+from sightline.core.protocols import Agreement, Arrays, Candidate, Change, Request, Session, stack
 from sightline.core.recipe import parse
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
@@ -47,7 +47,7 @@ class Bench:
     pairs: tuple[tuple[Sample, Request], ...]
     """Validation pictures."""
     results: tuple[Result, ...]
-    """What fp32 answers to them; empty for a task that has no `correct` and `same`."""
+    """What fp32 answers to them; empty for a task that cannot say what another graph changes."""
 
     @property
     def one(self) -> Arrays:
@@ -67,39 +67,26 @@ class Verdict:
     """fp32 seconds over this one's at batch 1, medians of interleaved runs."""
     count: int
     """Validation pictures."""
-    lost: int = 0
-    """Pictures that only fp32 answers right."""
-    won: int = 0
-    """Pictures that only this graph answers right."""
-    changed: int = 0
-    """Pictures that this graph answers differently, those that both answer wrong included."""
+    change: Change | None = None
+    """What it costs."""
     agreement: Agreement | None = None
-    """For a format in float32, which has to give the same outputs: whether it does."""
+    """In place of that for a format in float32, which has to give the same outputs: whether it does."""
 
     @property
     def drop(self) -> float:
-        """Accuracy lost, in points."""
-        return 100.0 * (self.lost - self.won) / self.count
-
-    @property
-    def another(self) -> bool:
-        """Whether so many answers changed that it no longer is the same model."""
-        return self.changed > CHURN * self.count
+        """Points of the headline lost."""
+        return self.change.points if self.change else 0.0
 
     def as_good(self, max_drop: float) -> bool:
         """Whether it answers as fp32 does, and no more than so many points worse."""
-        return self.drop <= max_drop and not self.another
+        return self.drop <= max_drop and not (self.change and self.change.another)
 
     def sentence(self) -> str:
         """The figures in one line."""
         name = f"{self.to} ({self.candidate.how})" if self.candidate.how else self.to
         speed = f"{name}: {self.speedup:.2f}x the speed of fp32"
-        if self.agreement:
-            return f"{speed}; {self.agreement.detail} on {self.count} validation pictures"
-        return (
-            f"{speed}, accuracy {0.0 - self.drop:+.2f} points on {self.count} validation pictures "
-            f"({self.changed} answer{'s'[: self.changed != 1]} changed: {self.lost} lost, {self.won} won)"
-        )
+        told = self.agreement or self.change
+        return f"{speed}; {told.detail}, on {self.count} validation pictures" if told else speed
 
     def refusal(self, *, max_drop: float, accept: bool) -> str:
         """Why the graph is not kept; nothing when it is."""
@@ -109,22 +96,19 @@ class Verdict:
             return f"{self.to} is not faster here"
         if self.drop > max_drop:
             return f"{self.to} costs more than --max-drop {max_drop:g} points allows"
-        if self.another:
+        if self.change and self.change.another:
+            return f"{self.to} is another model: {self.change.another}, and that it is no worse is luck"
+        if self.change and not self.change.decidable and not accept:
             return (
-                f"{self.to} is another model: it answers {self.changed} of {self.count} validation pictures "
-                "differently, and that its accuracy is no worse is luck"
-            )
-        if not self.agreement and self.count < DECIDABLE and not accept:
-            return (
-                f"not decidable: {self.count} validation pictures cannot show a drop of {max_drop:g} points "
-                f"(that takes {DECIDABLE:,}); give --accept to keep {self.to} on these figures"
+                f"not decidable: {self.count} validation pictures cannot show a drop of {max_drop:g} points; "
+                f"give --accept to keep {self.to} on these figures"
             )
         return ""
 
     def gate(self) -> dict[str, Any]:
         """What the card keeps."""
-        changes = {"changed": self.changed, "lost": self.lost, "won": self.won}
-        figures = self.agreement.figures if self.agreement else changes
+        told = self.agreement or self.change
+        figures = told.figures if told else {}
         return {"detail": self.sentence(), "pictures": self.count, **figures}
 
 
@@ -163,8 +147,7 @@ def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
         raise DataError("a trial needs readable training pictures to calibrate on and validation pictures to judge by")
     done = len(calibration) + len(pairs)
     yield Progress(what="pictures read for the trial", done=done, total=done)
-    comparable = hasattr(opened.task, "correct") and hasattr(opened.task, "same")
-    results = _results(opened, session, pairs) if comparable else ()
+    results = _results(opened, session, pairs) if _comparable(opened.task) else ()
     return Bench(fp32=fp32, session=session, calibration=calibration, pairs=pairs, results=results)
 
 
@@ -205,14 +188,39 @@ def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdi
     if not bench.results:
         raise UsageError(f"the task {opened.card.task} cannot say which answers are right, which {to} is judged by")
     results = _results(opened, session, bench.pairs)
-    task, targets = opened.task, [row.target for row, _ in bench.pairs]
-    before, after = ([task.correct(*each) for each in zip(said, targets)] for said in (bench.results, results))
-    return Verdict(
-        **verdict,
-        lost=sum(a and not b for a, b in zip(before, after)),
-        won=sum(b and not a for a, b in zip(before, after)),
-        changed=sum(not task.same(*each) for each in zip(bench.results, results)),
+    return Verdict(**verdict, change=change(opened, bench.results, results, [row.target for row, _ in bench.pairs]))
+
+
+def change(opened: Opened, before: Sequence[Result], after: Sequence[Result], targets: Sequence[Any]) -> Change:
+    """What other answers to the same pictures cost, as the task tells it, else counted picture by picture."""
+    task = opened.task
+    if hasattr(task, "change"):
+        found: Change = task.change(before, after, targets, opened.card)
+        return found
+    was, now = ([task.correct(*each) for each in zip(said, targets)] for said in (before, after))
+    lost, won = sum(a and not b for a, b in zip(was, now)), sum(b and not a for a, b in zip(was, now))
+    return counted(lost, won, sum(not task.same(*each) for each in zip(before, after)), len(targets))
+
+
+def counted(lost: int, won: int, changed: int, count: int) -> Change:
+    """The change where a picture is answered right or wrong.
+
+    lost, won: pictures that only fp32, and only the other graph, answers right; changed: pictures that they answer
+    differently, those that both answer wrong included.
+    """
+    points = 100.0 * (lost - won) / count
+    several = "s"[: changed != 1]
+    return Change(
+        points=points,
+        detail=f"accuracy {0.0 - points:+.2f} points ({changed} answer{several} changed: {lost} lost, {won} won)",
+        decidable=count >= DECIDABLE,
+        another=f"it answers {changed} of {count} pictures differently" if changed > CHURN * count else "",
+        figures={"changed": changed, "lost": lost, "won": won},
     )
+
+
+def _comparable(task: Any) -> bool:
+    return hasattr(task, "change") or (hasattr(task, "correct") and hasattr(task, "same"))
 
 
 def side_by_side(sessions: Sequence[Session], arrays: Arrays, *, rounds: int = ROUNDS) -> NDArray[np.float64]:
