@@ -19,14 +19,15 @@ import made_graphs
 from sightline.core import protocols
 from sightline.core.bundle import GRAPH_SUFFIX
 from sightline.core.card import Card
-from sightline.core.errors import BundleError, SightlineError
+from sightline.core.errors import BundleError, DataError, SightlineError
 from sightline.core.events import Event, drain
 from sightline.core.protocols import Facts, Request, stack, unstack
 from sightline.core.recipe import Recipe, plain_type
 from sightline.core.results import Evidence, Result
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import pixel_digest, read_picture
-from sightline.data.samples import Label, Sample, Samples, Tags, Target
+from sightline.data.read import fitting_layouts
+from sightline.data.samples import Label, Object, Objects, Sample, Samples, Tags, Target
 from sightline.probes._view import View
 from sightline.verbs.gate import agree
 
@@ -100,7 +101,7 @@ def learner_faults(module: Any, tasks: Mapping[str, Any]) -> Iterator[str]:
         yield f"TASKS {sorted(module.TASKS)} are not all tasks"
     for task in module.TASKS & set(tasks):
         for output, axes in tasks[task].DECODED.items():
-            if module.OUTPUTS.get(output) != axes and not hasattr(module, "to_decoded"):
+            if module.OUTPUTS.get(output) != axes and not hasattr(module, "form"):
                 yield f"OUTPUTS do not come to {task}'s {output} ({axes})"
     evidence = getattr(module, "EVIDENCE", None)
     if evidence is not None and (set(evidence) != {"features", "weight"} or evidence["features"] not in module.OUTPUTS):
@@ -111,9 +112,9 @@ def task_faults(name: str, module: Any) -> Iterator[str]:
     """Capabilities are verbs, the headline is measured, and nothing of its own is left open by `plan`."""
     if not module.SUPPORTS <= VERBS:
         yield f"SUPPORTS {sorted(module.SUPPORTS - VERBS)}, which are no verbs"
-    for verb, function in (("explain", "scores"), ("export", "correct"), ("export", "same")):
-        if verb in module.SUPPORTS and not hasattr(module, function):
-            yield f"supports {verb} without {function}"
+    for verb, ways in (("explain", ({"scores"}, {"aim"})), ("export", ({"correct", "same"}, {"change"}))):
+        if verb in module.SUPPORTS and not any(way <= set(dir(module)) for way in ways):
+            yield f"supports {verb} without {' or '.join(', '.join(sorted(way)) for way in ways)}"
     if not issubclass(module.Recipe, Recipe) or not module.Recipe.__dataclass_params__.frozen:
         yield "Recipe is no frozen extension of core.recipe.Recipe"
         return
@@ -122,7 +123,7 @@ def task_faults(name: str, module: Any) -> Iterator[str]:
     ]
     if not learners or name not in learners[0].TASKS:
         yield f"DEFAULT_NET {module.DEFAULT_NET} does not learn it"
-    mixed = facts([(40, 60), (70, 50)] * 3)
+    mixed = facts([(40, 60), (70, 50)] * 3, task=module)
     recipe, reasons = module.plan(module.Recipe(), mixed)
     if hasattr(module, "settle"):
         recipe, later = module.settle(recipe, 50)
@@ -131,7 +132,8 @@ def task_faults(name: str, module: Any) -> Iterator[str]:
     left = sorted(field for field in own if getattr(recipe, field) in (None, "auto"))
     if left:
         yield f"plan (and settle) leave {', '.join(left)} open"
-    changed = {f for f in own if getattr(recipe, f) != getattr(module.Recipe(), f)}
+    every = [f.name for f in dataclasses.fields(module.Recipe)]
+    changed = {name for name in every if getattr(recipe, name) != getattr(module.Recipe(), name)}
     if changed != set(reasons):
         yield f"plan (and settle) change {sorted(changed)} and give reasons for {sorted(reasons)}"
 
@@ -140,6 +142,8 @@ def answer_faults(module: Any) -> Iterator[str]:
     """From pictures to results and measures, on made-up outputs."""
     toy = made(module, side=12, grey=True)
     outputs = {name: axes_filled(axes, len(toy.images)) for name, axes in module.DECODED.items()}
+    if "labels" in outputs:
+        outputs["labels"] = np.abs(outputs["labels"]).astype(np.int64) % len(CLASSES)
     meters = module.meters(toy.card)
     for index, request in enumerate(toy.requests):
         result = module.decode(unstack(outputs, index), request, toy.card)
@@ -159,10 +163,19 @@ def answer_faults(module: Any) -> Iterator[str]:
 # Toys.
 
 
-def facts(sizes: Sequence[tuple[int, int]], *, grey: bool = False) -> Facts:
-    """Pictures of three classes in turn."""
-    targets = [Label(CLASSES[index % 3]) for index in range(len(sizes))]
+def facts(sizes: Sequence[tuple[int, int]], *, grey: bool = False, task: Any = None) -> Facts:
+    """Pictures of three classes in turn, with a box about the bright third where a task finds boxes."""
+    targets: list[Target] = [Label(CLASSES[index % 3]) for index in range(len(sizes))]
+    if task is not None and "boxes" in task.DECODED:
+        targets = [Objects((third(index, hw),)) for index, hw in enumerate(sizes)]
     return Facts(count=len(sizes), sizes_hw=np.array(sizes), grey=grey, dtype="uint8", targets=targets, classes=CLASSES)
+
+
+def third(index: int, hw: tuple[int, int]) -> Object:
+    """What is to be found in `picture`."""
+    height, width = hw
+    left, right = (place * width // 3 for place in (index % 3, index % 3 + 1))
+    return Object(CLASSES[index % 3], (left, 0, right, height))
 
 
 def picture(index: int, hw: tuple[int, int], *, grey: bool) -> Array:
@@ -189,14 +202,20 @@ class Toy:
 def made(task: Any, *, side: int, grey: bool, count: int = 8, width: int = 0) -> Toy:
     """Pictures of one size through plan, draft, encode and encode_target."""
     hw = (side, width or side)
-    known = facts([hw] * count, grey=grey)
+    known = facts([hw] * count, grey=grey, task=task)
     recipe, _ = task.plan(task.Recipe(), known)
     card = task.draft(recipe, known)
     card = dataclasses.replace(card, preparation=dataclasses.replace(card.preparation, mean=(0.4,), std=(0.3,)))
     requests = [task.encode(read_picture(picture(i, hw, grey=grey)), card) for i in range(count)]
     encoded = [task.encode_target(t, r, card) for t, r in zip(known.targets, requests)]
-    targets = {name: np.stack([each[name] for each in encoded]) for name in encoded[0]}
+    targets = protocols.collated(task, encoded)
     return Toy(recipe, card, stack(requests)["image"], targets, requests, list(known.targets))
+
+
+def formed(toy: Toy, module: Any, options: Any) -> Toy:
+    """The toy with what a learner says of the form of its outputs in the card."""
+    form = module.form(options, toy.card) if hasattr(module, "form") else {}
+    return dataclasses.replace(toy, card=dataclasses.replace(toy.card, form=form))
 
 
 def axes_filled(axes: str, batch: int) -> Array:
@@ -266,9 +285,8 @@ def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
     images, targets = normalised(toy.images, toy.card), {n: torch.from_numpy(a) for n, a in toy.targets.items()}
     losses = []
     for step in range(60):
-        loss = module.loss(
-            net(images), targets, protocols.Batch(dataclasses.replace(toy.recipe, smoothing=0.0), step, 60)
-        )
+        sharp = {"smoothing": 0.0} if hasattr(toy.recipe, "smoothing") else {}
+        loss = module.loss(net(images), targets, protocols.Batch(dataclasses.replace(toy.recipe, **sharp), step, 60))
         moved.zero_grad()
         loss.backward()
         moved.step()
@@ -284,7 +302,7 @@ def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: 
 
     from sightline.learn.loop import forward, normalised
 
-    toy = made(task, side=side, grey=grey, width=width)
+    toy = formed(made(task, side=side, grey=grey, width=width), module, options)
     torch.manual_seed(0)
     net = module.build(options, task=toy.card.task, card=toy.card)
     with torch.no_grad():
@@ -321,7 +339,7 @@ def parity_faults(
         task.check(toy.card, {"main": session})
     found = session.run({"image": toy.images})
     yield from axes_faults(found, declared, len(toy.images), len(toy.card.classes))
-    agreement = agree(task, reference, found, toy.card)
+    agreement = agree(task, *(protocols.decoded(task, each, toy.card) for each in (reference, found)), toy.card)
     if not agreement.ok:
         yield f"its graph differs: {agreement.detail}"
     for name in set(reference) & set(found):
@@ -340,16 +358,23 @@ def layout_faults(name: str, module: Any, folder: Path) -> Iterator[str]:
             yield f"reads {nonsense.name}"
         except SightlineError:
             pass
-    for kind, targets in (("one", ONE_EACH), ("several", SEVERAL)):
+    boxes = hasattr(module, "TARGET")
+    for kind, targets in (("boxes", OBJECTS),) if boxes else (("one label", ONE_EACH), ("several labels", SEVERAL)):
         for fault in written_faults(name, module, folder / kind, targets):
-            yield f"{fault}, with {kind} label{'s' * (kind != 'one')} a picture"
+            yield f"{fault}, with {kind} a picture"
+    if boxes:
+        try:
+            module.write(pictured(folder / "labels" / "pictures", ONE_EACH), folder / "labels" / "out")
+            yield "writes labels as if they were boxes"
+        except DataError:
+            pass
 
 
 def written_faults(name: str, module: Any, folder: Path, targets: Sequence[Target]) -> Iterator[str]:
     """What a layout writes fits it alone, and comes back as it was."""
     samples, path = pictured(folder / "pictures", targets), folder / f"out.{name}"
     module.write(samples, path)
-    fitting = [other for other, layout in Shelf("data.layouts").all().items() if layout.fits(path)]
+    fitting = fitting_layouts(path)
     if not module.fits(path):
         yield "does not fit what it wrote"
     elif [other for other in fitting if other != name]:
@@ -375,6 +400,13 @@ def nonsenses(folder: Path) -> list[Path]:
 
 ONE_EACH = [Label(CLASSES[index % 3]) for index in range(9)]
 SEVERAL = [Tags(tuple(name for place, name in enumerate(CLASSES) if index >> place & 1)) for index in range(9)]
+OBJECTS = [
+    Objects(
+        tuple(Object(CLASSES[(index + place) % 3], (place, 1, place + 2, 3 + index % 3)) for place in range(index % 4))
+    )
+    for index in range(9)
+]
+"""None to three boxes a picture."""
 
 
 def pictured(folder: Path, targets: Sequence[Target]) -> Samples:

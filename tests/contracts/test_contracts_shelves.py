@@ -301,7 +301,7 @@ def settled_silently(recipe: Any, epochs: int) -> tuple[Any, dict[str, str]]:
         (broken("tasks", "classify", SUPPORTS=frozenset({"train", "juggle"})), "['juggle'], which are no verbs"),
         (broken("tasks", "classify", "scores"), "explain without scores"),
         (broken("tasks", "classify", "correct"), "export without correct"),
-        (broken("tasks", "classify", "same"), "export without same"),
+        (broken("tasks", "classify", "same"), "export without correct, same or change"),
         (broken("tasks", "classify", Recipe=Odd), "no frozen extension"),
         (broken("tasks", "classify", DEFAULT_NET="nonet"), "nonet does not learn it"),
         (

@@ -4,9 +4,8 @@ import contextlib
 import io
 from typing import Any
 
+import faster_coco_eval
 import numpy as np
-from faster_coco_eval import COCO as FastCOCO
-from faster_coco_eval import COCOeval_faster
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -100,9 +99,7 @@ def to_coco(found: list[Boxes], target: list[Truth], classes: int) -> tuple[dict
         for xyxy, score, index in zip(answer.xyxy.astype(np.float64), answer.scores, answer.indexes):
             x, y, right, bottom = xyxy.tolist()
             box = [x, y, right - x, bottom - y]
-            answers.append(
-                {"image_id": picture, "category_id": int(index) + 1, "bbox": box, "score": float(score)}
-            )
+            answers.append({"image_id": picture, "category_id": int(index) + 1, "bbox": box, "score": float(score)})
     images = [{"id": picture, "width": 1000, "height": 1000} for picture in range(1, len(found) + 1)]
     categories = [{"id": k + 1, "name": str(k)} for k in range(classes)]
     return {"info": {}, "images": images, "categories": categories, "annotations": items}, answers
@@ -125,12 +122,12 @@ def coco_tool(found: list[Boxes], target: list[Truth], classes: int, *, fast: bo
     """
     data, answers = to_coco(found, target, classes)
     with contextlib.redirect_stdout(io.StringIO()):
-        api = FastCOCO(data) if fast else COCO()
+        api = faster_coco_eval.COCO(data) if fast else COCO()
         if not fast:
             api.dataset = data
             api.createIndex()
         far = [{"image_id": 1, "category_id": 1, "bbox": [5000.0, 5000.0, 1.0, 1.0], "score": 0.0}]
-        tool = (COCOeval_faster if fast else WithDifficult)(api, api.loadRes(answers or far), "bbox")
+        tool = (faster_coco_eval.COCOeval_faster if fast else WithDifficult)(api, api.loadRes(answers or far), "bbox")
         tool.evaluate()
         tool.accumulate()
         tool.summarize()

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from sightline.core.errors import DataError
 from sightline.core.results import Evidence, Result
 from sightline.draw import style
+from sightline.draw.boxes import drawn
 from sightline.draw.sheet import fitted
 from sightline.draw.text import elide, font, line_height, wrap
 
@@ -71,14 +72,18 @@ def overlay(picture_rgb_u8: NDArray[np.uint8], heat: NDArray[Any], *, alpha: flo
     return mixed
 
 
-def side_by_side(picture: NDArray[np.uint8], evidence: Evidence, result: Result) -> Image.Image:
+def side_by_side(
+    picture: NDArray[np.uint8], evidence: Evidence, result: Result, *, box: NDArray[Any] | None = None
+) -> Image.Image:
     """The picture, the map over it, a colour bar, what the map is for and whether it can be believed; RGB.
 
     `picture` is (H, W, 3) uint8 and `evidence.heat` (H, W). Small pictures are enlarged with their pixels visible,
-    the map smoothly. Raises DataError when the sizes differ.
+    the map smoothly. `box` (4,), in pixels of the picture, is what the evidence is for, if it is one, and drawn on both.
+    Raises DataError when the sizes differ.
     """
     plain = fitted(picture, PANEL)
-    mapped = _mapped(plain, evidence, picture.shape)
+    mapped = _framed(_mapped(plain, evidence, picture.shape), box, picture.shape)
+    plain = _framed(plain, box, picture.shape)
     tall, room = max(plain.height, LEAST_BAR), max(2 * (plain.width + GAP) + BAR, LEAST_WIDTH)
     top = MARGIN + line_height(font(TEXT + 2)) + line_height(font(TEXT)) + 12
     verdict = wrap(evidence.verdict, font(TEXT), room)
@@ -100,10 +105,13 @@ def side_by_side(picture: NDArray[np.uint8], evidence: Evidence, result: Result)
     return page
 
 
-def several_maps(picture: NDArray[np.uint8], maps: Sequence[Evidence], result: Result) -> Image.Image:
+def several_maps(
+    picture: NDArray[np.uint8], maps: Sequence[Evidence], result: Result, *, box: NDArray[Any] | None = None
+) -> Image.Image:
     """The picture and several maps of one answer in a row, each named above and with verdict and scores below; RGB.
 
-    `picture` is (H, W, 3) uint8 and each map's `heat` (H, W). Raises DataError when the sizes differ.
+    `picture` is (H, W, 3) uint8 and each map's `heat` (H, W); `box` (4,), what the evidence is for, if it is one, is
+    drawn on all. Raises DataError when the sizes differ.
     """
     plain = fitted(picture, PANEL)
     wide, face = max(plain.width, LEAST_COLUMN), font(TEXT - 1)
@@ -114,12 +122,12 @@ def several_maps(picture: NDArray[np.uint8], maps: Sequence[Evidence], result: R
     page = Image.new("RGB", (width, height), style.PAPER)
     answer = elide(f"answer: {result.line()}", font(TEXT + 2, bold=True), width - 2 * MARGIN)
     _lines(page, [answer], top=MARGIN - 4, size=TEXT + 2, bold=True)
-    page.paste(plain, (MARGIN, top))
+    page.paste(_framed(plain, box, picture.shape), (MARGIN, top))
     for number, (each, lines) in enumerate(zip(maps, said), start=1):
         left = MARGIN + number * (wide + GAP)
         aim = elide(f"{each.probe}, for {each.target}", font(TEXT), wide)
         _lines(page, [aim], top=MARGIN - 4 + line_height(font(TEXT + 2)), left=left, ink=style.QUIET)
-        page.paste(_mapped(plain, each, picture.shape), (left, top))
+        page.paste(_framed(_mapped(plain, each, picture.shape), box, picture.shape), (left, top))
         _lines(page, lines, top=top + plain.height + 10, left=left, size=TEXT - 1)
     _legend(page, left=MARGIN + (1 + len(maps)) * (wide + GAP), top=top, height=plain.height)
     return page
@@ -142,6 +150,14 @@ def _mapped(plain: Image.Image, evidence: Evidence, shape: tuple[int, ...]) -> I
         raise DataError(f"the map must have the picture's height and width: {evidence.heat.shape}, {shape}")
     heat = Image.fromarray(np.nan_to_num(evidence.heat, nan=0.0).astype(np.float32))
     return Image.fromarray(overlay(np.asarray(plain), np.asarray(heat.resize(plain.size, Image.Resampling.BICUBIC))))
+
+
+def _framed(panel: Image.Image, box: NDArray[Any] | None, shape: tuple[int, ...]) -> Image.Image:
+    """A panel with black and white dashes about a box of the picture, whose `shape` is given."""
+    if box is None:
+        return panel
+    scale = np.array([panel.width / shape[1], panel.height / shape[0]] * 2)
+    return Image.fromarray(drawn(np.asarray(panel), np.zeros((0, 4)), [], truth=(box * scale)[None]))
 
 
 def _lines(

@@ -159,7 +159,9 @@ def _also(shown: Evidence, wanted: float, threshold: float) -> tuple[bool, str]:
 
 def _highest(shown: Evidence, wanted: float) -> float:
     """The highest threshold that shows a recall; 0.0 where none does."""
-    return threshold_for_recall(shown.reached, np.ones(len(shown.reached), np.bool_), wanted) or 0.0
+    bound = threshold_for_recall(shown.reached, np.ones(len(shown.reached), np.bool_), wanted)
+    # Not half-way down to the next thing, which may be one never found: what lies between would be claimed in vain.
+    return float(shown.reached[shown.reached >= bound].min()) * JUST_BELOW if bound else 0.0
 
 
 def _words(what: str, wanted: float) -> str:

@@ -5,24 +5,35 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from numpy.typing import NDArray
+
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, DataError
-from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request, Spec, unstack
+from sightline.core.protocols import Agreement, Array, Arrays, Change, Facts, Graphs, Request, Spec, unstack
 from sightline.core.recipe import setting
-from sightline.core.results import Boxes
+from sightline.core.results import Boxes, Result
 from sightline.data.pictures import Picture
 from sightline.data.prepare import prepare
 from sightline.data.samples import Objects, Target
+from sightline.draw import report
+from sightline.draw.boxes import drawn
+from sightline.metrics.average_precision import SIZES, average_precisions, rank
+from sightline.metrics.box_pool import pool
 from sightline.metrics.boxes import iou
+from sightline.metrics.detection_change import ap_lost, claims_changed
+from sightline.metrics.detection_confusion import box_confusion
+from sightline.metrics.detection_curves import curves
+from sightline.metrics.detection_errors import detection_errors
 from sightline.metrics.detection_points import operating_points
 from sightline.metrics.detections import DetectionMeter, Truth, quick_ap
+from sightline.metrics.operating import NEVER
 from sightline.tasks import _candidates, _whole
 
 SUPPORTS = frozenset({"train", "evaluate", "predict", "export", "bench"})
@@ -34,8 +45,12 @@ MOST = 300
 """Boxes of a picture, after suppression."""
 GATE_OVERLAP, GATE_SCORE, GATE_FROM = 0.99, 0.01, 0.05
 """A graph's boxes must overlap the trained model's so much, and score as high within so much, from this score on."""
+CHURN = 0.1
+"""Share of the claims from which on a graph that makes others no longer counts as the same model."""
+DECIDABLE = 1.0
+"""Points of AP that the interval of a loss may be wide for it to be known."""
 
-_SIDES = (192, 256, 320, 416, 512, 640)
+_SIDES = (64, 96, 128, 192, 256, 320, 416, 512, 640)
 _SMALL = 20.0
 """Pixels of the input that the smallest kind of thing should have: side of a square as large as its median box."""
 _MULTIPLE = 32
@@ -224,7 +239,7 @@ class _Meter(DetectionMeter):
         super().__init__(card.classes)
         self.card = card
 
-    def update(self, result: Boxes, target: Any, group: str) -> None:
+    def update(self, result: Result, target: Any, group: str) -> None:
         super().update(result, _truth(target, self.card), group)
 
 
@@ -306,6 +321,23 @@ def _apart(ours: Arrays, theirs: Arrays) -> tuple[float, float, int]:
     return float(overlap[rows, best][met].min()), float(gap[rows, best][met].max()), int(missing.sum())
 
 
+def change(before: Sequence[Boxes], after: Sequence[Boxes], targets: Sequence[Target], card: Card) -> Change:
+    """What another graph's answers cost in AP, and how many of the claims differ."""
+    lost = ap_lost(before, after, [_truth(target, card) for target in targets], len(card.classes))
+    changed, claims = claims_changed(before, after)
+    points, low, high = (100 * value for value in lost)
+    interval = f"[{0.0 - high:+.2f}, {0.0 - low:+.2f}]"
+    detail = f"AP {0.0 - points:+.2f} points {interval}, {changed:,} of {claims:,} claims differ"
+    far = changed > CHURN * max(1, claims)
+    return Change(
+        points=points,
+        detail=detail,
+        decidable=high - low <= DECIDABLE,
+        another=f"{changed:,} of the {claims:,} claims of both differ" if far else "",
+        figures={"points": points, "low": low, "high": high, "changed": changed, "claims": claims},
+    )
+
+
 def check(card: Card, graphs: Graphs) -> None:
     """Raise BundleError when the graph does not take the card's pictures or put out the card's form.
 
@@ -323,7 +355,7 @@ def check(card: Card, graphs: Graphs) -> None:
     thresholds = card.operating.get("thresholds", {})
     numbers = [*thresholds.values()] if isinstance(thresholds, dict) else [None]
     for value in (*numbers, card.operating.get("suppress", 0.6)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NEVER:
             raise BundleError(f"card.json: operating holds {value!r:.40}; thresholds and suppress are from 0 to 1")
 
 
@@ -351,3 +383,65 @@ def badness(result: Boxes, target: Target) -> float:
             wrong += 1
     total = len(asked) + wrong
     return (wrong + len(left)) / total if total else 0.0
+
+
+def pictured(
+    image: NDArray[np.uint8], size_hw: tuple[int, int], result: Boxes, target: Target | None = None
+) -> NDArray[np.uint8]:
+    """The picture with what is claimed drawn on it, and dashed what is there.
+
+    image: (h, w, 3), at any scale; size_hw: of the picture itself, whose pixels the boxes are in.
+    """
+    by = np.array([image.shape[1] / size_hw[1], image.shape[0] / size_hw[0]] * 2)
+    claimed, things = result.claimed, target.items if isinstance(target, Objects) else ()
+    truth = np.array([item.xyxy for item in things], np.float64).reshape(-1, 4) * by
+    scores, kinds = result.scores[claimed], result.classes
+    return drawn(image, result.xyxy[claimed] * by, result.labels, scores, classes=kinds, truth=truth)
+
+
+def figures(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> dict[str, report.Picture]:
+    """Figures of one evaluation by file name; raises MissingExtraError without matplotlib."""
+    from sightline.draw.detect_figures import error_bars, f1_curves, precision_recall
+    from sightline.draw.figures import confusion
+
+    pooled = pool(results, [_truth(target, card) for target in targets], len(card.classes))
+    curve, errors, table = curves(pooled), detection_errors(pooled), confusion_table(results, targets, card)
+    areas = average_precisions(rank(pooled, sizes={"all": SIZES["all"]}), np.ones(len(targets)))[0, 0]
+    chosen, thresholds = np.array([_threshold(card, name) for name in card.classes]), [each.threshold for each in curve]
+    precision, recall, f1 = ([getattr(each, name) for each in curve] for name in ("precision", "recall", "f1"))
+    shown = np.array([each.asked > 0 for each in curve])
+    wrong = "" if len(card.classes) < _whole.TABLED else "wrong"
+    drawn_as = {
+        "precision_recall.png": (
+            "Precision and recall",
+            "At an overlap of 0.5, the hardest classes first; the dot is where boxes are reported.",
+            "sure",
+            precision_recall(recall, precision, thresholds, card.classes, areas=areas, chosen=chosen),
+        ),
+        "f1.png": (
+            "Where to report",
+            "F1 of boxes reported from each score on; the dots are the thresholds of the model.",
+            "sure",
+            f1_curves(f1, thresholds, card.classes, chosen=chosen, shown=shown),
+        ),
+        "errors.png": (
+            "Kinds of errors",
+            "What AP50 would gain if one kind alone were mended, and how often it occurs.",
+            "wrong",
+            error_bars(errors.counts, errors.costs, value=errors.ap50),
+        ),
+        "confusion_matrix.png": (
+            "What is taken for what",
+            "Rows are what is there; background is where nothing is, or nothing was reported.",
+            wrong,
+            confusion(table["matrix"], table["classes"]),
+        ),
+    }
+    named = drawn_as.items()
+    return {name: report.Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in named}
+
+
+def confusion_table(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> Mapping[str, Any]:
+    """Claims against what is there (K + 1, K + 1), rows true, the last for background, for the report."""
+    pooled = pool(results, [_truth(target, card) for target in targets], len(card.classes))
+    return {"matrix": box_confusion(pooled), "classes": (*card.classes, "background")}

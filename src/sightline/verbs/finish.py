@@ -29,6 +29,8 @@ from sightline.verbs.opened import Opened
 from sightline.verbs.predict import read_request
 
 SHOWN = 24
+_PLAIN, _DRAWN = (6, 128), (4, 300)
+"""Columns of a sheet, and pixels of a picture in it: with the answer below it, or drawn on it."""
 EXPLAINED = 3
 EXPLAINING_SECONDS, VERSIONS = 15.0, 600
 """What explaining may take in all; versions of a picture that one explanation runs, at most."""
@@ -63,7 +65,7 @@ def write_evaluation(
     figures, missing = _figures(opened, evaluation, story)
     if missing:
         yield Note(text=f"figures were left out: {missing}", kind="warning")
-    pictures = [*figures.items(), *_sheets(evaluation).items(), *_evidence(opened, evaluation).items()]
+    pictures = [*figures.items(), *_sheets(opened.task, evaluation).items(), *_evidence(opened, evaluation).items()]
     for name, picture in pictures:
         write_bytes(folder / name, picture.data)
     page = _page(opened, evaluation, story, tuple(picture for _, picture in pictures if picture.section))
@@ -109,9 +111,9 @@ def _columns(evaluation: Evaluation) -> tuple[list[Any], list[Any]]:
     return [each.result for each in evaluation.judged], [each.sample.target for each in evaluation.judged]
 
 
-def _sheets(evaluation: Evaluation) -> dict[str, Picture]:
-    """Samples evenly over the split, and the worst mistakes."""
-    count = len(evaluation.judged)
+def _sheets(task: Any, evaluation: Evaluation) -> dict[str, Picture]:
+    """Samples evenly over the split, and the worst mistakes; larger where answers are drawn on the pictures."""
+    count, (columns, side) = len(evaluation.judged), _DRAWN if hasattr(task, "pictured") else _PLAIN
     even = [evaluation.judged[i] for i in np.linspace(0, count - 1, min(count, SHOWN)).astype(int)]
     shown = {
         "samples.jpg": (
@@ -125,17 +127,21 @@ def _sheets(evaluation: Evaluation) -> dict[str, Picture]:
     sheets = {}
     for name, (title, caption, section, judged) in shown.items():
         if judged:
-            sheet = contact_sheet([_tile(evaluation, each) for each in judged], columns=6)
+            sheet = contact_sheet([_tile(task, evaluation, each, side) for each in judged], columns=columns, tile_px=side)
             sheets[name] = Picture(title=title, caption=caption, data=_jpeg(sheet), section=section)
     return sheets
 
 
-def _tile(evaluation: Evaluation, each: Judged) -> Tile:
-    picture = read_picture(evaluation.samples.open(each.sample), at_least_hw=(128, 128))
+def _tile(task: Any, evaluation: Evaluation, each: Judged, side: int) -> Tile:
+    """A picture with its answer below it, and drawn on it where the task can."""
+    picture = read_picture(evaluation.samples.open(each.sample), at_least_hw=(side, side))
+    shown = to_u8(picture.pixels, picture.high)
+    if hasattr(task, "pictured"):
+        shown = task.pictured(shown, picture.size_hw, each.result, each.sample.target)
     mark = "unsure" if each.result.abstained else "wrong" if each.badness > 0 else "right"
     truth = each.sample.target.text()
     said = f"truth: {truth.replace('|', ', ')}" if truth else ""
-    return Tile(to_u8(picture.pixels, picture.high), (each.result.line(), said), mark)
+    return Tile(shown, (each.result.line(), said), mark)
 
 
 def _evidence(opened: Opened, evaluation: Evaluation) -> dict[str, Picture]:
