@@ -124,6 +124,23 @@ class Batch:
     """Each class's share of the training pictures, a tensor (K,), where the loss shall make up for it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """One thing of several in an answer, as a box, that evidence is asked for."""
+
+    name: str
+    """As people read it: `WBC, box 1 (93 %)`."""
+    scores: Callable[[Arrays], Array]
+    """Outputs of the graph for versions of the picture → how surely each still says this: (B, 1) in [0, 1]."""
+    xyxy: tuple[float, float, float, float]
+    """Where it is: left, top, right, bottom in pixels of the upright picture."""
+    input_xyxy: tuple[float, float, float, float]
+    """The same in pixels of the graph's input."""
+    logits: Callable[[Arrays], Callable[[Any], Any]] | None = None
+    """A network's outputs for the picture, as arrays → what takes its outputs for N versions of it, tensors, to the
+    logit behind the score, (N, 1); None where the score has none. Raises UsageError where the network lacks it."""
+
+
 class Task(Protocol):
     """What is asked of an image: a stateless, torch-free module in `tasks/`."""
 
@@ -174,7 +191,8 @@ class Task(Protocol):
 #   check_samples(classes, indexed, card) -> None          else any data may be judged
 #   soft(targets, card) -> float vectors by name           else pictures cannot be mixed while training
 #   strata(targets) -> class of each, int64 (N,)           else its recipe must not offer `balance`
-#   scores(outputs, card) -> array (B, K)                  needed for `explain`
+#   scores(outputs, card) -> array (B, K)                  needed for `explain`; or, where an answer has many things,
+#   aim(result, request, target, card) -> Aim              the one that the text `target` names, "" the surest
 #   COMPETING = False                                      else the scores share one softmax
 #   correct(result, target) -> bool                        needed for further graphs, which are judged by it,
 #   same(result, other) -> bool                            and by whether two results give the same answer; where an
@@ -213,12 +231,13 @@ class Objective:
 
 
 # A net may also hold choose(facts, recipe) -> (variant, reason), form(options, card) -> what `card.form` says of its
-# outputs, for a task whose `decoded` reads several forms, prefers(options) -> (optimiser, its peak rate at 64
-# pictures a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was
-# built, evidence(module) -> the same or {}. Where options follow from the pictures' size, fixed(options, side) -> the
-# options with those written out, for a net that goes on at another size. One whose loss looks at more than its outputs,
-# or that is several players, holds objectives(module) -> list of Objective; `loss` then judges validation pictures,
-# where it is there.
+# outputs, for a task whose `decoded` reads several forms, prefers(options) -> (optimiser, its peak rate at 64 pictures
+# a step), and EVIDENCE = {"features": output name, "weight": parameter name}; where that depends on what was built,
+# evidence(module) -> the same or {}. EXPLAINED names the part, as `named_modules` does, that puts out a list of the
+# maps (B, C, h, w) from which things are read, where an answer has many. Where options follow from the pictures' size,
+# fixed(options, side) -> the options with those written out, for a net that goes on at another size. One whose loss
+# looks at more than its outputs, or that is several players, holds objectives(module) -> list of Objective; `loss` then
+# judges validation pictures, where it is there.
 
 
 class Method(Protocol):

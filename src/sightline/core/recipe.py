@@ -43,6 +43,9 @@ class Recipe:
     seed: int = setting(0, "seed of everything random: split, initial weights, order, augmentation")
     validation: float = setting(0.15, "share of the training pictures kept aside to calibrate and choose thresholds")
     holdout: float = setting(0.0, "share kept aside as test split when the data has none (0: no test split)")
+    val_is_test: bool = setting(
+        False, "the data's validation split is its test split: opened once, and validation carved from train"
+    )
     group_by: str = setting("", "regular expression on the path; its first group names the patient, part or video")
     group_near_duplicates: bool = setting(
         False, "keep near-duplicates (other size, crop, mirrored, turned) together when a split is carved"

@@ -100,7 +100,7 @@ class Object:
     """Left, top, right, bottom in pixels of the whole upright picture; a pixel's edges are whole numbers, so that a box
     about the first pixel is (0, 0, 1, 1). right > left, bottom > top, within the picture."""
     crowd: bool = False
-    """Many things of the class under one box (COCO's iscrowd, Open Images' IsGroupOf): to be found or not, as may be."""
+    """Many things of the class under one box (COCO's iscrowd, Open Images' IsGroupOf): found or not, as may be."""
     difficult: bool = False
     """Hard to see (Pascal VOC): neither asked for nor held against who finds it."""
     id: str = ""

@@ -1,12 +1,13 @@
-"""Grow: pictures that begin at half their size and grow to the whole, so that the first steps are cheaper.
+"""Grow: pictures that begin at half their size and grow to the whole, so that the first steps are cheaper, or vary.
 
-Progressive resizing (Howard, 2018; Tan & Le, 2021); the size follows from the step alone.
+Progressive resizing (Howard, 2018; Tan & Le, 2021); the size follows from seed and step alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,6 +18,8 @@ from sightline.core.recipe import Recipe
 
 EIGHTHS = (4, 5, 6, 7)
 """Eighths of the side that pictures have in turn, each for as long, before they are whole."""
+_CELL, _STREAM = 32, 5
+"""Pixels that a varied size is a multiple of, and the stream it is drawn from; those of `draws` are lower."""
 _MIDDLE = 6
 """The size whose time stands for all small ones: a little above their mean number of pixels."""
 _REFUSED = (ArithmeticError, AssertionError, LookupError, RuntimeError, ValueError)
@@ -32,6 +35,24 @@ def size_at(done: float, recipe: Recipe, size_hw: tuple[int, int]) -> tuple[int,
     """
     share = grow_of(recipe)
     return size_hw if done >= share else _eighths(EIGHTHS[int(len(EIGHTHS) * done / share)], size_hw)
+
+
+def varied(size_hw: tuple[int, int], step: int, done: float, recipe: Recipe) -> tuple[int, int]:
+    """Another size for this step, in whole cells of 32 pixels, where a task's recipe asks for several (`vary`).
+
+    None of the steps of the calm end, so that the last sizes are those that will be met.
+
+    >>> from sightline.tasks.detect import Recipe
+    >>> [varied((320, 416), step, 0.0, Recipe(vary=0.3)) for step in range(3)]
+    [(416, 512), (352, 448), (256, 320)]
+    """
+    most = float(getattr(recipe, "vary", 0.0))
+    if not most or done >= 1 - float(getattr(recipe, "calm", 0.0)):
+        return size_hw
+    key = np.array([recipe.seed % 2**64, step | _STREAM << 32], np.uint64)
+    by = 1 + most * (2 * np.random.Generator(np.random.Philox(key=key)).random() - 1)
+    height, width = (max(_CELL, _CELL * round(side * by / _CELL)) for side in size_hw)
+    return height, width
 
 
 def grow_of(recipe: Recipe) -> float:

@@ -28,7 +28,7 @@ from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, normalised, to_tensors
 from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
-from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at
+from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at, varied
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
 from sightline.learn.together import Losses
@@ -272,7 +272,8 @@ class _Training:
         for norm in self.still:
             norm.eval()
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
-            size_hw = size_at(self.step / self.steps, job.recipe, job.card.preparation.size_hw)
+            done = self.step / self.steps
+            size_hw = varied(size_at(done, job.recipe, job.card.preparation.size_hw), self.step, done, job.recipe)
             lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform, size_hw))
             self.step, self.loss_sum = self.step + 1, self.loss_sum + loss
             yield Step(step=self.step, steps=self.steps, epoch=epoch + 1, loss=loss, lr=lr)

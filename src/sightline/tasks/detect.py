@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from numpy.typing import NDArray
 
 from sightline.core import recipe as base
@@ -89,6 +88,7 @@ class Recipe(base.Recipe):
     grow: float = setting(
         0.0, "share of the steps over which pictures grow from half their size (0: off)", low=0, high=0.9, loop=True
     )
+    vary: float = setting(0.0, "largest random change of the input's size between steps", low=0, high=0.5, loop=True)
     box_precision: float = setting(0.0, "report a box only from the score that shows this precision", low=0, high=1)
     box_recall: float = setting(0.0, "report boxes down to the score that finds this share of them", low=0, high=1)
     suppress: float = setting(0.6, "IoU above which the less sure of two boxes of a class goes", low=0.1, high=1)

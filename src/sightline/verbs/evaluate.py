@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -18,6 +19,7 @@ from sightline.data.pictures import is_url
 from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
+from sightline.data.splits import promoted
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import Answer, even_batch, predict
 from sightline.verbs.settings import absolute, training_of
@@ -77,7 +79,10 @@ def evaluate(
     split: which part; by default `test` where there is one, then `validation`, then everything.
     Raises DataError for classes the model does not know, and when more than `max_bad` of the pictures are unreadable.
     """
-    samples = read(data, layout=layout)
+    samples, training = read(data, layout=layout), training_of(opened.bundle.path)
+    seen = training is not None and _place(str(data)).is_relative_to(_place(training.data))
+    if seen and opened.card.recipe.get("val_is_test"):
+        samples = promoted(samples)
     chosen = split or next((s for s in ("test", "validation") if s in samples.splits()), "all")
     rows = samples.rows if chosen == "all" else samples.split(chosen).rows
     if not rows:
@@ -85,8 +90,6 @@ def evaluate(
             f"{shown(str(data))} has no split {chosen!r}; it has {', '.join(samples.splits()) or 'no split folders'}"
         )
     _check_samples(opened, samples, rows)
-    training = training_of(opened.bundle.path)
-    seen = training is not None and _place(str(data)).is_relative_to(_place(training.data))
     optimistic = seen and chosen != "test"
     label = f"{chosen} (optimistic)" if optimistic else chosen
     evaluation = yield from judge(opened, samples, rows, split=chosen, label=label)
@@ -175,5 +178,7 @@ def rows_as_dicts(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
 
 
 def _cell(value: Any) -> Any:
-    """A list of labels as it stands in a table: cat|dog."""
+    """A list of labels as it stands in a table, cat|dog; of anything else, as JSON."""
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        return json.dumps(value, ensure_ascii=False)
     return "|".join(map(str, value)) if isinstance(value, list) else value

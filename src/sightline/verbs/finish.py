@@ -127,7 +127,8 @@ def _sheets(task: Any, evaluation: Evaluation) -> dict[str, Picture]:
     sheets = {}
     for name, (title, caption, section, judged) in shown.items():
         if judged:
-            sheet = contact_sheet([_tile(task, evaluation, each, side) for each in judged], columns=columns, tile_px=side)
+            tiles = [_tile(task, evaluation, each, side) for each in judged]
+            sheet = contact_sheet(tiles, columns=columns, tile_px=side)
             sheets[name] = Picture(title=title, caption=caption, data=_jpeg(sheet), section=section)
     return sheets
 

@@ -21,7 +21,7 @@ from sightline.data.duplicates import Near, across, clusters, find_near, told
 from sightline.data.pictures import read_header
 from sightline.data.read import data_name
 from sightline.data.samples import Sample, Samples
-from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, refuse_leaks
+from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, promoted, refuse_leaks
 from sightline.data.survey import Keep, Memory, Survey, survey
 from sightline.verbs.predict import read_request
 from sightline.verbs.seen import Kept, Seen, keeper
@@ -83,7 +83,7 @@ def gather(
     for path, reason in left_out[:_SHOWN]:
         yield Note(text=f"left out {path}: {reason}", kind="warning")
     if len(left_out) > _SHOWN:
-        yield Note(text=f"... and {len(left_out) - _SHOWN:,} more pictures left out", kind="warning")
+        yield Note(text=f"... and {len(left_out) - _SHOWN:,} more left out", kind="warning")
     refuse_leaks(find_leaks(found.digests, found.samples), allow=recipe.allow_leak)
     near = yield from near_duplicates(found)
     carved, remarks = split(found, recipe, near=near)
@@ -134,12 +134,13 @@ def split(found: Survey, recipe: Any, *, near: Sequence[Near] | None = None) -> 
 
     near: what `near_duplicates` found, when that is known; looked for when the recipe keeps them together.
     """
+    given = promoted(found.samples) if recipe.val_is_test else found.samples
     together: dict[int, int] = {}
     if recipe.group_near_duplicates:
         known = _at_once(found) if near is None else near
-        together = clusters(known, found.samples)
+        together = clusters(known, given)
     shares = {"validation": recipe.validation, "holdout": recipe.holdout}
-    carved = carve(found.samples, seed=recipe.seed, digests=found.digests, near=together, **shares)
+    carved = carve(given, seed=recipe.seed, digests=found.digests, near=together, **shares)
     return carved, carved.notes
 
 
