@@ -25,6 +25,10 @@ class Preparation:
     """Height and width in pixels at the graph's input."""
     fit: str = "stretch"
     """`stretch` (aspect ignored), `pad` (whole picture, black borders) or `crop` (shorter side fits, centre kept)."""
+    tile: int = 0
+    """Side in pixels of the picture of the tiles that it is cut into, each brought to `size_hw`; 0: seen whole."""
+    overlap: float = 0.2
+    """Least share of its side that a tile has in common with the next."""
     dtype: str = "uint8"
     """`uint8`, `uint16` or `float32`: what the graph takes."""
     high: float = 255.0
@@ -33,6 +37,11 @@ class Preparation:
     """Per-channel mean on the 0-to-1 scale; subtracted inside the graph."""
     std: tuple[float, ...] = (0.5,)
     """Per-channel deviation on the 0-to-1 scale; divided by inside the graph."""
+
+    @property
+    def at_least_hw(self) -> tuple[int, int] | None:
+        """The size that a picture has to be decoded at, at least; None where all its pixels are looked at."""
+        return None if self.tile else self.size_hw
 
     @property
     def channels(self) -> int:
@@ -164,11 +173,12 @@ def _preparation(body: Any) -> Preparation:
             raw["size_hw"] = tuple(_whole(value) for value in raw["size_hw"])
         raw["high"] = _number(raw.get("high", 255.0))
         ready = Preparation(**raw)
-        height, width = ready.size_hw
+        height, width, tile, overlap = *ready.size_hw, _whole(ready.tile), _number(ready.overlap)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise BundleError(f"card.json: preparation is not usable ({error})") from None
     sane = 0 < height <= 16384 and 0 < width <= 16384 and all(0 < v < 1e9 for v in (ready.high, *ready.std))
     sane = sane and all(abs(v) < 1e9 for v in ready.mean) and {len(ready.mean), len(ready.std)} <= {1, ready.channels}
+    sane = sane and 0 <= tile <= 1 << 20 and 0 <= overlap <= 0.9
     if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in ("stretch", "pad", "crop"):
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):

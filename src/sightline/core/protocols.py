@@ -134,8 +134,10 @@ class Aim:
     """Outputs of the graph for versions of the picture → how surely each still says this: (B, 1) in [0, 1]."""
     xyxy: tuple[float, float, float, float]
     """Where it is: left, top, right, bottom in pixels of the upright picture."""
+    request: Request
+    """What the graph looks at: the picture, or that of its tiles that shows it best, with a geometry of its own."""
     input_xyxy: tuple[float, float, float, float]
-    """The same in pixels of the graph's input."""
+    """Where it is in that, in pixels of the graph's input; of a tile, the part that it shows."""
     logits: Callable[[Arrays], Callable[[Any], Any]] | None = None
     """A network's outputs for the picture, as arrays → what takes its outputs for N versions of it, tensors, to the
     logit behind the score, (N, 1); None where the score has none. Raises UsageError where the network lacks it."""
@@ -182,6 +184,7 @@ class Task(Protocol):
 # What a task may leave out, with what stands in for it (see the functions below):
 #   settle(recipe, epochs) -> (recipe, reasons)            else plan has chosen everything
 #   predict(graphs, requests, card) -> list[Result]        else one pass through the graph `main`
+#   merge(outputs of all tiles, request, card) -> Result   else its recipe must not offer `tile`
 #   decoded(outputs, card) -> DECODED by name              else the graph puts out DECODED as it is
 #   collate(items) -> targets (N, ...) by name             else encoded targets are of one shape
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training

@@ -27,6 +27,8 @@ TASKS = frozenset({"detect"})
 OUTPUTS = {"p3": "B C H W", "p4": "B C H W", "p5": "B C H W"}
 """A map a level, its cells 8, 16 and 32 pixels wide: K logits of classes, then 4 x BINS logits of distances."""
 STRIDES = {"p3": 8, "p4": 16, "p5": 32}
+EXPLAINED = "neck"
+"""The part whose maps boxes are read from."""
 BINS = 16
 """Distances 0 to 15 strides, of each side of a box from the middle of the cell."""
 PRIOR = 0.01
@@ -189,12 +191,12 @@ class _Tower(nn.Module):
     def __init__(self, width: int, count: int, outside: int, levels: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList(nn.Conv2d(width, width, 3, 1, 1, bias=False) for _ in range(count))
-        self.norms = nn.ModuleList(nn.ModuleList(nn.BatchNorm2d(width) for _ in range(count)) for _ in range(levels))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for _ in range(count * levels))
         self.last = nn.Conv2d(width, outside, 1)
 
     def forward(self, x: Tensor, level: int) -> Tensor:
-        for conv, norm in zip(self.convs, self.norms[level]):  # type: ignore[arg-type]
-            x = torch.relu(norm(conv(x)))
+        for number, conv in enumerate(self.convs):
+            x = torch.relu(self.norms[level * len(self.convs) + number](conv(x)))
         found: Tensor = self.last(x)
         return found
 

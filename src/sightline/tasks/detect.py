@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,39 +15,27 @@ from numpy.typing import NDArray
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, DataError
-from sightline.core.protocols import Agreement, Array, Arrays, Change, Facts, Graphs, Request, Spec, unstack
+from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, Spec, unstack
 from sightline.core.recipe import setting
 from sightline.core.results import Boxes, Result
 from sightline.data.pictures import Picture
 from sightline.data.prepare import prepare
-from sightline.data.samples import Objects, Target
-from sightline.draw import report
-from sightline.draw.boxes import drawn
-from sightline.metrics.average_precision import SIZES, average_precisions, rank
-from sightline.metrics.box_pool import pool
-from sightline.metrics.boxes import iou
-from sightline.metrics.detection_change import ap_lost, claims_changed
-from sightline.metrics.detection_confusion import box_confusion
-from sightline.metrics.detection_curves import curves
-from sightline.metrics.detection_errors import detection_errors
+from sightline.data.samples import Objects
+from sightline.data.tiles import prepare_tiles, windows_of
+from sightline.metrics.boxes import areas
 from sightline.metrics.detection_points import operating_points
 from sightline.metrics.detections import DetectionMeter, Truth, quick_ap
 from sightline.metrics.operating import NEVER
-from sightline.tasks import _candidates, _whole
+from sightline.tasks import _answers, _candidates, _detect_beside, _detect_report, _whole
+from sightline.tasks._answers import decode, truth_of
 
 SUPPORTS = frozenset({"train", "evaluate", "predict", "export", "bench"})
 DECODED = {"boxes": "B N 4", "scores": "B N", "labels": "B N"}
 DEFAULT_NET = "dense"
 HEADLINE = "AP"
 
-MOST = 300
-"""Boxes of a picture, after suppression."""
-GATE_OVERLAP, GATE_SCORE, GATE_FROM = 0.99, 0.01, 0.05
-"""A graph's boxes must overlap the trained model's so much, and score as high within so much, from this score on."""
-CHURN = 0.1
-"""Share of the claims from which on a graph that makes others no longer counts as the same model."""
-DECIDABLE = 1.0
-"""Points of AP that the interval of a loss may be wide for it to be known."""
+SHOWN, TRACE = 0.4, 0.05
+"""Of a box, the share of the area that a tile has to show for it to be learnt, and to be left out of the loss."""
 
 _SIDES = (64, 96, 128, 192, 256, 320, 416, 512, 640)
 _SMALL = 20.0
@@ -60,6 +48,8 @@ class Recipe(base.Recipe):
     """Settings of object detection."""
 
     size: int | None = setting(None, "longer side in pixels that pictures are brought to", low=32, high=2048)
+    tile: int = setting(0, "side in pixels of tiles that large pictures are cut into (0: seen whole)", low=0, high=8192)
+    overlap: float = setting(0.2, "share of its side that a tile has in common with the next", low=0, high=0.9)
     color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
     mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"), loop=True)
     turn: str = setting("no", "also by quarter turns, where things have no up", choices=("yes", "no"), loop=True)
@@ -98,7 +88,10 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """Choose what the recipe leaves open: size, colours, mirroring, batch; with the reason for each."""
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    if recipe.size is None:
+    if recipe.size is None and recipe.tile:
+        side = _MULTIPLE * math.ceil(recipe.tile / _MULTIPLE)
+        changes["size"], reasons["size"] = side, f"tiles of {recipe.tile} px keep their pixels"
+    elif recipe.size is None:
         changes["size"], reasons["size"] = _size(facts)
     if recipe.color == "auto":
         changes["color"] = "grey" if facts.grey else "rgb"
@@ -149,9 +142,12 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     high = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[facts.dtype]
     if recipe.bits and facts.dtype == "uint16":
         high = float((1 << recipe.bits) - 1)
+    whole = (short, size) if ratio < 1 else (size, short)
     ready = Preparation(
         mode="grey" if recipe.color == "grey" else "rgb",
-        size_hw=(short, size) if ratio < 1 else (size, short),
+        size_hw=(size, size) if recipe.tile else whole,
+        tile=recipe.tile,
+        overlap=recipe.overlap,
         fit="pad",
         dtype=facts.dtype,
         high=high,
@@ -160,7 +156,9 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
 
 
 def encode(picture: Picture, card: Card) -> Request:
-    """The picture at the net's size and depth, {"image": H W C}."""
+    """The picture at the net's size and depth, {"image": H W C}, or its tiles, {"image": T H W C}."""
+    if card.preparation.tile:
+        return prepare_tiles(picture, card.preparation)
     image, geometry = prepare(picture, card.preparation)
     return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=geometry)
 
@@ -168,14 +166,30 @@ def encode(picture: Picture, card: Card) -> Request:
 def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]:
     """{"boxes": float32 (M, 4), shares of the input's width and height, "labels": int64 (M,)}; -2 is not learnt.
 
+    Of a tiled picture (T, M, 4) and (T, M), filled up with labels of -1; what a tile hardly shows is not learnt.
     Raises DataError for a target that is no Objects, or names a class that is not the card's.
     """
-    truth = _truth(target, card)
+    truth = truth_of(target, card)
+    labels = np.where(truth.crowd | truth.difficult, -2, truth.indexes).astype(np.int64)
+    if not card.preparation.tile:
+        return {"boxes": _shares(truth.xyxy, request, card), "labels": labels}
+    tiles = []
+    for top, left, bottom, right in windows_of(request, card.preparation):
+        corner, end = np.array([left, top] * 2), np.array([right, bottom] * 2)
+        seen = np.clip(truth.xyxy, corner, end)
+        shown = areas(seen) / areas(truth.xyxy)
+        kept = shown > TRACE
+        own = np.where(shown < SHOWN, -2, labels)[kept]
+        tiles.append({"boxes": _shares(seen[kept] - corner, request, card), "labels": own})
+    return collate(tiles)
+
+
+def _shares(xyxy: NDArray[np.float64], request: Request, card: Card) -> NDArray[np.float32]:
+    """Corners (M, 4) in pixels of the picture, or of a tile's window, as shares of the input's sides."""
     where, (height, width) = request.geometry, card.preparation.size_hw
     by = np.array([where["scale_x"], where["scale_y"]] * 2)
-    boxes = (truth.xyxy * by + np.array([where["left"], where["top"]] * 2)) / [width, height, width, height]
-    labels = np.where(truth.crowd | truth.difficult, -2, truth.indexes)
-    return {"boxes": boxes.astype(np.float32), "labels": labels.astype(np.int64)}
+    found = (xyxy * by + np.array([where["left"], where["top"]] * 2)) / [width, height, width, height]
+    return np.asarray(found, np.float32)
 
 
 def collate(items: Sequence[Arrays]) -> dict[str, Array]:
@@ -187,49 +201,11 @@ def collate(items: Sequence[Arrays]) -> dict[str, Array]:
     return {"boxes": boxes, "labels": labels}
 
 
-def _truth(target: Any, card: Card) -> Truth:
-    if not isinstance(target, Objects):
-        raise DataError(f"detection needs boxes, and this picture has {target!r:.80}")
-    unknown = [name for name in target.strata() if name not in card.classes]
-    if unknown:
-        known = ", ".join(card.classes[:10])
-        raise DataError(f"class {unknown[0]!r} is unknown to the model, which knows {known}; was it trained on this?")
-    places = {name: index for index, name in enumerate(card.classes)}
-    return Truth(
-        xyxy=np.array([item.xyxy for item in target.items], np.float64).reshape(-1, 4),
-        indexes=np.array([places[item.name] for item in target.items], np.int64),
-        crowd=np.array([item.crowd for item in target.items], np.bool_),
-        difficult=np.array([item.difficult for item in target.items], np.bool_),
-    )
-
-
 decoded = _candidates.decoded
-
-
-def decode(outputs: Arrays, request: Request, card: Card) -> Boxes:
-    """Candidates of one picture → boxes in its own pixels, one for each thing; none where outputs are not finite."""
-    scores = outputs["scores"]
-    count = int(np.count_nonzero(scores > 0))
-    boxes, scores, labels = outputs["boxes"][:count], scores[:count], outputs["labels"][:count]
-    where, (height, width) = request.geometry, request.size_hw
-    by = np.array([where["scale_x"], where["scale_y"]] * 2)
-    boxes = (boxes - np.array([where["left"], where["top"]] * 2)) / by
-    boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
-    suppress = float(card.operating.get("suppress", card.recipe.get("suppress", 0.6)))
-    kept = _candidates.suppressed(boxes, scores, labels, overlap=suppress, most=MOST)
-    kept = [row for row in kept if boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]]
-    thresholds = np.array([_threshold(card, name) for name in card.classes])
-    return Boxes(
-        classes=card.classes,
-        xyxy=boxes[kept],
-        scores=scores[kept].astype(np.float32),
-        indexes=labels[kept].astype(np.int64),
-        claimed=np.asarray(scores[kept] >= thresholds[labels[kept]], np.bool_),
-    )
-
-
-def _threshold(card: Card, name: str) -> float:
-    return float(card.operating.get("thresholds", {}).get(name, 0.3))
+merge = _answers.merge
+agree, change = _detect_beside.agree, _detect_beside.change
+badness, pictured = _detect_report.badness, _detect_report.pictured
+figures, confusion_table = _detect_report.figures, _detect_report.confusion_table
 
 
 class _Meter(DetectionMeter):
@@ -240,7 +216,7 @@ class _Meter(DetectionMeter):
         self.card = card
 
     def update(self, result: Result, target: Any, group: str) -> None:
-        super().update(result, _truth(target, self.card), group)
+        super().update(result, truth_of(target, self.card), group)
 
 
 def meters(card: Card) -> list[_Meter]:
@@ -254,7 +230,7 @@ def _plain(card: Card) -> Request:
     return Request(arrays={}, size_hw=card.preparation.size_hw, geometry=geometry)
 
 
-def _answers(outputs: Arrays, targets: Arrays, card: Card) -> tuple[list[Boxes], list[Truth]]:
+def _at_once(outputs: Arrays, targets: Arrays, card: Card) -> tuple[list[Boxes], list[Truth]]:
     """Boxes and truth of encoded pictures, both in pixels of the input."""
     height, width = card.preparation.size_hw
     found = [decode(unstack(outputs, row), _plain(card), card) for row in range(len(outputs["scores"]))]
@@ -269,12 +245,12 @@ def _answers(outputs: Arrays, targets: Arrays, card: Card) -> tuple[list[Boxes],
 
 def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
     """AP and AP50 of validation pictures at the input's size, without intervals; watched while training."""
-    return quick_ap(*_answers(outputs, targets, card), len(card.classes))
+    return quick_ap(*_at_once(outputs, targets, card), len(card.classes))
 
 
 def calibrate(outputs: Arrays, targets: Arrays, card: Card, recipe: Recipe) -> Card:
     """A threshold for each class, by the wish of the recipe, else where F1 is best; kept in `card.operating`."""
-    found, truth = _answers(outputs, targets, card)
+    found, truth = _at_once(outputs, targets, card)
     wish = {"precision": recipe.box_precision, "recall": recipe.box_recall}
     points = operating_points(found, truth, card.classes, **wish)
     operating = {
@@ -283,59 +259,6 @@ def calibrate(outputs: Arrays, targets: Arrays, card: Card, recipe: Recipe) -> C
     }
     failed = [point.sentence for point in points if not point.reached]
     return dataclasses.replace(card, operating=operating, notes=(*card.notes, *failed))
-
-
-def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
-    """Hold a graph's candidates against the trained model's, box by box, before suppression: both ways."""
-    worst_overlap, worst_score, lost, count = 1.0, 0.0, 0, 0
-    for row in range(len(reference["scores"])):
-        for ours, theirs in ((reference, candidate), (candidate, reference)):
-            overlap, score, missing = _apart(unstack(ours, row), unstack(theirs, row))
-            worst_overlap, worst_score = min(worst_overlap, overlap), max(worst_score, score)
-            lost += missing
-        count += int((reference["scores"][row] >= GATE_FROM).sum())
-    detail = (
-        f"{count:,} boxes: smallest overlap {worst_overlap:.4f} (allowed {GATE_OVERLAP}), largest difference of a "
-        f"score {worst_score:.1e} (allowed {GATE_SCORE:g}), {lost} without a counterpart"
-    )
-    figures = {"overlap": worst_overlap, "score": worst_score, "lost": float(lost)}
-    return Agreement(ok=lost == 0, detail=detail, figures=figures)
-
-
-def _apart(ours: Arrays, theirs: Arrays) -> tuple[float, float, int]:
-    """Smallest overlap, largest difference of scores, and how many of our boxes have no counterpart."""
-    some, many = ours["scores"] >= GATE_FROM, theirs["scores"] >= GATE_FROM / 2
-    if not some.any():
-        return 1.0, 0.0, 0
-    if not many.any():
-        return 1.0, 0.0, int(some.sum())
-    gap = np.abs(ours["scores"][some][:, None] - theirs["scores"][many])
-    fits = (ours["labels"][some][:, None] == theirs["labels"][many]) & (gap <= GATE_SCORE)
-    overlap = np.where(fits, iou(ours["boxes"][some], theirs["boxes"][many]), 0.0)
-    best = overlap.argmax(axis=1)
-    rows = np.arange(len(best))
-    missing = overlap[rows, best] < GATE_OVERLAP
-    met = ~missing
-    if not met.any():
-        return 1.0, 0.0, int(missing.sum())
-    return float(overlap[rows, best][met].min()), float(gap[rows, best][met].max()), int(missing.sum())
-
-
-def change(before: Sequence[Boxes], after: Sequence[Boxes], targets: Sequence[Target], card: Card) -> Change:
-    """What another graph's answers cost in AP, and how many of the claims differ."""
-    lost = ap_lost(before, after, [_truth(target, card) for target in targets], len(card.classes))
-    changed, claims = claims_changed(before, after)
-    points, low, high = (100 * value for value in lost)
-    interval = f"[{0.0 - high:+.2f}, {0.0 - low:+.2f}]"
-    detail = f"AP {0.0 - points:+.2f} points {interval}, {changed:,} of {claims:,} claims differ"
-    far = changed > CHURN * max(1, claims)
-    return Change(
-        points=points,
-        detail=detail,
-        decidable=high - low <= DECIDABLE,
-        another=f"{changed:,} of the {claims:,} claims of both differ" if far else "",
-        figures={"points": points, "low": low, "high": high, "changed": changed, "claims": claims},
-    )
 
 
 def check(card: Card, graphs: Graphs) -> None:
@@ -362,86 +285,3 @@ def check(card: Card, graphs: Graphs) -> None:
 def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:
     """Raise DataError when data has classes that this model never saw."""
     _whole.check_samples(classes, False, card)
-
-
-def badness(result: Boxes, target: Target) -> float:
-    """How wrong an answer is: things missed and claims without a thing, as a share of both; positive with any."""
-    if not isinstance(target, Objects):
-        return 0.0
-    claims = result.xyxy[result.claimed].astype(np.float64)
-    names = np.array(result.labels)
-    asked = [item for item in target.items if not (item.crowd or item.difficult)]
-    spared = np.array([item.xyxy for item in target.items if item.crowd or item.difficult], np.float64).reshape(-1, 4)
-    left = list(range(len(asked)))
-    wrong = 0
-    for box, name in zip(claims, names):
-        same = [i for i in left if asked[i].name == name]
-        overlap = iou(box[None], np.array([asked[i].xyxy for i in same]).reshape(-1, 4))[0] if same else np.zeros(0)
-        if len(overlap) and overlap.max() >= 0.5:
-            left.remove(same[int(overlap.argmax())])
-        elif not len(spared) or iou(box[None], spared)[0].max() < 0.5:
-            wrong += 1
-    total = len(asked) + wrong
-    return (wrong + len(left)) / total if total else 0.0
-
-
-def pictured(
-    image: NDArray[np.uint8], size_hw: tuple[int, int], result: Boxes, target: Target | None = None
-) -> NDArray[np.uint8]:
-    """The picture with what is claimed drawn on it, and dashed what is there.
-
-    image: (h, w, 3), at any scale; size_hw: of the picture itself, whose pixels the boxes are in.
-    """
-    by = np.array([image.shape[1] / size_hw[1], image.shape[0] / size_hw[0]] * 2)
-    claimed, things = result.claimed, target.items if isinstance(target, Objects) else ()
-    truth = np.array([item.xyxy for item in things], np.float64).reshape(-1, 4) * by
-    scores, kinds = result.scores[claimed], result.classes
-    return drawn(image, result.xyxy[claimed] * by, result.labels, scores, classes=kinds, truth=truth)
-
-
-def figures(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> dict[str, report.Picture]:
-    """Figures of one evaluation by file name; raises MissingExtraError without matplotlib."""
-    from sightline.draw.detect_figures import error_bars, f1_curves, precision_recall
-    from sightline.draw.figures import confusion
-
-    pooled = pool(results, [_truth(target, card) for target in targets], len(card.classes))
-    curve, errors, table = curves(pooled), detection_errors(pooled), confusion_table(results, targets, card)
-    areas = average_precisions(rank(pooled, sizes={"all": SIZES["all"]}), np.ones(len(targets)))[0, 0]
-    chosen, thresholds = np.array([_threshold(card, name) for name in card.classes]), [each.threshold for each in curve]
-    precision, recall, f1 = ([getattr(each, name) for each in curve] for name in ("precision", "recall", "f1"))
-    shown = np.array([each.asked > 0 for each in curve])
-    wrong = "" if len(card.classes) < _whole.TABLED else "wrong"
-    drawn_as = {
-        "precision_recall.png": (
-            "Precision and recall",
-            "At an overlap of 0.5, the hardest classes first; the dot is where boxes are reported.",
-            "sure",
-            precision_recall(recall, precision, thresholds, card.classes, areas=areas, chosen=chosen),
-        ),
-        "f1.png": (
-            "Where to report",
-            "F1 of boxes reported from each score on; the dots are the thresholds of the model.",
-            "sure",
-            f1_curves(f1, thresholds, card.classes, chosen=chosen, shown=shown),
-        ),
-        "errors.png": (
-            "Kinds of errors",
-            "What AP50 would gain if one kind alone were mended, and how often it occurs.",
-            "wrong",
-            error_bars(errors.counts, errors.costs, value=errors.ap50),
-        ),
-        "confusion_matrix.png": (
-            "What is taken for what",
-            "Rows are what is there; background is where nothing is, or nothing was reported.",
-            wrong,
-            confusion(table["matrix"], table["classes"]),
-        ),
-    }
-    named = drawn_as.items()
-    return {name: report.Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in named}
-
-
-def confusion_table(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> Mapping[str, Any]:
-    """Claims against what is there (K + 1, K + 1), rows true, the last for background, for the report."""
-    pooled = pool(results, [_truth(target, card) for target in targets], len(card.classes))
-    return {"matrix": box_confusion(pooled), "classes": (*card.classes, "background")}

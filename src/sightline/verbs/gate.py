@@ -21,6 +21,7 @@ from sightline.core.results import Result
 from sightline.core.runs import usable_cores
 from sightline.core.shelf import Shelf
 from sightline.data.samples import Sample, Samples
+from sightline.data.tiles import untiled
 from sightline.verbs.learner import Learned
 from sightline.verbs.predict import even_batch, read_request
 
@@ -113,7 +114,7 @@ def checked_graph(
         read = {row.path: request for row, request in found if request is not None}
     if not read:
         raise GateError("there is no readable picture to hold the exported graph against; nothing was written")
-    requests = list(read.values())
+    requests = [piece for request in read.values() for piece in untiled(request)]
     outputs = (
         known_outputs(task, card, blob, session, requests) if remember else raw_outputs(task, card, session, requests)
     )
@@ -122,9 +123,9 @@ def checked_graph(
         raise GateError(
             f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written"
         )
-    gate = {"pictures": len(requests), "detail": agreement.detail, **agreement.figures}
+    gate = {"pictures": len(read), "detail": agreement.detail, **agreement.figures}
     answers: dict[str, Result] = {}
-    if not hasattr(task, "predict"):
+    if not (hasattr(task, "predict") or card.preparation.tile):
         for index, (path, request) in enumerate(read.items()):
             answers[path] = task.decode(unstack(outputs, index), request, card)
     return Checked(blob, entry(form, "onnx", blob, session, gate), answers)

@@ -23,6 +23,7 @@ from sightline.data.read import data_name
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, promoted, refuse_leaks
 from sightline.data.survey import Keep, Memory, Survey, survey
+from sightline.data.tiles import windows
 from sightline.verbs.predict import read_request
 from sightline.verbs.seen import Kept, Seen, keeper
 
@@ -46,7 +47,9 @@ class Gathered:
     """split → prepared pictures (N, H, W, C) of train and validation, as an array, or as `cache.Pictures` where some
     are known from before; None when they do not fit in memory."""
     targets: dict[str, dict[str, Array]]
-    """split → encoded targets (N, ...) by name, rows as in `samples.split`."""
+    """split → encoded targets (N, ...) by name, rows as in `samples.split`; of tiled pictures a row a tile."""
+    pieces: dict[str, NDArray[np.int64]]
+    """split → how many rows each of its pictures makes: one, or as many as it has tiles."""
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
@@ -73,7 +76,7 @@ def gather(
     card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
     for note in card.notes:
         yield Note(text=note, kind="warning")
-    keeps = _kept_in_memory(card, len(samples), recipe.devices, must=in_memory)
+    keeps = _kept_in_memory(card, _pieces(card, facts, len(samples)), recipe.devices, must=in_memory)
     seen = Seen(task, card, samples, getattr(recipe, "bits", None)) if remember and cache_folder() else None
     keep = keeper(task, card, images=keeps, digests=seen is not None)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=keep, memory=seen)
@@ -95,10 +98,17 @@ def gather(
         yield Note(text=line, kind="warning")
     card = _described(card, carved, found, notes, source)
     card = dataclasses.replace(card, data={**card.data, "near_duplicates": len(near), "near_across": len(apart)})
-    images, targets = _arrays(task, card, carved, found.kept, keeps)
+    images, targets, pieces = _arrays(task, card, carved, found.kept, keeps)
     facts = dataclasses.replace(facts, count=len(carved.split("train")))
     return Gathered(
-        samples=carved, card=card, recipe=recipe, reasons=reasons, facts=facts, images=images, targets=targets
+        samples=carved,
+        card=card,
+        recipe=recipe,
+        reasons=reasons,
+        facts=facts,
+        images=images,
+        targets=targets,
+        pieces=pieces,
     )
 
 
@@ -112,7 +122,7 @@ def surveyed(
     memory: Memory | None = None,
 ) -> Generator[Event, None, Survey]:
     """One pass of decoding at the net's size; yields progress and returns the survey."""
-    size_hw, bits = card.preparation.size_hw, getattr(recipe, "bits", None)
+    size_hw, bits = card.preparation.at_least_hw, getattr(recipe, "bits", None)
     for item in survey(samples, at_least_hw=size_hw, bits=bits, max_bad=max_bad, keep=keep, memory=memory):
         if isinstance(item, Survey):
             return item
@@ -174,6 +184,15 @@ def _facts(samples: Samples) -> Generator[Event, None, Facts]:
     )
 
 
+def _pieces(card: Card, facts: Facts, count: int) -> int:
+    """How many prepared arrays so many pictures make, by the sizes of those for training."""
+    ready = card.preparation
+    if not ready.tile:
+        return count
+    sizes = [(int(height), int(width)) for height, width in facts.sizes_hw]
+    return round(count * float(np.mean([len(windows(size, ready.tile, ready.overlap)) for size in sizes])))
+
+
 def _kept_in_memory(card: Card, count: int, processes: int, *, must: bool) -> bool:
     """Whether the prepared pictures, kept by each process, take less than a quarter of the memory.
 
@@ -229,22 +248,33 @@ def _as_text(path: str) -> str:
 
 def _arrays(
     task: Any, card: Card, samples: Samples, kept: Sequence[Kept], keeps: bool
-) -> tuple[dict[str, Any] | None, dict[str, dict[str, Array]]]:
+) -> tuple[dict[str, Any] | None, dict[str, dict[str, Array]], dict[str, NDArray[np.int64]]]:
     images: dict[str, Any] = {}
     targets: dict[str, dict[str, Array]] = {}
+    pieces: dict[str, NDArray[np.int64]] = {}
+    tiled = bool(card.preparation.tile)
     for name in ("train", "validation"):
         both = [(row, each) for row, each in zip(samples.rows, kept) if row.split == name]
         if both:
             rows, some = zip(*both)
-            targets[name] = collated(task, [each.targets for each in some])
+            apart = [_apart(each.targets) if tiled else [each.targets] for each in some]
+            pieces[name] = np.array([len(each) for each in apart])
+            targets[name] = collated(task, [one for each in apart for one in each])
             images[name] = _images(task, card, samples, rows, some) if keeps else np.empty(0)
-    return (images if keeps else None), targets
+    return (images if keeps else None), targets, pieces
+
+
+def _apart(targets: dict[str, Array]) -> list[dict[str, Array]]:
+    """The encoded targets of a tiled picture, tile by tile."""
+    count = len(next(iter(targets.values())))
+    return [{name: array[tile] for name, array in targets.items()} for tile in range(count)]
 
 
 def _images(task: Any, card: Card, samples: Samples, rows: Sequence[Sample], kept: Sequence[Kept]) -> Any:
     """Prepared pictures as one array, or, where some are only known, to be read when they are wanted."""
     if all(each.image is not None for each in kept):
-        return np.stack([each.image for each in kept if each.image is not None])
+        held = [each.image for each in kept if each.image is not None]
+        return np.concatenate(held) if card.preparation.tile else np.stack(held)
 
     def load(row: int) -> Array:
         image = kept[row].image

@@ -8,13 +8,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sightline.core.bundle import Bundle, open_bundle
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, MissingExtraError, UsageError
 from sightline.core.protocols import Graphs, Request, Session, decoded, stack, unstack
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
+from sightline.data.tiles import untiled
 
+TILES = 4
+"""Tiles of a picture in one run of a graph."""
 DEFAULT_VARIANT = "onnx"
 """What runs everywhere."""
 
@@ -64,7 +69,9 @@ class Opened:
 
 
 def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Result]:
-    """One graph, one pass: requests of equal shapes share a batch."""
+    """One graph, one pass: requests of equal shapes share a batch; the tiles of a picture are a batch of their own."""
+    if card.preparation.tile:
+        return [_merged(task, graphs["main"], request, card) for request in requests]
     by_shape: dict[Any, list[int]] = defaultdict(list)
     for index, request in enumerate(requests):
         by_shape[tuple((name, array.shape) for name, array in request.arrays.items())].append(index)
@@ -74,6 +81,15 @@ def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card
         for row, index in enumerate(indexes):
             results[index] = task.decode(unstack(outputs, row), requests[index], card)
     return [results[index] for index in range(len(requests))]
+
+
+def _merged(task: Any, session: Session, request: Request, card: Card) -> Result:
+    """The answer about a picture from those about its tiles."""
+    tiles = untiled(request)
+    runs = [stack(tiles[i : i + TILES]) for i in range(0, len(tiles), TILES)]
+    parts = [decoded(task, session.run(each), card) for each in runs]
+    result: Result = task.merge({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, request, card)
+    return result
 
 
 def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Opened:

@@ -26,6 +26,7 @@ from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
 from sightline.core.storage import append_line, read_lines, write_json
 from sightline.data.read import read
+from sightline.data.tiles import untiled
 from sightline.verbs.company import company, of_company
 from sightline.verbs.evaluate import Evaluation, judge
 from sightline.verbs.finish import write_report
@@ -344,10 +345,14 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
         return Cached(gathered.images[split], gathered.targets[split])
     rows, samples = gathered.samples.split(split).rows, gathered.samples
 
-    def load(row: int) -> Any:
-        return read_request(task, gathered.card, samples.open(rows[row])).arrays["image"]
+    ends = np.cumsum(gathered.pieces[split])
 
-    return Streamed(load, gathered.targets[split], len(rows), group.threads(gathered.recipe.threads) or 1)
+    def load(place: int) -> Any:
+        row = int(np.searchsorted(ends, place, side="right"))
+        request = read_request(task, gathered.card, samples.open(rows[row]))
+        return untiled(request)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
+
+    return Streamed(load, gathered.targets[split], int(ends[-1]), group.threads(gathered.recipe.threads) or 1)
 
 
 def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Event, None, Learned]:
@@ -406,10 +411,9 @@ def _outputs(task: Any, gathered: Gathered, learned: Learned, split: str) -> Map
     """What the trained model answers for a split, in the task's decoded form, a batch at a time."""
     if gathered.images is not None and not hasattr(task, "decoded"):
         return learned.forward(gathered.images[split])
-    count = len(gathered.samples.split(split))
-    picks = [np.arange(i, min(i + _BATCH, count)) for i in range(0, count, _BATCH)]
-    batches = _source(task, gathered, split, Group()).batches(picks)
-    parts = [decoded(task, learned.forward(images), gathered.card) for images, _ in batches]
+    source = _source(task, gathered, split, Group())
+    picks = [np.arange(i, min(i + _BATCH, source.count)) for i in range(0, source.count, _BATCH)]
+    parts = [decoded(task, learned.forward(images), gathered.card) for images, _ in source.batches(picks)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -20,6 +20,7 @@ from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
+from sightline.data.tiles import untiled
 from sightline.verbs.gate import agree, raw_outputs, spread
 from sightline.verbs.gather import split, surveyed
 from sightline.verbs.opened import Opened
@@ -52,7 +53,7 @@ class Bench:
     @property
     def one(self) -> Arrays:
         """A single picture, as the graph takes it."""
-        return stack([self.pairs[0][1]])
+        return stack(untiled(self.pairs[0][1])[:1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,8 @@ def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
     fp32 = opened.bundle.graph("main", "onnx")
     session: Session = Shelf("graphs").load("onnx").open(fp32, threads=0)
     learnt = (_request(opened, samples, row) for row in spread(samples.split("train").rows, CALIBRATION))
-    calibration = tuple(stack([request]) for request in learnt if request is not None)
+    pieces = (untiled(request) for request in learnt if request is not None)
+    calibration = tuple(stack([some[len(some) // 2]]) for some in pieces)  # of a tiled picture the one in the middle
     held = samples.split("validation").rows or samples.split("train").rows
     pairs = tuple((row, request) for row in held if (request := _request(opened, samples, row)) is not None)
     if not calibration or not pairs:
@@ -180,7 +182,7 @@ def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdi
     verdict = {"to": to, "candidate": candidate, "session": session, "count": len(bench.pairs)}
     verdict["speedup"] = float(times[0] / times[1])
     if form.DTYPE == "float32":
-        requests = [request for _, request in bench.pairs]
+        requests = [piece for _, request in bench.pairs for piece in untiled(request)]
         reference, outputs = (
             raw_outputs(opened.task, opened.card, each, requests) for each in (bench.session, session)
         )

@@ -1,0 +1,98 @@
+"""Boxes of one picture: from candidates to what is there, whole or in tiles, and the truth in the same terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.card import Card
+from sightline.core.errors import DataError
+from sightline.core.protocols import Arrays, Request, unstack
+from sightline.core.results import Boxes
+from sightline.data.samples import Objects
+from sightline.data.tiles import windows_of
+from sightline.metrics.detections import Truth
+from sightline.tasks._candidates import Candidates, suppressed
+from sightline.tasks._seams import cut_off, joined
+
+MOST = 300
+"""Boxes of a picture, after suppression."""
+USUAL = 0.3
+"""Score from which on a box is claimed where no threshold was chosen."""
+
+
+def decode(outputs: Arrays, request: Request, card: Card) -> Boxes:
+    """Candidates of one picture → boxes in its own pixels, one for each thing; none where outputs are not finite."""
+    return _settled(*_placed(outputs, request), request, card)
+
+
+def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
+    """Candidates of all tiles of a picture (T, N, ...) → its boxes; what seams cut apart is put together."""
+    height, width = request.size_hw
+    suppress, found = suppress_of(card), []
+    for tile, window in enumerate(windows_of(request, card.preparation)):
+        boxes, scores, labels = _placed(unstack(outputs, tile), request)
+        top, left, bottom, right = window
+        boxes = np.clip(boxes + np.array([left, top] * 2), [left, top] * 2, [right, bottom] * 2).astype(np.float32)
+        kept = suppressed(boxes, scores, labels, overlap=suppress, most=MOST)
+        seen = np.tile(np.array([left, top, right, bottom], np.float32), (len(kept), 1))
+        cut = cut_off(boxes[kept], window, (height, width))
+        found.append((boxes[kept], scores[kept], labels[kept], cut, seen))
+    return _settled(*joined(*(np.concatenate(parts) for parts in zip(*found))), request, card)
+
+
+def _placed(outputs: Arrays, request: Request) -> Candidates:
+    """Candidates in pixels of the picture, or of a tile's window."""
+    scores = outputs["scores"]
+    count = int(np.count_nonzero(scores > 0))
+    where = request.geometry
+    by = np.array([where["scale_x"], where["scale_y"]] * 2)
+    boxes = (outputs["boxes"][:count] - np.array([where["left"], where["top"]] * 2)) / by
+    return boxes.astype(np.float32), scores[:count], outputs["labels"][:count]
+
+
+def suppress_of(card: Card) -> float:
+    """The IoU above which the less sure of two boxes of a class goes."""
+    return float(card.operating.get("suppress", card.recipe.get("suppress", 0.6)))
+
+
+def _settled(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], request: Request, card: Card
+) -> Boxes:
+    """One box for each thing, within the picture, the surest first."""
+    height, width = request.size_hw
+    boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+    kept = suppressed(boxes, scores, labels, overlap=suppress_of(card), most=MOST)
+    kept = [row for row in kept if boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]]
+    thresholds = np.array([threshold_of(card, name) for name in card.classes])
+    return Boxes(
+        classes=card.classes,
+        xyxy=boxes[kept],
+        scores=scores[kept].astype(np.float32),
+        indexes=labels[kept].astype(np.int64),
+        claimed=np.asarray(scores[kept] >= thresholds[labels[kept]], np.bool_),
+    )
+
+
+def threshold_of(card: Card, name: str) -> float:
+    """The score from which on a box of a class is claimed."""
+    return float(card.operating.get("thresholds", {}).get(name, USUAL))
+
+
+def truth_of(target: Any, card: Card) -> Truth:
+    """What is there, as metrics take it; raises DataError for no Objects, and for a class that is not the card's."""
+    if not isinstance(target, Objects):
+        raise DataError(f"detection needs boxes, and this picture has {target!r:.80}")
+    unknown = [name for name in target.strata() if name not in card.classes]
+    if unknown:
+        known = ", ".join(card.classes[:10])
+        raise DataError(f"class {unknown[0]!r} is unknown to the model, which knows {known}; was it trained on this?")
+    places = {name: index for index, name in enumerate(card.classes)}
+    return Truth(
+        xyxy=np.array([item.xyxy for item in target.items], np.float64).reshape(-1, 4),
+        indexes=np.array([places[item.name] for item in target.items], np.int64),
+        crowd=np.array([item.crowd for item in target.items], np.bool_),
+        difficult=np.array([item.difficult for item in target.items], np.bool_),
+    )
