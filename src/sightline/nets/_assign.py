@@ -20,7 +20,7 @@ TOP = 10
 ALIGN_SCORE, ALIGN_OVERLAP = 0.5, 6.0
 """Powers of score and overlap in how well a cell fits a box."""
 WEIGHT_CLASS, WEIGHT_BOX, WEIGHT_SIDE = 1.0, 5.0, 1.0
-FADE, REST = 2.0, 0.75
+FADE, REST = 1.0, 0.75
 """Of the varifocal loss: power by which a cell that is nearly right about nothing fades, and its weight."""
 
 
