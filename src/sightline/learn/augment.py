@@ -22,6 +22,11 @@ from sightline.learn.policies import Policy, policy_changes, policy_moves
 from sightline.learn.scenes import PARTNERS, Scenes, composed, scenes_of
 
 SETTINGS = (
+    "mosaic",
+    "blend",
+    "paste",
+    "turn",
+    "aspect",
     "mirror",
     "shift",
     "rotate",
@@ -40,6 +45,8 @@ SETTINGS = (
     "cutmix",
     "mix",
     "grow",
+    "vary",
+    "calm",
     "balance",
 )
 """What a recipe may say about augmentation, in the order it is done."""

@@ -42,9 +42,10 @@ def _epoch(job: Job, rows: Sequence[int], epoch: int) -> list[Seen | None]:
     how, device = augmentation_of(job.recipe), torch.device("cpu")
     steps = job.recipe.steps or (job.recipe.epochs or 0) * job.steps_per_epoch
     for (step, picks, uniform), (images, targets) in zip(wanted, job.train.batches([picks for _, picks, _ in wanted])):
-        batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
-        done = (epoch * job.steps_per_epoch + step) / steps if steps else 1.0  # of a budget nobody knows the steps yet
-        small = resized(batch, size_at(done, job.recipe, job.card.preparation.size_hw))
+        done = (epoch * job.steps_per_epoch + step) / steps if steps else None  # of a budget nobody knows them yet
+        now = how.at(done or 0.0)
+        batch, aims = augmented(images, targets, uniform, how=now, card=job.card, task=job.task, device=device)
+        small = resized(batch, size_at(1.0 if done is None else done, job.recipe, job.card.preparation.size_hw))
         unit = small.permute(0, 2, 3, 1).numpy() * std + mean
         for place, row in enumerate(picks):
             if row in rows and row not in found:

@@ -26,10 +26,10 @@ from sightline.metrics.boxes import areas
 from sightline.metrics.detection_points import operating_points
 from sightline.metrics.detections import DetectionMeter, Truth, quick_ap
 from sightline.metrics.operating import NEVER
-from sightline.tasks import _answers, _candidates, _detect_beside, _detect_report, _whole
+from sightline.tasks import _aims, _answers, _candidates, _detect_beside, _detect_report, _whole
 from sightline.tasks._answers import decode, truth_of
 
-SUPPORTS = frozenset({"train", "evaluate", "predict", "export", "bench"})
+SUPPORTS = frozenset({"train", "evaluate", "predict", "explain", "export", "bench"})
 DECODED = {"boxes": "B N 4", "scores": "B N", "labels": "B N"}
 DEFAULT_NET = "dense"
 HEADLINE = "AP"
@@ -41,6 +41,8 @@ _SIDES = (64, 96, 128, 192, 256, 320, 416, 512, 640)
 _SMALL = 20.0
 """Pixels of the input that the smallest kind of thing should have: side of a square as large as its median box."""
 _MULTIPLE = 32
+_VIEWS = 40_000
+"""Pictures looked at in all, scenes counted each, where neither epochs nor a budget is given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,9 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         changes["mirror"], reasons["mirror"] = _whole.mirror_of(_names(facts))
     if recipe.batch is None:
         changes["batch"], reasons["batch"] = 16, "pictures with boxes teach much each, so that small batches do"
+    if recipe.epochs is None and recipe.steps is None and not recipe.budget and not recipe.start:
+        changes["epochs"] = min(300, max(20, round(_VIEWS / facts.count)))
+        reasons["epochs"] = f"about {_VIEWS:,} looks at {facts.count:,} pictures"
     return dataclasses.replace(recipe, **changes), reasons
 
 
@@ -202,6 +207,7 @@ def collate(items: Sequence[Arrays]) -> dict[str, Array]:
 
 
 decoded = _candidates.decoded
+aim = _aims.aim
 merge = _answers.merge
 agree, change = _detect_beside.agree, _detect_beside.change
 badness, pictured = _detect_report.badness, _detect_report.pictured

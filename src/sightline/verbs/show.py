@@ -76,18 +76,35 @@ def _sheet(gathered: Gathered, job: Any, rows: list[int], seen: list[list[Any]])
 
     card, tiles = gathered.card, []
     blank = np.full((*card.preparation.size_hw, 1), 236, np.uint8)
-    samples = gathered.samples.split("train").rows
-    (images, _) = next(iter(job.train.batches([np.array(rows)])))
-    for row, image, versions in zip(rows, images, seen):
-        tiles.append(Tile(to_u8(image, card.preparation.high), (samples[row].target.text(), "as prepared")))
+    samples, ends = gathered.samples.split("train").rows, np.cumsum(gathered.pieces["train"])
+    ((images, targets),) = job.train.batches([np.array(rows)])
+    for place, (row, image, versions) in enumerate(zip(rows, images, seen)):
+        target = samples[int(np.searchsorted(ends, row, side="right"))].target.text()
+        plain = _boxed(to_u8(image, card.preparation.high), {name: each[place] for name, each in targets.items()}, card)
+        tiles.append(Tile(plain, (target, "as prepared")))
         for epoch, version in enumerate(versions, start=1):
             tiles.append(
                 Tile(blank, ("", f"not in epoch {epoch}"))
                 if version is None
-                else Tile(to_u8(version.pixels, 1.0), _caption(version.targets, card, epoch))
+                else Tile(
+                    _boxed(to_u8(version.pixels, 1.0), version.targets, card), _caption(version.targets, card, epoch)
+                )
             )
     title = f"{card.data.get('name', '')}: pictures as prepared, and as the net sees them in epochs 1 to {len(seen[0])}"
     return contact_sheet(tiles, columns=len(seen[0]) + 1, tile_px=max(TILE, *card.preparation.size_hw), title=title)
+
+
+def _boxed(image: NDArray[np.uint8], targets: Arrays, card: Card) -> NDArray[np.uint8]:
+    """The picture with its boxes, where it has some; dashed what is left out of the loss."""
+    if "boxes" not in targets:
+        return image
+    from sightline.draw.boxes import drawn
+
+    height, width = image.shape[:2]
+    places, labels = targets["boxes"] * [width, height, width, height], targets["labels"]
+    names = [card.classes[label] for label in labels if label >= 0]
+    rgb = np.broadcast_to(image, (height, width, 3))
+    return drawn(rgb, places[labels >= 0], names, classes=card.classes, truth=places[labels == -2])
 
 
 def _caption(targets: Arrays, card: Card, epoch: int) -> tuple[str, ...]:
