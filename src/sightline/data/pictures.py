@@ -149,6 +149,8 @@ class Header:
     """Whether it has one channel; a palette counts as colour."""
     dtype: str
     """`uint8`, `uint16` or `float32`, as `read_picture` will give it."""
+    orientation: int = 1
+    """The EXIF orientation that reading will apply; from 5 to 8 the file holds the picture lying on its side."""
 
 
 def read_header(source: Source, *, limits: Limits = LIMITS) -> Header:
@@ -164,7 +166,7 @@ def read_header(source: Source, *, limits: Limits = LIMITS) -> Header:
         orientation, (width, height) = file.orientation, file.im.size
         if file.kind not in ("JPEG", "TIFF"):
             orientation = exif_orientation(file.im.info.get("exif") or b"")
-        return Header(_upright(height, width, orientation), *header_of(file.im))
+        return Header(_upright(height, width, orientation), *header_of(file.im), orientation)
 
 
 def pixel_digest(picture: Picture) -> str:

@@ -72,7 +72,7 @@ def _detect_spread(text: str) -> str:
 def _detect(path: Path) -> str:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    fitting = _fitting(path)
+    fitting = fitting_layouts(path)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -81,7 +81,7 @@ def _detect(path: Path) -> str:
     inner = path
     while len(inside := _subfolders(inner)) == 1:
         inner = inside[0]
-        if _fitting(inner):
+        if fitting_layouts(inner):
             raise DataError(f"{path} is no data set, but the folder inside it is: {inner}")
     raise DataError(
         f"{path} is not laid out in a known way ({', '.join(LAYOUTS.names())}). A folder of pictures should hold one "
@@ -90,8 +90,11 @@ def _detect(path: Path) -> str:
     )
 
 
-def _fitting(path: Path) -> list[str]:
-    return [name for name in LAYOUTS.names() if LAYOUTS.load(name).fits(path)]
+def fitting_layouts(path: Path) -> list[str]:
+    """The names of the layouts that a path may have. One with boxes says more than folders that might be classes."""
+    fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).fits(path)]
+    beyond_labels = [name for name in fitting if hasattr(LAYOUTS.load(name), "TARGET")]
+    return [name for name in fitting if name in beyond_labels or name != "imagefolder"] if beyond_labels else fitting
 
 
 def _subfolders(path: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sightline.core.storage import write_bytes
 from sightline.data.duplicates import Near, across, clusters, told
 from sightline.data.pictures import read_picture
 from sightline.data.read import read
-from sightline.data.samples import Samples
+from sightline.data.samples import Objects, Samples
 from sightline.data.splits import find_conflicts, find_leaks
 from sightline.data.survey import Survey, survey
 from sightline.draw.sheet import Tile, contact_sheet, to_u8
@@ -46,6 +46,11 @@ class Audit:
     """The paths of each cluster of near-duplicates, the largest first."""
     near_across: tuple[str, ...]
     """Sentences on near-duplicates in two splits; none when there are none."""
+    notes: tuple[str, ...] = ()
+    """What was put right in reading, in whole sentences."""
+    boxes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Class → `small`, `medium` and `large` → boxes (under 32 x 32 pixels, under 96 x 96, above, as COCO cuts); empty
+    where pictures have labels."""
 
     @property
     def clean(self) -> bool:
@@ -62,6 +67,8 @@ class Audit:
             "leaks": list(self.leaks),
             "conflicts": list(self.conflicts),
             "rare": list(self.rare),
+            "notes": list(self.notes),
+            "boxes": self.boxes,
             "near_duplicates": {
                 "pairs": [list(pair) for pair in self.near],
                 "clusters": [list(cluster) for cluster in self.near_clusters],
@@ -73,6 +80,11 @@ class Audit:
         lines = [f"layout {self.layout}"]
         for split, n in self.pictures.items():
             lines.append(f"{split or 'unsplit'}: {n} pictures, {len(self.counts[split])} classes")
+        for name, sizes in list(self.boxes.items())[:20]:
+            parts = ", ".join(f"{count} {size}" for size, count in sizes.items())
+            lines.append(f"{name}: {sum(sizes.values())} boxes ({parts})")
+        lines += [f"... and {len(self.boxes) - 20} more classes" for _ in range(len(self.boxes) > 20)]
+        lines += self.notes
         for title, found in (("leak", self.leaks), ("contradiction", self.conflicts), ("rare class", self.rare)):
             lines += [f"{title}: {text}" for text in found[:20]]
             lines += [f"... and {len(found) - 20} more" for _ in range(len(found) > 20)]
@@ -130,7 +142,20 @@ def _judged(found: Survey, near: Sequence[Near]) -> Audit:
         ),
         near_clusters=tuple(tuple(paths) for paths in sorted(groups.values(), key=lambda paths: (-len(paths), paths))),
         near_across=tuple(told(across(near, usable), usable, hint=GROUPING)),
+        notes=usable.notes,
+        boxes=_boxes(usable),
     )
+
+
+def _boxes(samples: Samples) -> dict[str, dict[str, int]]:
+    """Boxes by class and size, for every class in order; none where no picture has boxes."""
+    targets = [row.target for row in samples.rows if isinstance(row.target, Objects)]
+    table = {name: dict.fromkeys(("small", "medium", "large"), 0) for name in samples.classes} if targets else {}
+    for item in (item for target in targets for item in target.items):
+        left, top, right, bottom = item.xyxy
+        area = (right - left) * (bottom - top)
+        table[item.name]["small" if area < 32**2 else "medium" if area < 96**2 else "large"] += 1
+    return table
 
 
 def _named(pair: Near, samples: Samples) -> tuple[str, str, float]:

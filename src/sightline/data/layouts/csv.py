@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from sightline.core.errors import DataError
 from sightline.core.storage import replace_folder, storing, write_text
+from sightline.data.layouts._boxtable import has_boxes
 from sightline.data.layouts._files import file_name, free_name, store
 from sightline.data.layouts._targets import (
     LABEL,
@@ -43,7 +44,8 @@ _COLUMNS = {
 
 
 def fits(path: Path) -> bool:
-    """Whether this is a table with a path column, or a folder with one called samples, labels, metadata or data.csv."""
+    """Whether this is a table with a path column and none of boxes, or a folder with one called samples, labels,
+    metadata or data.csv."""
     try:
         table = _table(path)
         with table.open(encoding="utf-8-sig", newline="") as file:
@@ -51,7 +53,7 @@ def fits(path: Path) -> bool:
         header = next(csv.reader([head], delimiter=_mark(head)), [])
     except (OSError, UnicodeDecodeError, DataError, csv.Error):
         return False
-    return table.suffix.lower() in (".csv", ".tsv") and "path" in _roles(header)
+    return table.suffix.lower() in (".csv", ".tsv") and "path" in _roles(header) and not has_boxes(header)
 
 
 def read(path: Path) -> Samples:
