@@ -309,7 +309,8 @@ class Format(Protocol):
 class Layout(Protocol):
     """A data-set format: a module in `data/layouts/`.
 
-    One that has `SHARDS`, an ending, is also given patterns and URLs of files with that ending, as text.
+    One that has `SHARDS`, an ending, is also given patterns and URLs of files with that ending, as text. `TARGET` is the
+    kind of target it holds where that is not labels, as `data.samples.Objects`.
     """
 
     def fits(self, path: Path) -> bool:

@@ -70,7 +70,7 @@ def write(samples: Samples, path: Path) -> None:
             word = each.name.parts[1]
             splits[word] = f"images/{word}"
             write_text(root / "labels" / word / f"{each.name.stem}.txt", "".join(_lines(each, numbers)))
-        told: dict[str, Any] = {"path": ".", **{word: splits[word] for word in WORDS.values() if word in splits}}
+        told: dict[str, Any] = {word: splits[word] for word in WORDS.values() if word in splits}
         told |= {"nc": len(numbers), "names": {number: name for name, number in numbers.items()}}
         write_text(root / "data.yaml", yaml.safe_dump(told, sort_keys=False, allow_unicode=True))
 
