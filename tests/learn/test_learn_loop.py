@@ -71,6 +71,21 @@ def test_events_come_in_their_order(tmp_path: Path) -> None:
     assert steps[-1].lr == pytest.approx(0, abs=1e-9)
 
 
+def test_of_very_many_epochs_only_some_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_MEASURED", 4)
+    whole, kept = run(job(tmp_path / "whole", steps=20))  # seven epochs of three steps, the last cut off
+    epochs = [event for event in whole if isinstance(event, Epoch)]
+    assert [(event.epoch, event.step) for event in epochs] == [(2, 6), (4, 12), (6, 18), (7, 20)]
+    steps = [event.loss for event in whole if isinstance(event, Step)]
+    for event, losses in zip(epochs, (steps[:6], steps[6:12], steps[12:18], steps[18:])):
+        assert event.loss == pytest.approx(sum(losses) / len(losses))
+    for at in (3, 4, 9):  # at the end of an epoch that is not measured, and within one
+        todo = job(tmp_path / f"cut {at}", steps=20)
+        with pytest.raises(KeyboardInterrupt):
+            run(replace(todo, stop=after(at)))
+        assert same(run(todo)[1], kept)
+
+
 def test_it_learns_and_hands_over_a_plain_network(tmp_path: Path) -> None:
     before = torch.get_num_threads()
     source = fit(job(tmp_path, steps=60, precision="bf16"))

@@ -36,6 +36,8 @@ from sightline.learn.transfer import begun, freeze, head_name, paces, probed, st
 
 _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
+_MEASURED = 100
+"""Epochs that are measured and followed by a checkpoint, at most; where pictures are few, a pass takes no time."""
 _TIMED_STEPS, _TIMED_SECONDS, _TIMED_SHARE = (8, 200), 6.0, 0.02
 """A budget is turned into steps after so many of them, and so long: seconds, or that share of the budget."""
 
@@ -244,19 +246,26 @@ class _Training:
         return Saved(path=self.job.folder / LAST, what=f"checkpoint at step {self.step}")
 
     def run(self) -> Generator[Event, None, None]:
-        """All remaining epochs, each followed by a measurement and a checkpoint."""
+        """All remaining epochs, each followed by a measurement and a checkpoint; of very many, only every second or so."""
         per_epoch = self.job.steps_per_epoch
         epochs = math.ceil(self.steps / per_epoch)
+        every, began = math.ceil(epochs / _MEASURED), time.perf_counter()
         while self.step < self.steps and not self.stopped:
-            epoch, began = self.step // per_epoch, time.perf_counter()
+            epoch = self.step // per_epoch
             yield from self._epoch(epoch)
+            if self.step < self.steps and (epoch + 1) % every:
+                if self._asked():
+                    yield self.save()
+                    raise KeyboardInterrupt
+                continue
             metrics = self.measure()
-            self._judge(metrics)
-            loss, lr = self.loss_sum / (self.step - epoch * per_epoch), self._rate(self.step - 1)
-            self.loss_sum, seconds = 0.0, time.perf_counter() - began
+            self._judge(metrics, epochs=every)
+            loss = self.loss_sum / (self.step - epoch // every * every * per_epoch)
+            self.loss_sum, lr, seconds = 0.0, self._rate(self.step - 1), time.perf_counter() - began
             yield Epoch(
                 epoch=epoch + 1, epochs=epochs, step=self.step, loss=loss, lr=lr, seconds=seconds, metrics=metrics
             )
+            began = time.perf_counter()
             yield self.save()
             if self._asked():
                 raise KeyboardInterrupt
@@ -380,7 +389,7 @@ class _Training:
         measured = quick(together, truth, self.job.card) if quick else {}
         return {"validation_loss": sum(losses) / len(next(iter(truth.values()))), **measured}
 
-    def _judge(self, metrics: dict[str, float]) -> None:
+    def _judge(self, metrics: dict[str, float], *, epochs: int = 1) -> None:
         """Early stopping: keep the best average so far and count the epochs since."""
         if self.kept is None or not metrics:
             return
@@ -389,7 +398,7 @@ class _Training:
             self.best, self.stale = score, 0
             self.kept.load_state_dict(self.average.state_dict())
         else:
-            self.stale += 1
+            self.stale += epochs
             self.stopped = self.stale >= self.job.recipe.patience
 
     def outcome(self) -> nn.Module:

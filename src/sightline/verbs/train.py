@@ -357,7 +357,8 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
 
 def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Event, None, Learned]:
     """Pass events on, with each epoch a line of history.csv; an epoch run again after a kill is not written twice."""
-    written = len(read_lines(run.history)) - 1
+    lines = read_lines(run.history)
+    written = int(lines[-1].partition(",")[0]) if len(lines) > 1 else len(lines) - 1
     while True:
         try:
             event = next(events)
