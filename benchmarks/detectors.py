@@ -1,6 +1,6 @@
-"""The peers of benchmarks/detection.py, each in its own process; nothing of Sightline is imported here.
+"""The peers of benchmarks/detection.py and detection_speed.py, in their own process; nothing of Sightline is imported.
 
-Usage: python detectors.py TOOL FOLDER OUT SECONDS SIDE
+Usage: python detectors.py TOOL FOLDER OUT SECONDS SIDE   ·   python detectors.py serve WEIGHTS SIDE
 TOOL is ultralytics (a yolo11n of random weights), ssdlite or fasterrcnn (torchvision, random weights).
 FOLDER holds data.yaml (as Ultralytics reads it), and train.json, val.json, test.json: {"classes": [...], "pictures":
 [{"path": ..., "boxes": [[x1, y1, x2, y2], ...], "labels": [...]}]}. OUT is written: picture → boxes, scores, labels.
@@ -118,6 +118,22 @@ def torchvision(tool: str, folder: Path, seconds: float, side: int) -> dict[str,
     return found
 
 
+def serve(weights: str, side: int) -> None:
+    """Ultralytics' own ONNX path: for each line of standard input, one or more paths, the seconds that they took."""
+    from ultralytics import YOLO
+
+    written = Path(weights).with_suffix(".onnx")
+    if not written.exists():
+        YOLO(weights).export(format="onnx", imgsz=side, dynamic=False, simplify=False, verbose=False)
+    model = YOLO(str(written), task="detect")
+    quiet = {"imgsz": side, "verbose": False, "device": "cpu", "stream": True}
+    for line in sys.stdin:
+        paths: list[str] = json.loads(line)
+        began = time.perf_counter()
+        count = sum(len(each.boxes) for each in model.predict(paths if len(paths) > 1 else paths[0], **quiet))
+        print(json.dumps({"seconds": time.perf_counter() - began, "boxes": count}), flush=True)
+
+
 def pictures(folder: Path, split: str) -> dict[str, Any]:
     """One split's pictures with their boxes."""
     known: dict[str, Any] = json.loads((folder / f"{split}.json").read_text())
@@ -125,6 +141,9 @@ def pictures(folder: Path, split: str) -> dict[str, Any]:
 
 
 def main() -> None:
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2], int(sys.argv[3]))
+        return
     tool, folder, out, seconds, side = sys.argv[1:]
     place, size = Path(out), int(side)
     if tool == "ultralytics":
