@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ EXAMPLE = """\b
 Examples:
   sightline predict model photo.jpg
   sightline predict model photos/ "more/*.png" --out preds.csv
+  sightline predict model photos/ --draw drawn/
   find . -name '*.jpg' | sightline predict model - --json
 
 An interrupted --out goes on where it stopped: give the same command again."""
@@ -29,7 +30,8 @@ An interrupted --out goes on where it stopped: give the same command again."""
 @click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--threads", type=click.IntRange(1), default=None, help="pictures worked on at once [all cores]")
 @click.option("--batch", type=click.IntRange(1), default=None, help="most pictures in one run of the graph [measured]")
-@click.option("--overwrite", is_flag=True, help="replace --out if it is there")
+@click.option("--draw", type=click.Path(path_type=Path), help="folder for the pictures with the answers drawn on them")
+@click.option("--overwrite", is_flag=True, help="replace --out, and what --draw would write, if it is there")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -40,38 +42,64 @@ def command(
     graph: str,
     threads: int | None,
     batch: int | None,
+    draw: Path | None,
     overwrite: bool,
 ) -> None:
     """Answer for each picture with MODEL."""
     from sightline.core.errors import PARTIAL_EXIT_CODE
     from sightline.verbs.sources import expand
 
+    drawings = _drawings(draw, out, overwrite) if draw else None
     opened = open_for(model, graph=graph, threads=threads or 0)
     sources = expand(paths) if "-" in paths else list(expand(paths))
     if sources == []:
         raise click.UsageError("no picture in what was given")
     pace = {"batch": batch, "threads": threads}
     if out is None:
-        total, bad = _say(opened, sources, as_json, pace)
+        total, bad = _say(opened, sources, as_json, pace, drawings)
     else:
         try:
-            total, bad = _fill(opened, sources, out, paths, overwrite, pace)
+            total, bad = _fill(opened, sources, out, paths, overwrite, pace, drawings)
         except KeyboardInterrupt:
             _tell_how_to_go_on(ctx, out)
             raise
         click.echo(f"{total - bad:,} answers in {out}" + (f", {bad:,} files left out" if bad else ""), err=True)
+    if drawings:
+        click.echo(f"{drawings.count:,} pictures drawn in {draw}", err=True)
     if bad:
         ctx.exit(PARTIAL_EXIT_CODE)
 
 
-def _say(opened: Any, sources: Iterable[str], as_json: bool, pace: dict[str, Any]) -> tuple[int, int]:
+def _drawings(folder: Path, out: Path | None, overwrite: bool) -> Any:
+    """Where answers are drawn; raises UsageError for a folder with something else in it."""
+    from sightline.verbs.drawings import Drawings, check_folder
+    from sightline.verbs.tables import part_of
+
+    check_folder(folder, going_on=overwrite or (out is not None and part_of(out).exists()))
+    return Drawings(folder)
+
+
+def _drawn(answers: Iterable[Any], drawings: Any) -> Iterator[Any]:
+    """The same answers, each drawn where that is wished before it is handed on."""
+    from sightline.core.errors import PictureError
+
+    for answer in answers:
+        try:
+            if drawings is not None:
+                drawings.write(answer)
+        except PictureError as error:  # the file is not any more what it was a moment ago
+            click.echo(f"not drawn: {error}", err=True)
+        yield answer
+
+
+def _say(opened: Any, sources: Iterable[str], as_json: bool, pace: dict[str, Any], drawings: Any) -> tuple[int, int]:
     """Answers to standard output, each as it comes; how many, and how many of them are errors."""
     import json
 
     from sightline.verbs.predict import predict
 
     total = bad = 0
-    for answer in predict(opened, sources, **pace):
+    for answer in _drawn(predict(opened, sources, **pace), drawings):
         total, bad = total + 1, bad + (answer.error is not None)
         if as_json:
             sys.stdout.write(json.dumps(answer.to_dict(), ensure_ascii=False) + "\n")
@@ -86,7 +114,13 @@ def _say(opened: Any, sources: Iterable[str], as_json: bool, pace: dict[str, Any
 
 
 def _fill(
-    opened: Any, sources: Iterable[str], out: Path, paths: tuple[str, ...], overwrite: bool, pace: dict[str, Any]
+    opened: Any,
+    sources: Iterable[str],
+    out: Path,
+    paths: tuple[str, ...],
+    overwrite: bool,
+    pace: dict[str, Any],
+    drawings: Any,
 ) -> tuple[int, int]:
     """Answers to a table, going on with an unfinished one; how many it holds, and how many of them are errors."""
     from sightline.cli._display import Display
@@ -106,7 +140,7 @@ def _fill(
             check_same(journal.path, journal.done, sources)
         left = without(sources, journal.done)
         total = before + len(left) if isinstance(left, list) else 0
-        for answer in predict(opened, left, **pace, listen=display.show):
+        for answer in _drawn(predict(opened, left, **pace, listen=display.show), drawings):
             journal.write(answer.to_dict())
             if answer.error is not None:
                 display.show(Note(text=f"left out {answer.source}: {answer.error}"))
@@ -125,6 +159,7 @@ def _tell_how_to_go_on(ctx: click.Context, out: Path) -> None:
     if part_of(out).exists():
         given = [*map(str, ctx.params["paths"]), "--out", str(out)]
         given += ["--graph", ctx.params["graph"]] if ctx.params["graph"] else []
+        given += ["--draw", str(ctx.params["draw"])] if ctx.params["draw"] else []
         given += ["--overwrite"] if ctx.params["overwrite"] else []
         command = shlex.join(["sightline", "predict", str(ctx.params["model"]), *given])
         command = command if len(command) < 1000 else "the same command"

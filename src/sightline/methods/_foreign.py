@@ -49,26 +49,41 @@ def encoder(blob: bytes, *, tap: str = "", layers: int = 2) -> Encoder:
     tap: the tensor to take, by name; by default the one that enters the classifier, and with more `layers` the maps of
     the activations before it, from the last on. Raises UsageError for what is no such graph.
     """
+    model = loaded(blob)
+    from onnx import shape_inference
+
+    try:
+        return _cut(shape_inference.infer_shapes(model), tap, layers)
+    except shape_inference.InferenceError as error:
+        raise UsageError(f"this is no ONNX graph that can be read: {engines.first_line(error)}") from None
+
+
+def loaded(blob: bytes, *, least: int = LEAST_OPSET) -> Any:
+    """A foreign graph as an `onnx.ModelProto`, checked, its operator set brought up to `least`.
+
+    Raises UsageError for what is none, or reaches outside itself; MissingExtraError without the onnx package.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ModuleNotFoundError:
-        raise MissingExtraError("a frozen ONNX encoder needs the onnx package: pip install 'sightline[fit]'") from None
+        raise MissingExtraError(
+            "reading a foreign graph needs the onnx package: pip install 'sightline[fit]'"
+        ) from None
     try:
         scan(blob)  # what a bundle could not ship is refused before anything is computed
         model = onnx.load_model_from_string(blob)
         for each in (*model.opset_import, *model.graph.node):
             each.domain = "" if each.domain == "ai.onnx" else each.domain  # two names of the same
         onnx.checker.check_model(model)
-        if any(not entry.domain and entry.version < LEAST_OPSET for entry in model.opset_import):
-            model = onnx.version_converter.convert_version(model, LEAST_OPSET)
-        model = onnx.shape_inference.infer_shapes(model)
+        if any(not entry.domain and entry.version < least for entry in model.opset_import):
+            model = onnx.version_converter.convert_version(model, least)
     except (
-        *(BundleError, DecodeError, RuntimeError, ValueError, onnx.checker.ValidationError),
-        *(onnx.version_converter.ConvertError, onnx.shape_inference.InferenceError),
+        *(BundleError, DecodeError, RuntimeError, ValueError),
+        *(onnx.checker.ValidationError, onnx.version_converter.ConvertError),
     ) as error:
         raise UsageError(f"this is no ONNX graph that can be read: {engines.first_line(error)}") from None
-    return _cut(model, tap, layers)
+    return model
 
 
 def _cut(model: Any, tap: str, layers: int) -> Encoder:

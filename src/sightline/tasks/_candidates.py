@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sightline.core.card import Card
 from sightline.core.errors import BundleError
 from sightline.core.protocols import Arrays, Session
+from sightline.tasks import _foreign_forms, _foreign_layout
 
 Floats = NDArray[np.float32]
 Candidates = tuple[Floats, Floats, NDArray[np.int64]]
@@ -106,17 +107,27 @@ def distances(outputs: Arrays, card: Card) -> Candidates:
 
 def queries(outputs: Arrays, card: Card) -> Candidates:
     """A fixed number of proposals: `logits` (N, K) of classes, `places` (N, 4) as middle and size in shares."""
-    scores = 1 / (1 + np.exp(-np.asarray(outputs["logits"], np.float32)))
+    scores = np.asarray(1 / (1 + np.exp(-np.asarray(outputs["logits"], np.float32))), np.float32)
     row, label = np.nonzero(scores > FLOOR)
     middle, size = outputs["places"][row, :2], outputs["places"][row, 2:]
     height, width = card.preparation.size_hw
     boxes = np.concatenate([middle - size / 2, middle + size / 2], axis=1) * [width, height, width, height]
-    return best(boxes.astype(np.float32), scores[row, label], label.astype(np.int64))
+    return best(np.asarray(boxes, np.float32), np.asarray(scores[row, label]), label.astype(np.int64))
+
+
+def rows(outputs: Arrays, card: Card) -> Candidates:
+    """Rows of numbers whose meaning the form describes, as detectors from elsewhere put them out."""
+    size_hw, classes = card.preparation.size_hw, len(card.classes)
+    return best(*_foreign_forms.rows(outputs, card.form, size_hw, floor=FLOOR, most=MOST, classes=classes))
+
+
+def _check_rows(card: Card, graph: Session) -> None:
+    _foreign_layout.check(card.form, graph, classes=len(card.classes), size_hw=card.preparation.size_hw)
 
 
 def _check_distances(card: Card, graph: Session) -> None:
     bins, levels = card.form.get("bins"), card.form.get("levels")
-    if not isinstance(levels, Mapping) or type(bins) is not int or not 2 <= bins <= 256:
+    if not isinstance(levels, Mapping) or not levels or type(bins) is not int or not 2 <= bins <= 256:
         raise BundleError(f"card.json: the form {dict(card.form)!r:.120} names no levels, or bins outside 2 to 256")
     height, width = card.preparation.size_hw
     for name, stride in levels.items():
@@ -141,6 +152,7 @@ def _check_output(graph: Session, name: str, shape: tuple[int | str, ...]) -> No
 FORMS: dict[str, tuple[Callable[[Arrays, Card], Candidates], Callable[[Card, Session], None]]] = {
     "distances": (distances, _check_distances),
     "queries": (queries, _check_queries),
+    "rows": (rows, _check_rows),
 }
 """Names of forms: what reads one picture's outputs, and what refuses a graph that does not have them."""
 
@@ -148,11 +160,11 @@ FORMS: dict[str, tuple[Callable[[Arrays, Card], Candidates], Callable[[Card, Ses
 def check_form(card: Card, graph: Session) -> None:
     """Raise BundleError where the card's form is unknown, or the graph's outputs are of another."""
     if not card.form:
-        for name, axes in (("boxes", 3), ("scores", 2), ("labels", 2)):
-            if name not in graph.outputs or len(graph.outputs[name].shape) != axes:
-                raise BundleError(f"the card has no form, and the graph does not put out {name} with {axes} axes")
+        for output, axes in (("boxes", 3), ("scores", 2), ("labels", 2)):
+            if output not in graph.outputs or len(graph.outputs[output].shape) != axes:
+                raise BundleError(f"the card has no form, and the graph does not put out {output} with {axes} axes")
         return
     name = card.form.get("name")
-    if name not in FORMS:
+    if not isinstance(name, str) or name not in FORMS:
         raise BundleError(f"card.json: the form {name!r:.40} is unknown; known are {', '.join(FORMS)}")
     FORMS[name][1](card, graph)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from sightline.core.errors import BundleError, UsageError
+from sightline.core.protocols import Aim
 from sightline.core.results import Evidence, Result
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import Picture, read_picture
@@ -30,6 +31,8 @@ class Explanation:
     result: Result
     maps: tuple[Evidence, ...]
     """In the order they are shown: what follows gradients stands after the map that needs none."""
+    aim: Aim | None = None
+    """The one thing in the answer that is explained, where it may have many."""
 
     @property
     def evidence(self) -> Evidence:
@@ -38,6 +41,12 @@ class Explanation:
 
     def __repr__(self) -> str:
         return f"{self.result.line()}; evidence for {'; '.join(each.line() for each in self.maps)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer, `evidence`, all `maps`, and `target_xyxy`, where the box that is explained is, if it is one."""
+        maps = [each.to_dict() for each in self.maps]
+        box = {"target_xyxy": [round(value, 2) for value in self.aim.xyxy]} if self.aim else {}
+        return {**self.result.to_dict(), **box, "evidence": maps[-1], "maps": maps}
 
     def image(self) -> Any:
         """Picture, map, colour bar and verdict as a PIL image; several maps in a row, each with its scores."""
@@ -50,7 +59,12 @@ class Explanation:
             replace(each, heat=np.asarray(Image.fromarray(each.heat).resize(size, Image.Resampling.BOX)))
             for each in self.maps
         ]
-        return side_by_side(shown, maps[0], self.result) if len(maps) == 1 else several_maps(shown, maps, self.result)
+        height, width = self.picture.size_hw
+        scale = np.array([size[0] / width, size[1] / height] * 2)
+        box = np.array(self.aim.xyxy) * scale if self.aim else None
+        if len(maps) == 1:
+            return side_by_side(shown, maps[0], self.result, box=box)
+        return several_maps(shown, maps, self.result, box=box)
 
     def _repr_png_(self) -> bytes:
         from io import BytesIO
@@ -63,25 +77,40 @@ class Explanation:
 def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -> Explanation:
     """Hold an instrument against the model on one picture.
 
-    probe: a name of the shelf `probes`; by default `evidence` where the graph has a feature map, else `occlusion`.
-    One that needs PyTorch is shown beside that default; `all` takes every one that this model can be held against.
-    target: the class to explain; by default the answer given.
-    Raises UsageError for an unknown class, or a probe or task that cannot do this.
+    probe: a name of the shelf `probes`; by default `evidence` where the graph has a feature map, `rise` where answers
+    are boxes, else `occlusion`. One that needs PyTorch is shown beside that default; `all` takes every one that this
+    model can be held against.
+    target: the class to explain; by default the answer given. Of boxes, which one: its number, as `2` for the second
+    that `predict` lists, or a class for its surest; by default the surest of all.
+    Raises UsageError for an unknown target, a probe or task that cannot do this, or a picture without anything found.
     """
     if "explain" not in opened.task.SUPPORTS:
         raise UsageError(
             f"the task {opened.card.task} has no explanations; it offers {', '.join(sorted(opened.task.SUPPORTS))}"
         )
     instruments = [(name, _loaded(opened, name)) for name in _named(opened, probe)]
-    picture = read_picture(source, at_least_hw=opened.card.preparation.size_hw, bits=declared_bits(opened.card))
-    request, index, seen = opened.encode(picture), _index(opened, target), view(opened)
-    maps = tuple(instrument.explain(request, index, seen) for _, instrument in instruments)
-    return Explanation(picture, opened.answer([request])[0], maps)
+    picture = read_picture(source, at_least_hw=opened.card.preparation.at_least_hw, bits=declared_bits(opened.card))
+    request = opened.encode(picture)
+    result = opened.answer([request])[0]
+    aim = opened.task.aim(result, request, target, opened.card) if _aims(opened) else None
+    index, seen = 0 if aim else _index(opened, target), view(opened, aim)
+    maps = tuple(instrument.explain(aim.request if aim else request, index, seen) for _, instrument in instruments)
+    return Explanation(picture, result, maps, aim)
+
+
+def _aims(opened: Opened) -> bool:
+    """Whether an answer has many things, of which one is explained."""
+    return hasattr(opened.task, "aim")
+
+
+def plain_probe(opened: Opened) -> str:
+    """The probe that a model is held against where none is named; it needs no PyTorch."""
+    return "evidence" if opened.card.evidence else "rise" if _aims(opened) else "occlusion"
 
 
 def _named(opened: Opened, probe: str) -> list[str]:
     """The probes to use, in the order they are shown."""
-    plain, shelf = "evidence" if opened.card.evidence else "occlusion", Shelf("probes")
+    plain, shelf = plain_probe(opened), Shelf("probes")
     if probe == ALL:
         rest = [name for name in shelf.names() if not _lacking(opened, shelf.load(name).NEEDS)]
         return [plain, *(name for name in rest if name != plain)]
@@ -94,7 +123,8 @@ def _loaded(opened: Opened, name: str) -> Any:
     instrument = Shelf("probes").load(name)
     missing = _lacking(opened, instrument.NEEDS)
     if missing:
-        raise UsageError(f"probe {name} {missing}; use {'evidence or ' if opened.card.evidence else ''}occlusion")
+        plain = plain_probe(opened)
+        raise UsageError(f"probe {name} {missing}; use {plain if plain == 'occlusion' else plain + ' or occlusion'}")
     if "evidence" in instrument.NEEDS:
         _check_weight(opened)
     return instrument
@@ -111,16 +141,18 @@ def _lacking(opened: Opened, needs: frozenset[str]) -> str:
     return ""
 
 
-def view(opened: Opened) -> View:
-    """The model as probes see it."""
+def view(opened: Opened, aim: Aim | None = None) -> View:
+    """The model as probes see it, or one thing in its answer for a picture as they do."""
+    card = opened.card
     return View(
         run=opened.graphs["main"].run,
-        scores=lambda outputs: opened.task.scores(outputs, opened.card),
-        card=opened.card,
+        scores=aim.scores if aim else lambda outputs: opened.task.scores(outputs, card),
+        card=card,
         arrays=opened.bundle.arrays,
-        classes=opened.card.classes or (opened.card.task,),
-        competing=getattr(opened.task, "COMPETING", True),
-        network=cache(lambda: network(opened)),
+        classes=(aim.name,) if aim else card.classes or (card.task,),
+        competing=aim is None and getattr(opened.task, "COMPETING", True),
+        network=cache(lambda: network(opened) if aim is None else _aimed(opened, aim)),
+        box=aim.input_xyxy if aim else None,
     )
 
 
@@ -136,6 +168,19 @@ def network(opened: Opened) -> Network:
 
     module = rebuilt(opened.card, opened.bundle.arrays()).exported()
     return Network(module, lambda images: normalised(images, opened.card))
+
+
+def _aimed(opened: Opened, aim: Aim) -> Network:
+    """The network with the logit behind the thing that is explained, and the maps that it is read from."""
+    import torch
+
+    net, maps = network(opened), str(getattr(from_card(opened.card).module, "EXPLAINED", ""))
+    if aim.logits is None:
+        raise UsageError("gradients are taken of a logit, and the boxes of this network have none; use rise")
+    with torch.no_grad():
+        outputs = net.module(net.prepared(aim.request.arrays["image"][None]))
+    pick = aim.logits({name: tensor.numpy() for name, tensor in outputs.items()})
+    return replace(net, logits=pick, maps=maps)
 
 
 def _check_weight(opened: Opened) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sightline.core.bundle import open_bundle, update_bundle
-from sightline.core.errors import MissingExtraError
+from sightline.core.errors import MissingExtraError, UsageError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.measures import Measure
 from sightline.core.runs import Run
@@ -24,7 +24,7 @@ from sightline.data.pictures import read_picture
 from sightline.draw.report import Choice, Command, Confusion, Fact, Headline, Picture, ReportPage, report
 from sightline.draw.sheet import Tile, contact_sheet, to_u8
 from sightline.verbs.evaluate import Evaluation, Judged, rows_as_dicts
-from sightline.verbs.explain import explain
+from sightline.verbs.explain import Explanation, explain, plain_probe
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import read_request
 
@@ -32,8 +32,8 @@ SHOWN = 24
 _PLAIN, _DRAWN = (6, 128), (4, 300)
 """Columns of a sheet, and pixels of a picture in it: with the answer below it, or drawn on it."""
 EXPLAINED = 3
-EXPLAINING_SECONDS, VERSIONS = 15.0, 600
-"""What explaining may take in all; versions of a picture that one explanation runs, at most."""
+EXPLAINING_SECONDS, VERSIONS = 15.0, {"evidence": 450, "occlusion": 800, "rise": 950}
+"""What explaining may take in all; versions of a picture that one explanation runs, about, by its probe."""
 
 
 @dataclass(frozen=True)
@@ -151,16 +151,27 @@ def _evidence(opened: Opened, evaluation: Evaluation) -> dict[str, Picture]:
         return {}
     right = [each for each in evaluation.judged if each.badness <= 0]
     spread = [right[i] for i in np.linspace(0, len(right) - 1, min(len(right), EXPLAINED)).astype(int)] if right else []
-    some = [*evaluation.worst(EXPLAINED), *spread]
-    shown = {}
-    for number, each in enumerate(some[: _affordable(opened, evaluation)], start=1):
-        found = explain(opened, evaluation.samples.open(each.sample))
-        truth = each.sample.target.text() or "?"
-        title = f"{each.sample.path}: {'mistaken, truly ' + truth if each.badness > 0 else 'right'}"
+    some, most = [*evaluation.worst(EXPLAINED), *spread], _affordable(opened, evaluation)
+    shown: dict[str, Picture] = {}
+    for each in some if most else ():
+        try:
+            found = explain(opened, evaluation.samples.open(each.sample))
+        except UsageError:
+            continue  # nothing was found in this picture, so there is nothing to explain
+        title = f"{each.sample.path}: {_about(found, each)}"
         data = _jpeg(found.image())
         picture = Picture(title=title, caption=found.evidence.verdict, data=data, section="evidence")
-        shown[f"evidence_{number}.jpg"] = picture
+        shown[f"evidence_{len(shown) + 1}.jpg"] = picture
+        if len(shown) == most:
+            break
     return shown
+
+
+def _about(found: Explanation, each: Judged) -> str:
+    """Of an answer whether it is right; of one with many things, which of them is explained as well."""
+    if found.aim:
+        return f"{found.evidence.target}, in an answer {'with' if each.badness > 0 else 'without'} mistakes"
+    return f"mistaken, truly {each.sample.target.text() or '?'}" if each.badness > 0 else "right"
 
 
 def _affordable(opened: Opened, evaluation: Evaluation) -> int:
@@ -169,7 +180,7 @@ def _affordable(opened: Opened, evaluation: Evaluation) -> int:
     opened.answer([request])
     began = time.perf_counter()
     opened.answer([request])
-    return int(EXPLAINING_SECONDS / (VERSIONS * (time.perf_counter() - began)))
+    return int(EXPLAINING_SECONDS / (VERSIONS[plain_probe(opened)] * (time.perf_counter() - began)))
 
 
 def _jpeg(image: Any) -> bytes:

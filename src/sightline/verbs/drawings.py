@@ -1,0 +1,76 @@
+"""drawings: answers drawn on their pictures, each a JPEG file of its own in one folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sightline.core.errors import UsageError
+from sightline.core.results import Boxes, Result
+from sightline.core.storage import storing, write_bytes
+from sightline.data.pictures import read_picture
+from sightline.draw.boxes import drawn
+from sightline.draw.overlay import annotate
+from sightline.draw.sheet import to_u8
+from sightline.verbs.predict import Answer
+
+QUALITY = 92
+"""Of the JPEG files."""
+
+
+@dataclass
+class Drawings:
+    """A folder of answers drawn on their pictures, named as these are; of two with one name the later gets a number."""
+
+    folder: Path
+    count: int = 0
+    _taken: set[str] = field(default_factory=set)
+
+    def write(self, answer: Answer) -> Path | None:
+        """Draw an answer, read again from its file at full size; nothing where there is no result.
+
+        Raises PictureError where the file cannot be read any more, StorageError where the folder cannot be written.
+        """
+        if answer.result is None:
+            return None
+        picture = read_picture(answer.source)
+        blob = BytesIO()
+        image = Image.fromarray(drawing(to_u8(picture.pixels, picture.high), answer.result))
+        image.save(blob, "JPEG", quality=QUALITY, subsampling=0)
+        path = self.folder / self._name(Path(answer.source).stem)
+        with storing(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, blob.getvalue())
+        self.count += 1
+        return path
+
+    def _name(self, stem: str) -> str:
+        name, number = f"{stem}.jpg", 1
+        while name in self._taken:
+            number += 1
+            name = f"{stem}-{number}.jpg"
+        self._taken.add(name)
+        return name
+
+
+def drawing(rgb_u8: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
+    """A picture (H, W, 3) with what is claimed of it: boxes where they lie, any other answer on a bar below."""
+    if not isinstance(result, Boxes):
+        return np.asarray(annotate(rgb_u8, result))
+    kept = result.claimed
+    return drawn(rgb_u8, result.xyxy[kept], result.labels, result.scores[kept], classes=result.classes)
+
+
+def check_folder(folder: Path, *, going_on: bool) -> None:
+    """Raise UsageError where drawings would mix with what lies in the folder; when `going_on` they belong to it."""
+    there: Any = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if there and not (going_on and folder.is_dir()):
+        raise UsageError(
+            f"{folder} is there already and not empty; name another folder for --draw, or give --overwrite"
+        )
