@@ -157,3 +157,28 @@ def test_what_does_not_fit_is_refused(shape: tuple[int, ...], heat: tuple[int, i
     if alpha <= 1:
         with pytest.raises(DataError):
             side_by_side(np.zeros(shape, np.uint8), evidence(np.zeros(heat)), LABELS)
+
+
+def dashes(page: np.ndarray, without: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Corners (left, top, right, bottom) of what was drawn, a frame a panel."""
+    changed = (page != without).any(axis=2)
+    columns = np.flatnonzero(changed.any(axis=0))
+    found = []
+    for part in np.split(columns, np.flatnonzero(np.diff(columns) > 50) + 1):
+        rows = np.flatnonzero(changed[:, part[0] : part[-1] + 1].any(axis=1))
+        found.append((int(part[0]), int(rows[0]), int(part[-1]) + 1, int(rows[-1]) + 1))
+    return found
+
+
+@pytest.mark.parametrize("maps", [1, 2])
+def test_the_box_that_is_explained_is_framed_on_every_panel(maps: int) -> None:
+    picture, shown = np.full((112, 84, 3), 128, np.uint8), [evidence(np.full((112, 84), 0.5))] * maps
+    box = np.array([10.0, 20, 40, 80])
+    if maps == 1:
+        pages = [side_by_side(picture, shown[0], LABELS, box=each) for each in (box, None)]
+    else:
+        pages = [several_maps(picture, shown, LABELS, box=each) for each in (box, None)]
+    frames = dashes(*(np.asarray(page) for page in pages))
+    assert len(frames) == 1 + maps
+    assert {(right - left, bottom - top) for left, top, right, bottom in frames} == {(30 * 3, 60 * 3)}
+    assert len({top for _, top, _, _ in frames}) == 1

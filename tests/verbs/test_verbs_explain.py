@@ -41,11 +41,12 @@ def picture(digits: Path) -> Path:
     [
         ("net_run", "", ["evidence"]),
         ("net_run", "occlusion", ["occlusion"]),
+        ("net_run", "rise", ["rise"]),
         ("net_run", "gradcam", ["evidence", "gradcam"]),
         ("net_run", "integrated-gradients", ["evidence", "integrated-gradients"]),
         ("net_run", "integrated_gradients", ["evidence", "integrated-gradients"]),
-        ("net_run", "all", ["evidence", "gradcam", "integrated-gradients", "occlusion"]),
-        ("probe_run", "all", ["evidence", "occlusion"]),
+        ("net_run", "all", ["evidence", "gradcam", "integrated-gradients", "occlusion", "rise"]),
+        ("probe_run", "all", ["evidence", "occlusion", "rise"]),
     ],
 )
 def test_maps_stand_in_order(

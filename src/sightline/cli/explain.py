@@ -14,16 +14,19 @@ Examples:
   sightline explain model photo.jpg
   sightline explain model photo.jpg --target cat --probe occlusion --out why.png
   sightline explain model photo.jpg --probe gradcam
+  sightline explain model photo.jpg --target 2 --probe rise     of a detector: the second box that predict lists
   sightline explain model photo.jpg --probe all --json"""
 
-PROBES = """evidence or occlusion; with PyTorch also gradcam, integrated-gradients and, for capsules, redrawing, each
-beside the first; or all [evidence where the graph has features, else occlusion]"""
+PROBES = """evidence, occlusion or rise; with PyTorch also gradcam, integrated-gradients and, for capsules, redrawing,
+each beside the default; or all [evidence where the graph has features, rise for boxes, else occlusion]"""
+TARGET = """class to explain [the answer given]; of boxes, the number of one in the order that predict lists them, or a
+class for its surest one [the surest of all]"""
 
 
 @click.command(epilog=EXAMPLE)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("picture")
-@click.option("--target", default="", help="class to explain [the answer given]")
+@click.option("--target", default="", help=TARGET)
 @click.option("--probe", default="", help=PROBES)
 @click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--out", type=click.Path(path_type=Path), help="picture to write [PICTURE_evidence.png here]")
@@ -45,10 +48,7 @@ def command(
     found = explain(open_for(model, graph=graph), picture, probe=probe, target=target)
     write_bytes(out, found._repr_png_())
     if as_json:
-        maps = [each.to_dict() for each in found.maps]
-        click.echo(
-            json.dumps({"path": picture, **found.result.to_dict(), "evidence": found.evidence.to_dict(), "maps": maps})
-        )
+        click.echo(json.dumps({"path": picture, **found.to_dict()}))
     else:
         lines = "\n".join(each.line() for each in found.maps)
         click.echo(f"{picture}\t{found.result.line()}\n{lines}\nmap {out}")

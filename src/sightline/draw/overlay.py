@@ -78,8 +78,8 @@ def side_by_side(
     """The picture, the map over it, a colour bar, what the map is for and whether it can be believed; RGB.
 
     `picture` is (H, W, 3) uint8 and `evidence.heat` (H, W). Small pictures are enlarged with their pixels visible,
-    the map smoothly. `box` (4,), in pixels of the picture, is what the evidence is for, if it is one, and drawn on both.
-    Raises DataError when the sizes differ.
+    the map smoothly. `box` (4,), in pixels of the picture, is what the evidence is for, if it is for one, and drawn on
+    both. Raises DataError when the sizes differ.
     """
     plain = fitted(picture, PANEL)
     mapped = _framed(_mapped(plain, evidence, picture.shape), box, picture.shape)

@@ -3,7 +3,7 @@
 Deletion and insertion (Petsiuk et al., 2018): pixels are covered, strongest first, and the score should fall at once;
 or uncovered, strongest first, and it should rise at once. Two covers are averaged, the training mean and a strong
 blur, since each leaves traces of its own. A figure alone says little, so random maps as coarse as this one, and a
-plain spot in the middle, go through the same.
+plain spot in the middle, or on the box that is explained, go through the same.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sightline.core.protocols import Array, Request
 from sightline.probes._maps import resized
 from sightline.probes._view import Watch
 
+Box = tuple[float, float, float, float]
 Floats = NDArray[np.float64]
 
 STEPS = 8
@@ -44,28 +45,39 @@ class Verdict:
     figures: Mapping[str, float]
 
 
-def judged(grid: NDArray[Any], request: Request, watched: Watch, preparation: Preparation, *, seed: int = 0) -> Verdict:
+def judged(
+    grid: NDArray[Any],
+    request: Request,
+    watched: Watch,
+    preparation: Preparation,
+    *,
+    box: Box | None = None,
+    seed: int = 0,
+) -> Verdict:
     """Hold a map over the graph's input, of any coarseness (h, w), against random ones on this picture.
 
-    Runs about 340 versions of the picture. The figures, each in [0, 1]: `deletion` (low is good) and `insertion`
+    Runs about 430 versions of the picture. The figures, each in [0, 1]: `deletion` (low is good) and `insertion`
     (high is good), the areas under the curves of the target's score; `random_deletion`, `random_insertion`,
-    `centre_deletion` and `centre_insertion`, the same of the random maps on average and of a spot in the middle; and
+    `centre_deletion` and `centre_insertion`, the same of the random maps on average and of a spot in the middle, or
+    `box_deletion` and `box_insertion` of one on the box, where the target has one (in pixels of the input); and
     `better_than_random`, the share of random maps whose insertion exceeds their deletion by less than this map's.
     """
     image = request.arrays["image"]
     size_hw = (image.shape[0], image.shape[1])
     hidden = covers(image, preparation)
     fields = [resized(field, size_hw) for field in _fields(grid.shape, seed)]
-    tried = [curves(values, image, hidden, watched) for values in (resized(grid, size_hw), _spot(size_hw), *fields)]
+    maps = [resized(grid, size_hw), _spot(size_hw, box), *fields]
+    tried = [curves(values, image, hidden, watched) for values in maps]
     areas = np.array([[_area(deletion), _area(insertion)] for deletion, insertion in tried])
-    own, centre, random = areas[0], areas[1], areas[2:]
+    own, spot, random = areas[0], areas[1], areas[2:]
     gaps = random[:, 1] - random[:, 0]
     # Upside down, a field's deletion is its insertion read backwards: the same pictures serve twice.
     beaten = np.concatenate([gaps, -gaps]) < own[1] - own[0] - _EVEN
     share = float(beaten.mean()) if np.ptp(grid) > 0 else 0.0
     figures = {"deletion": own[0], "insertion": own[1]}
     figures |= {"random_deletion": random.mean(), "random_insertion": random.mean()}
-    figures |= {"centre_deletion": centre[0], "centre_insertion": centre[1], "better_than_random": share}
+    plain = "centre" if box is None else "box"
+    figures |= {f"{plain}_deletion": spot[0], f"{plain}_insertion": spot[1], "better_than_random": share}
     figures = {name: float(value) for name, value in figures.items()}
     return Verdict(_sentence(figures, moved=float(np.ptp(np.array(tried)))), figures)
 
@@ -107,10 +119,15 @@ def _fields(shape: tuple[int, ...], seed: int) -> Floats:
     return np.random.default_rng(seed).standard_normal((FIELDS, height, width))
 
 
-def _spot(size_hw: tuple[int, int]) -> Floats:
-    """A Gaussian in the middle, where photographers put things."""
-    down, across = (np.exp(-0.5 * ((np.arange(n) + 0.5 - n / 2) / (n / 4)) ** 2) for n in size_hw)
-    return np.outer(down, across)
+def _spot(size_hw: tuple[int, int], box: Box | None) -> Floats:
+    """A spot that falls off from the middle of a box, or of the picture, where photographers put things."""
+    left, top, right, bottom = box or (0, 0, size_hw[1], size_hw[0])
+    down, across = (
+        ((np.arange(n) + 0.5 - (low + high) / 2) / max((high - low) / 4, 1)) ** 2
+        for n, low, high in ((size_hw[0], top, bottom), (size_hw[1], left, right))
+    )
+    # Not a Gaussian, which far from a small box would be 0 all over.
+    return np.asarray(1 / (1 + down[:, None] + across))
 
 
 def _blur(length: int) -> Floats:
@@ -130,6 +147,7 @@ def _sentence(figures: Mapping[str, float], moved: float) -> str:
     beaten = f"better than {round(share * 2 * FIELDS)} of {2 * FIELDS} random maps"
     if share < HINT:
         return f"no better than chance ({beaten}): do not read anything into it"
-    gap, spot = (figures[f"{name}insertion"] - figures[f"{name}deletion"] for name in ("", "centre_"))
-    also = ", though a plain spot in the middle does as well" if spot >= gap else ""
+    plain, where = ("box_", "on the box itself") if "box_insertion" in figures else ("centre_", "in the middle")
+    gap, spot = (figures[f"{name}insertion"] - figures[f"{name}deletion"] for name in ("", plain))
+    also = f", though a plain spot {where} does as well" if spot >= gap else ""
     return f"{beaten}{also}: " + ("the map can be trusted here" if share >= TRUSTED else "take the map as a hint")

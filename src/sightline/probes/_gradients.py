@@ -26,8 +26,10 @@ def network(view: View, probe: str) -> Network:
 
 
 def logits_of(net: Network, x: Any) -> Any:
-    """The module's `logits` (N, K) for its input; raises UsageError when it puts out none."""
+    """A logit for each target (N, K) for the module's input; raises UsageError when it puts out none."""
     outputs = net.module(x)
+    if net.logits is not None:
+        return net.logits(outputs)
     if "logits" not in outputs:
         raise UsageError(
             f"gradients are taken of logits, and this network puts out {', '.join(outputs)}; use occlusion"
@@ -49,7 +51,7 @@ def drift(net: Network, image: Array, score: float, target: int, view: View) -> 
 
 def shown(grid: NDArray[Any], request: Request, target: int, view: View, *, probe: str, more: str = "") -> Evidence:
     """A map over the graph's input as evidence with its verdict; `more` is said after it."""
-    verdict = judged(grid, request, watch(view, request, target), view.card.preparation)
+    verdict = judged(grid, request, watch(view, request, target), view.card.preparation, box=view.box)
     return Evidence(
         heat=heat(to_picture(grid, request)),
         target=view.classes[target],
