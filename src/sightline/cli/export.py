@@ -17,7 +17,8 @@ Examples:
   sightline export runs/classify-1/model --to openvino-int8
   sightline export model --to onnx-int8 --data flowers/ --max-drop 1.0 --accept
   sightline export model --best --max-drop 0.5 --max-latency 20ms --max-size 8MB
-  sightline export runs/classify-1/model --pack flowers.zip"""
+  sightline export runs/classify-1/model --pack flowers.zip
+  sightline export runs/detect-1/model --standalone detector.onnx   (decoding and suppression inside)"""
 
 
 @click.command(epilog=EXAMPLE)
@@ -25,11 +26,14 @@ Examples:
 @click.option(
     "--to",
     default="",
-    help="onnx, onnx-int8, openvino, openvino-bf16 or openvino-int8 [onnx-int8, unless --best or --pack is given]",
+    help="onnx, onnx-int8, openvino, openvino-bf16, openvino-int8 [onnx-int8, where no other option is given]",
 )
 @click.option("--best", is_flag=True, help="measure every graph on this machine and record the best")
 @click.option(
     "--pack", type=click.Path(path_type=Path), help="write the bundle once more: a folder, or one file named .zip"
+)
+@click.option(
+    "--standalone", type=click.Path(path_type=Path), help="write one .onnx that answers by itself, for other runtimes"
 )
 @click.option("--data", default=None, help="the training data [that of the run folder MODEL lies in]")
 @click.option("--max-drop", default=0.5, show_default=True, help="points of accuracy that bfloat16 or int8 may cost")
@@ -41,6 +45,7 @@ def command(
     to: str,
     best: bool,
     pack: Path | None,
+    standalone: Path | None,
     data: str | None,
     max_drop: float,
     max_latency: str,
@@ -58,7 +63,7 @@ def command(
 
         limits = Limits(max_drop=max_drop, max_latency_ms=milliseconds(max_latency), max_size_mb=megabytes(max_size))
         _best(model, limits, data, accept)
-    elif to or not pack:
+    elif to or not (pack or standalone):
         from sightline.cli._display import watch
         from sightline.verbs.export import export
 
@@ -66,6 +71,12 @@ def command(
         opened = open_model(model, variant=DEFAULT_VARIANT)
         path = watch(export(opened, to=to, data=data, max_drop=max_drop, accept=accept))
         click.echo(f"{to} added to {path}; use it with --graph {to}")
+    if standalone:
+        from sightline.cli._display import watch
+        from sightline.verbs.export import alone
+
+        path = watch(alone(open_model(model, variant=DEFAULT_VARIANT), standalone, data=data))
+        click.echo(f"{path} answers by itself")
     if pack:
         from sightline.verbs.export import pack as packed
 

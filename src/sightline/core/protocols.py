@@ -200,6 +200,8 @@ class Task(Protocol):
 #   correct(result, target) -> bool                        needed for further graphs, which are judged by it,
 #   same(result, other) -> bool                            and by whether two results give the same answer; where an
 #   change(before, after, targets, card) -> Change         answer is more than right or wrong, by this instead
+#   standalone(blob, requests, results, card)              else no self-contained graph is written
+#            -> (ONNX file, what was found), or GateError
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn
 #   confusion_table(results, targets, card)                else the report has none
@@ -309,8 +311,8 @@ class Format(Protocol):
 class Layout(Protocol):
     """A data-set format: a module in `data/layouts/`.
 
-    One that has `SHARDS`, an ending, is also given patterns and URLs of files with that ending, as text. `TARGET` is the
-    kind of target it holds where that is not labels, as `data.samples.Objects`.
+    One that has `SHARDS`, an ending, is also given patterns and URLs of files with that ending, as text. `TARGET` is
+    the kind of target it holds where that is not labels, as `data.samples.Objects`.
     """
 
     def fits(self, path: Path) -> bool:

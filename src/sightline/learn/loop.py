@@ -246,7 +246,7 @@ class _Training:
         return Saved(path=self.job.folder / LAST, what=f"checkpoint at step {self.step}")
 
     def run(self) -> Generator[Event, None, None]:
-        """All remaining epochs, each followed by a measurement and a checkpoint; of very many, only every second or so."""
+        """All remaining epochs, each followed by a measurement and a checkpoint; of very many, only some."""
         per_epoch = self.job.steps_per_epoch
         epochs = math.ceil(self.steps / per_epoch)
         every, began = math.ceil(epochs / _MEASURED), time.perf_counter()

@@ -146,11 +146,11 @@ def _pieces(images: Pixels, row: int, drawn: Floats, how: Scenes, *, mosaic: boo
         scale = (size / aspect, size * aspect)
         sides = (width, height) if turned else (height, width)
         rooms = [end - begin - side * by for begin, end, side, by in zip(region[:2], region[2:], sides, scale)]
-        offset = tuple(
+        top, left = (
             begin + min(0.0, room) + abs(room) * own[slot]
             for begin, room, slot in zip(region[:2], rooms, (Slot.TILE_Y, Slot.TILE_X))
         )
-        yield _Piece((row - number) % count, flips, scale, offset, region)  # type: ignore[arg-type]
+        yield _Piece((row - number) % count, flips, scale, (top, left), region)
 
 
 def _painted(known: _Known, pieces: Iterator[_Piece]) -> _Scene:

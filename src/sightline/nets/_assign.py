@@ -55,7 +55,7 @@ def cells_of(levels: Sequence[tuple[Tensor, int]], bins: int) -> Cells:
         rows.append(each.flatten(2).transpose(1, 2))
     row = torch.cat(rows, 1)
     classes = row.shape[2] - 4 * bins
-    sides = row[..., classes:].unflatten(-1, (4, bins))
+    sides = row[..., classes:].reshape(*row.shape[:2], 4, bins)
     return Cells(row[..., :classes], sides, torch.cat(middle), torch.cat(stride))
 
 

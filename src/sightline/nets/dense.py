@@ -82,7 +82,8 @@ class _Residual(nn.Module):
         self.convs = nn.Sequential(_conv(width, width), _conv(width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.convs(x)
+        deeper: Tensor = self.convs(x)
+        return x + deeper
 
 
 class _Csp(nn.Module):
@@ -147,11 +148,10 @@ class _Timm(nn.Module):
     def __init__(self, channels: int, name: str) -> None:
         super().__init__()
         try:
-            self.net = timm.create_model(name, pretrained=False, features_only=True, in_chans=channels)
-            info = self.net.feature_info  # type: ignore[union-attr]
-            reductions: list[int] = info.reduction()  # type: ignore[operator]
+            net: Any = timm.create_model(name, pretrained=False, features_only=True, in_chans=channels)
+            reductions, widths = net.feature_info.reduction(), net.feature_info.channels()
             self.picks = [len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES.values()]
-            self.widths = [info.channels()[pick] for pick in self.picks]  # type: ignore[operator]
+            self.net, self.widths = net, [widths[pick] for pick in self.picks]
         except (RuntimeError, ValueError, AttributeError, TypeError, AssertionError) as error:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise UsageError(

@@ -25,7 +25,7 @@ USUAL = 0.3
 
 def decode(outputs: Arrays, request: Request, card: Card) -> Boxes:
     """Candidates of one picture → boxes in its own pixels, one for each thing; none where outputs are not finite."""
-    return _settled(*_placed(outputs, request), request, card)
+    return _settled(*placed(outputs, request), request, card)
 
 
 def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
@@ -33,7 +33,7 @@ def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
     height, width = request.size_hw
     suppress, found = suppress_of(card), []
     for tile, window in enumerate(windows_of(request, card.preparation)):
-        boxes, scores, labels = _placed(unstack(outputs, tile), request)
+        boxes, scores, labels = placed(unstack(outputs, tile), request)
         top, left, bottom, right = window
         boxes = np.clip(boxes + np.array([left, top] * 2), [left, top] * 2, [right, bottom] * 2).astype(np.float32)
         kept = suppressed(boxes, scores, labels, overlap=suppress, most=MOST)
@@ -43,7 +43,7 @@ def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
     return _settled(*joined(*(np.concatenate(parts) for parts in zip(*found))), request, card)
 
 
-def _placed(outputs: Arrays, request: Request) -> Candidates:
+def placed(outputs: Arrays, request: Request) -> Candidates:
     """Candidates in pixels of the picture, or of a tile's window."""
     scores = outputs["scores"]
     count = int(np.count_nonzero(scores > 0))

@@ -35,7 +35,8 @@ def joined(
     tile of each as left, top, right, bottom.
     """
     order = np.argsort(-scores, kind="stable")
-    boxes, scores, labels, cut, seen = (each[order].copy() for each in (boxes, scores, labels, cut, seen))
+    boxes, scores, seen = (each[order].copy() for each in (boxes, scores, seen))
+    labels, cut = labels[order], cut[order]
     alive = np.ones(len(boxes), np.bool_)
     for row in np.flatnonzero(cut):
         others = np.flatnonzero(alive & (labels == labels[row]) & (seen != seen[row]).any(axis=1))

@@ -26,7 +26,7 @@ from sightline.metrics.boxes import areas
 from sightline.metrics.detection_points import operating_points
 from sightline.metrics.detections import DetectionMeter, Truth, quick_ap
 from sightline.metrics.operating import NEVER
-from sightline.tasks import _aims, _answers, _candidates, _detect_beside, _detect_report, _whole
+from sightline.tasks import _aims, _answers, _candidates, _detect_beside, _detect_report, _standalone, _whole
 from sightline.tasks._answers import decode, truth_of
 
 SUPPORTS = frozenset({"train", "evaluate", "predict", "explain", "export", "bench"})
@@ -209,6 +209,7 @@ def collate(items: Sequence[Arrays]) -> dict[str, Array]:
 decoded = _candidates.decoded
 aim = _aims.aim
 merge = _answers.merge
+standalone = _standalone.standalone
 agree, change = _detect_beside.agree, _detect_beside.change
 badness, pictured = _detect_report.badness, _detect_report.pictured
 figures, confusion_table = _detect_report.figures, _detect_report.confusion_table

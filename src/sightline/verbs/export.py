@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sightline.core.bundle import CARD, update_bundle, write_bundle
 from sightline.core.card import Card
-from sightline.core.errors import GateError, UsageError
+from sightline.core.errors import GateError, PictureError, UsageError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.shelf import Shelf
-from sightline.verbs.gate import checked_graph, entry
+from sightline.core.storage import occupied, write_bytes
+from sightline.data.read import read
+from sightline.verbs.gate import checked_graph, entry, spread
 from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import DEFAULT_VARIANT, Opened
+from sightline.verbs.predict import read_request
+from sightline.verbs.settings import training_of
 from sightline.verbs.trial import Verdict, check_drop, prepared, training_samples, tried
+
+_HELD = 16
+"""Pictures that a self-contained graph is held against."""
 
 
 def export(
@@ -68,6 +76,36 @@ def store(opened: Opened, verdicts: Iterable[Verdict], *, preferred: Mapping[str
     if preferred is not None:
         card = dataclasses.replace(card, preferred=preferred)
     update_bundle(opened.bundle.path, card, add=files)
+
+
+def alone(opened: Opened, out: Path, *, data: str | None = None) -> Generator[Event, None, Path]:
+    """Write one ONNX file that holds the graph and all that is done with its outputs, for use without Sightline.
+
+    It is held against the bundle on some of the training pictures; data: where these are, by default as the run that
+    the bundle lies in has it. Raises UsageError where the task has no such graph or `out` is there, GateError, and
+    nothing is written, where the two differ.
+    """
+    task, card, training = opened.task, opened.card, training_of(opened.bundle.path)
+    if not hasattr(task, "standalone") or card.preparation.tile:
+        why = "about tiles" if card.preparation.tile else f"of the task {card.task}"
+        raise UsageError(f"an answer {why} does not fit into one graph; use the bundle")
+    if occupied(out):
+        raise UsageError(f"{out} exists already; choose another name")
+    if data is None and training is None:
+        raise UsageError(f"{opened.bundle.path} lies in no run folder; say where pictures like its own are with --data")
+    samples = read(
+        data or (training.data if training else ""), layout=training.layout if training and not data else None
+    )
+    requests = []
+    for row in spread(samples.rows, _HELD):
+        with suppress(PictureError):
+            requests.append(read_request(task, card, samples.open(row)))
+    fp32 = opened.bundle.graph("main", DEFAULT_VARIANT)
+    blob, found = task.standalone(fp32, requests, opened.answer(requests), card)
+    yield Note(text=f"the self-contained graph agrees: {found}")
+    write_bytes(out, blob)
+    yield Saved(path=out, what=f"self-contained ONNX, {len(blob) / 1e6:.2f} MB")
+    return out
 
 
 def pack(opened: Opened, out: Path) -> Path:
