@@ -73,7 +73,10 @@ class Model:
         return drain(evaluating.evaluate(self.opened, data, layout=layout, split=split), listen)
 
     def explain(self, source: Any, *, probe: str = "", target: str = "") -> explaining.Explanation:
-        """The evidence for an answer, with a verdict on the map; shows itself in a notebook."""
+        """The evidence for an answer, with a verdict on the map; shows itself in a notebook.
+
+        target: a class; of boxes, the place of one in the answer, from 1, or a class for its surest box.
+        """
         return explaining.explain(self.opened, source, probe=probe, target=target)
 
     def export(

@@ -99,22 +99,37 @@ def test_it_is_the_slope_of_the_score(dtype: str) -> None:
     image, high = np.zeros((20, 30, 1), dtype), 1.0 if dtype == "float32" else 255.0
     image[12, 7] = high
     hidden = [np.zeros_like(image)] * 2
-    found = rise.slopes(image, hidden, lambda images: images[:, 12, 7, 0] / high, side=5.0)
-    assert found[12, 7] == pytest.approx(1, abs=0.02)
-    assert np.abs(found[:, 20:]).max() < 0.25
+    slope, error = rise.slopes(image, hidden, lambda images: images[:, 12, 7, 0] / high, side=5.0)
+    assert slope[12, 7] == pytest.approx(1, abs=0.02)
+    assert error[12, 7] < 0.01
+    assert np.abs(slope[:, 20:]).max() < 0.25
+    assert 0.03 < error[:, 20:].mean() < 0.06
 
 
 def test_a_score_that_does_not_move_has_no_slope() -> None:
     image = np.ones((12, 12, 1), np.float32)
-    found = rise.slopes(image, [0 * image], lambda images: np.full(len(images), 0.4), side=3.0)
-    assert not found.any()
+    slope, error = rise.slopes(image, [0 * image], lambda images: np.full(len(images), 0.4), side=3.0)
+    assert not slope.any()
+    assert error.max() < 1e-6
+
+
+def test_the_standard_error_is_how_far_slopes_of_other_masks_are_apart() -> None:
+    """Over many draws, of a score that hangs on a part of the picture and on nothing else."""
+    image = np.ones((12, 18, 1), np.float32)
+    found = [
+        rise.slopes(image, [0 * image], lambda images: images[:, :4, :4].mean(axis=(1, 2, 3)), side=4.0, seed=seed)
+        for seed in range(60)
+    ]
+    apart = np.std([slope for slope, _ in found], axis=0)
+    told = np.sqrt(np.mean([error**2 for _, error in found], axis=0))
+    assert 0.85 < (told / apart).mean() < 1.15
 
 
 def test_how_many_go_together_changes_nothing() -> None:
     rng = np.random.default_rng(3)
     image = rng.random((15, 22, 3)).astype(np.float32)
     hidden = covers(image, Preparation(mode="rgb", size_hw=(15, 22), dtype="float32", high=1.0, mean=(0.4, 0.5, 0.6)))
-    maps = [rise.slopes(image, hidden, share_shown, side=4.0, count=100, step=step) for step in (1, 7, 64)]
+    maps = [rise.slopes(image, hidden, share_shown, side=4.0, count=100, step=step)[0] for step in (1, 7, 64)]
     np.testing.assert_allclose(maps[0], maps[1], rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(maps[0], maps[2], rtol=1e-5, atol=1e-8)
 

@@ -27,7 +27,7 @@ def explain(request: Request, target: int | None, view: View) -> Evidence:
     target = chosen(view, view.scores(run_one(view, request)), target)
     watched = watch(view, request, target)
     grid = losses(request.arrays["image"], covers(request.arrays["image"], view.card.preparation), watched)
-    verdict = judged(grid, request, watched, view.card.preparation)
+    verdict = judged(grid, request, watched, view.card.preparation, box=view.box)
     return Evidence(
         heat=heat(to_picture(grid, request)),
         target=view.classes[target],
