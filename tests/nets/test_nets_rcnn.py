@@ -72,7 +72,7 @@ def test_answers_are_those_of_torchvisions_own_code(learnt: tuple[made_scenes.Sc
     scenes, net = learnt
     card = made_scenes.formed(family, options(), scenes.card)
     x = scenes.normalised()
-    sizes = [tuple(x.shape[2:])] * len(x)
+    sizes, net.roi_heads.nms_thresh = [tuple(x.shape[2:])] * len(x), detect.Recipe().suppress
     with torch.no_grad():
         maps = net.backbone(x)
         proposals, _ = net.rpn(ImageList(x, sizes), maps)
@@ -81,7 +81,7 @@ def test_answers_are_those_of_torchvisions_own_code(learnt: tuple[made_scenes.Sc
     pairs = 0
     for row, his in enumerate(theirs):
         mine = detect.decode({name: each[row] for name, each in outputs.items()}, detect._plain(card), card)
-        sure, claimed = his["scores"] > 0.5, mine.scores > 0.5
+        sure, claimed = his["scores"] > 0.7, mine.scores > 0.7
         overlap = box_iou(his["boxes"][sure], torch.from_numpy(mine.xyxy[claimed]))
         alike = (his["labels"][sure][:, None] - 1 == torch.from_numpy(mine.indexes[claimed])) & (overlap > 0.9)
         near = (his["scores"][sure][:, None] - torch.from_numpy(mine.scores[claimed])).abs() < 0.05
@@ -124,6 +124,13 @@ def test_logits_are_of_each_class_against_all_else() -> None:
     found = _frcnn._against_others(logits)
     torch.testing.assert_close(found.double().sigmoid(), logits.double().softmax(1)[:, 1:], atol=1e-7, rtol=1e-4)
     assert float(found.max()) == _frcnn._SURE  # and no further, whatever the net says
+
+
+def test_what_lies_beyond_the_picture_is_no_answer(learnt: tuple[made_scenes.Scenes, Any]) -> None:
+    scenes, net = learnt
+    found = forward(net, scenes.images, scenes.card)
+    thin = (found["places"][..., 2:] * [96, 64] < 0.99).any(2)
+    assert thin.any() and found["logits"][thin].max() == -_frcnn._SURE
 
 
 @pytest.mark.parametrize("hw", [(64, 96), (40, 72), (32, 32), (10, 33)])

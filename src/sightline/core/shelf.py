@@ -13,6 +13,11 @@ from sightline.core.errors import MissingExtraError, UsageError
 
 PACKAGE = "sightline"
 SHELVES = ("tasks", "nets", "methods", "probes", "graphs", "data.layouts")
+_EXTRAS = {
+    "train": ("torch", "torchvision", "timm", "captum", "lightning", "lightning_fabric", "onnxscript", "transformers"),
+    "fit": ("onnx", "scipy", "threadpoolctl", "matplotlib"),
+}
+"""Packages that an extra brings."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,11 @@ class Shelf:
         try:
             return importlib.import_module(target)
         except ModuleNotFoundError as error:
-            extra = dict.fromkeys(("torch", "timm", "captum", "lightning", "lightning_fabric", "onnxscript"), "train")
-            extra |= dict.fromkeys(("onnx", "scipy", "threadpoolctl", "matplotlib"), "fit")
             root = (error.name or "").split(".")[0]
-            if root not in extra:
+            extra = next((name for name, packages in _EXTRAS.items() if root in packages), "")
+            if not extra:
                 raise
-            hint = f"pip install 'sightline[{extra[root]}]'"
+            hint = f"pip install 'sightline[{extra}]'"
             raise MissingExtraError(f"{self.room} {name!r} needs {root}, which is not installed: {hint}") from error
 
     def all(self) -> dict[str, ModuleType]:

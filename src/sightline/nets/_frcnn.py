@@ -32,7 +32,7 @@ _COVERED = 100.0
 _LEARNT, _SEEN = 500, 64
 """Of a picture, proposals while learning, and those of them that are learnt from."""
 _LEAST = 1.0
-"""Pixels that a box's sides have at least to be learnt from."""
+"""Pixels that a box's sides have at least, to be learnt from or to be answered."""
 _CANONICAL = 224.0
 """Pixels of the side from which on a proposal is looked at on the map of stride 16."""
 _SURE = 30.0
@@ -168,10 +168,11 @@ class Rcnn(nn.Module):
         seen = self.roi_heads.box_head(self._cut(maps, proposals))
         logits, shift = self.roi_heads.box_predictor(seen)
         boxes = self.roi_heads.box_coder.decode_single(shift[:, :4], proposals.flatten(0, 1))
-        boxes = _clipped(boxes, size_hw) / boxes.new_tensor([size_hw[1], size_hw[0]] * 2)
-        places = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], 1)
-        count = proposals.shape[1]
-        told = _against_others(logits)
+        boxes = _clipped(boxes, size_hw)
+        size, count = boxes[:, 2:] - boxes[:, :2], proposals.shape[1]
+        places = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, size], 1) / boxes.new_tensor([*size_hw[::-1]] * 2)
+        # what lies beyond the picture has no box in it
+        told = _against_others(logits).masked_fill((size < _LEAST).any(1, keepdim=True), -_SURE)
         return {"logits": told.view(-1, count, told.shape[1]), "places": places.view(-1, count, 4)}
 
     def _cut(self, maps: list[Tensor], proposals: Tensor) -> Tensor:
