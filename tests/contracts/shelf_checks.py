@@ -286,7 +286,11 @@ def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
     losses = []
     for step in range(60):
         sharp = {"smoothing": 0.0} if hasattr(toy.recipe, "smoothing") else {}
-        loss = module.loss(net(images), targets, protocols.Batch(dataclasses.replace(toy.recipe, **sharp), step, 60))
+        where = protocols.Batch(dataclasses.replace(toy.recipe, **sharp), step, 60)
+        if hasattr(module, "objectives"):
+            loss = module.objectives(net)[0].loss(net, images, targets, where)
+        else:
+            loss = module.loss(net(images), targets, where)
         moved.zero_grad()
         loss.backward()
         moved.step()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torchvision.ops import box_iou, complete_box_iou_loss
 
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
+from sightline.learn.transfer import begun
 from sightline.nets import _assign, dense
 from sightline.nets._assign import Cells, assigned, cells_of, ciou, dense_loss, distribution_loss, overlaps
 from sightline.tasks import _candidates
@@ -166,3 +170,32 @@ def test_the_right_answer_costs_less_than_a_wrong_one() -> None:
         place(levels, 0, 3, 5, label, reach)
         losses.append(dense_loss(levels, {"boxes": boxes, "labels": labels}, bins=BINS).item())
     assert losses[0] < min(losses[1:])
+
+
+def saved(net: torch.nn.Module, path: Path) -> str:
+    save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, path)
+    return str(path)
+
+
+def test_a_backbone_begins_with_the_weights_of_a_classifier(tmp_path: Path) -> None:
+    given = timm.create_model("resnet10t", pretrained=False, num_classes=7)
+    net = dense.build(dense.Options(backbone="resnet10t", neck=32), task="detect", card=card())
+    before = net.neck.lateral[0][0].weight.clone()
+    begun(net, saved(given, tmp_path / "given.safetensors"), card())
+    assert torch.equal(net.backbone.net.layer4[0].conv1.weight, given.layer4[0].conv1.weight)
+    assert torch.equal(net.neck.lateral[0][0].weight, before)
+    ready = dense.published(dense.Options(backbone="resnet10t"))
+    assert ready is not None and len(ready.mean) == 3 and dense.published(dense.Options()) is None
+
+
+def test_a_detector_begins_with_one_of_other_classes(tmp_path: Path) -> None:
+    given = dense.build(dense.Options(width=8, neck=16), task="detect", card=card(classes=5))
+    net = dense.build(dense.Options(width=8, neck=16), task="detect", card=card(classes=2))
+    said = begun(net, saved(given, tmp_path / "given.safetensors"), card(classes=2))
+    assert "scores.last.weight" in said and torch.equal(net.sides.last.weight, given.sides.last.weight)
+    with pytest.raises(UsageError, match="another architecture"):
+        begun(
+            dense.build(dense.Options(width=12), task="detect", card=card()),
+            str(tmp_path / "given.safetensors"),
+            card(),
+        )

@@ -11,6 +11,7 @@ from sightline.core.errors import UsageError
 from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe, budget_seconds
 from sightline.core.runs import usable_cores
+from sightline.data.samples import Objects
 
 VIEWS = 160_000
 """Pictures looked at in all, augmented views counted each, where neither epochs nor a budget is given."""
@@ -53,10 +54,12 @@ def choose(
         "this processor multiplies bfloat16 about twice as fast" if fast else "no fast bfloat16 here",
     )
     if recipe.start:
-        prefers = ("adamw", TUNED)
-        choice, why = _transfer(recipe, facts)
+        boxes = any(isinstance(target, Objects) for target in facts.targets)
+        prefers = ("adamw", min(TUNED, prefers[1] / 2) if boxes else TUNED)
+        choice, why = ("fine-tune", "boxes are not found by one layer alone") if boxes else _transfer(recipe, facts)
         settle("transfer", choice, why)
-        settle("layer_decay", 0.75, "what the first blocks know is general, and is changed least")
+        decay, why = 0.75, "what the first blocks know is general, and is changed least"
+        settle("layer_decay", *((1.0, "a detector's parts do not stand in one row") if boxes else (decay, why)))
     tuned = changes.get("transfer", recipe.transfer) != "probe"
     settle("batch", 64 if facts.count < 20_000 else 128, f"{facts.count:,} training pictures")
     name, peak = prefers

@@ -46,8 +46,13 @@ def weights_of(start: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 def begun(module: nn.Module, start: str, card: Card) -> str:
     """Put the weights into a fresh net, all but a head for other classes or of unknown ones; says what was done."""
     held, classes = weights_of(start)
-    fresh = load_weights(module, held, head=head_name(module), keep_head=classes == card.classes)
+    fresh = load_weights(module, held, head=heads_of(module), keep_head=classes == card.classes)
     return f"begins with {Path(start).name}" + (f"; {', '.join(fresh)} are learnt anew" if fresh else "")
+
+
+def heads_of(module: nn.Module) -> tuple[str, ...]:
+    """The names of all layers that score classes or know them: its own `heads`, else its last layer."""
+    return tuple(getattr(module, "heads", ())) or (head_name(module),)
 
 
 def head_name(module: nn.Module) -> str:

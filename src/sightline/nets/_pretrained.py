@@ -38,19 +38,25 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise UsageError(f"{path} holds no weights that can be read without running code: {said:.200}") from None
 
 
-def load_weights(net: nn.Module, weights: Mapping[str, Tensor], *, head: str, keep_head: bool) -> list[str]:
+def load_weights(
+    net: nn.Module, weights: Mapping[str, Tensor], *, head: str | tuple[str, ...], keep_head: bool
+) -> list[str]:
     """Put weights into a fresh net of the same architecture; returns which of its parameters stay fresh.
 
-    head: the name of the layer that scores classes, which stays fresh unless it is for the same ones (`keep_head`). A
-    first layer for other channels is averaged, and the embedding of a transformer's places resampled to the net's
-    `grid`. Names may lack the `net.` of a wrapped net, and old files what norms count. Raises UsageError where the
-    weights are another architecture's.
+    head: the names of the layers that score classes, which stay fresh unless they are for the same ones (`keep_head`).
+    A net may bring published names to its own by `renamed(weights)`. A first layer for other
+    channels is averaged, and the embedding of a transformer's places resampled to the net's `grid`. Names may lack the
+    `net.` of a wrapped net, and old files what norms count. Raises UsageError where they are another architecture's.
     """
     own = net.state_dict()
+    rename = getattr(net, "renamed", None)
+    weights = rename(weights) if rename else weights
     fitted = {name if name in own else f"net.{name}": tensor for name, tensor in weights.items()}
     for name in own.keys() & fitted.keys():
         fitted[name] = _fitted(name, fitted[name], own[name], getattr(net, "grid", (0, 0)))
-    heads = {name for name in own.keys() | fitted.keys() if name.startswith((f"{head}.", f"net.{head}."))}
+    each = (head,) if isinstance(head, str) else head
+    begins = tuple(f"{prefix}{name}." for name in each for prefix in ("", "net."))
+    heads = {name for name in own.keys() | fitted.keys() if name.startswith(begins)}
     fits = {name for name in own.keys() & fitted.keys() if fitted[name].shape == own[name].shape}
     counts = {name for name in own if name.endswith("num_batches_tracked")}
     missing, left = own.keys() - fits - heads - counts, fitted.keys() - own.keys() - heads

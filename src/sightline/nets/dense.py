@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sightline.core.card import Card
+from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch, Facts
 from sightline.core.recipe import Recipe, setting
@@ -67,6 +67,12 @@ def prefers(options: Options) -> tuple[str, float]:
 def form(options: Options, card: Card) -> dict[str, Any]:
     """How the maps become boxes, for `card.form`: read by the task, without PyTorch."""
     return {"name": "distances", "levels": STRIDES, "bins": BINS}
+
+
+def published(options: Options) -> Preparation | None:
+    """How pictures were prepared for the published weights of a backbone of timm."""
+    found = None if options.backbone == "csp" else timm.models.get_pretrained_cfg(options.backbone)
+    return Preparation(mode="rgb", mean=tuple(found.mean), std=tuple(found.std)) if found else None
 
 
 def _conv(inside: int, outside: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -204,6 +210,9 @@ class _Tower(nn.Module):
 class Dense(nn.Module):
     """Backbone, neck, and two towers: what is there, and how far its sides are."""
 
+    heads = ("scores.last",)
+    """Names of the layers that score classes."""
+
     def __init__(self, channels: int, classes: int, options: Options) -> None:
         super().__init__()
         csp = options.backbone == "csp"
@@ -219,6 +228,15 @@ class Dense(nn.Module):
             nn.init.normal_(tower.last.weight, std=0.01)
         nn.init.constant_(self.scores.last.bias, -math.log(1 / PRIOR - 1))  # type: ignore[arg-type]
         nn.init.zeros_(self.sides.last.bias)  # type: ignore[arg-type]
+
+    def renamed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights by our names; of a timm classifier those of the backbone, beside what is fresh of the rest."""
+        own = self.state_dict()
+        inner = {f"backbone.net.{name.removeprefix('net.')}": tensor for name, tensor in weights.items()}
+        if own.keys() & weights.keys() or not own.keys() & inner.keys():
+            return dict(weights)
+        fresh = {name: tensor for name, tensor in own.items() if not name.startswith("backbone.")}
+        return fresh | {name: tensor for name, tensor in inner.items() if name in own}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """(B, C, H, W) normalised → a map (B, K + 4 x BINS, h, w) a level."""

@@ -1,4 +1,4 @@
-"""detr: a transformer whose queries answer for one thing each, so that nothing has to be suppressed (RT-DETR v2).
+"""detr: a transformer whose queries answer for one thing each, by the best match of all (RT-DETR v2).
 
 Lv et al., 2024, after RT-DETR (Zhao et al., 2024), by way of the transformers library: a residual backbone, attention
 on its last map, a pyramid, the best cells as queries, and a decoder that samples the maps. Nothing is fetched; the
@@ -68,7 +68,7 @@ def prefers(options: Options) -> tuple[str, float]:
 
 def form(options: Options, card: Card) -> dict[str, Any]:
     """How the queries become boxes, for `card.form`: read by the task, without PyTorch."""
-    return {"name": "queries", "suppress": False}
+    return {"name": "queries"}
 
 
 def published(options: Options) -> Preparation:

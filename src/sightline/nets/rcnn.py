@@ -48,7 +48,7 @@ VARIANTS = {
     "medium": Options(backbone="resnet18", proposals=200),
     "large": Options(backbone="resnet50", finest=4, anchors="8", proposals=300),
 }
-"""2, 8, 27 and 41 million weights; large is torchvision's fasterrcnn_resnet50_fpn."""
+"""2, 7, 28 and 41 million weights; large is torchvision's fasterrcnn_resnet50_fpn."""
 
 
 def choose(facts: Facts, recipe: Recipe) -> tuple[str, str]:

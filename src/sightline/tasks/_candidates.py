@@ -112,7 +112,7 @@ def queries(outputs: Arrays, card: Card) -> Candidates:
     middle, size = outputs["places"][row, :2], outputs["places"][row, 2:]
     height, width = card.preparation.size_hw
     boxes = np.concatenate([middle - size / 2, middle + size / 2], axis=1) * [width, height, width, height]
-    return best(np.asarray(boxes, np.float32), np.asarray(scores[row, label]), label.astype(np.int64))
+    return best(np.asarray(boxes, np.float32), np.asarray(scores), label.astype(np.int64))
 
 
 def rows(outputs: Arrays, card: Card) -> Candidates:

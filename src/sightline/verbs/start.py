@@ -165,14 +165,17 @@ def as_it_saw(card: Card, start: Start | None, method: Method | None = None) -> 
         return card
     if start.trained_on:
         card = replace(card, data={**card.data, "begun_from": list(start.trained_on)})
-    theirs, ours = start.card.preparation if start.card else _of_timm(method), card.preparation
+    theirs, ours = start.card.preparation if start.card else _published(method), card.preparation
     if theirs is None or (theirs.mode, theirs.dtype, theirs.high) != (ours.mode, ours.dtype, ours.high):
         return card
     return replace(card, preparation=replace(ours, mean=theirs.mean, std=theirs.std))
 
 
-def _of_timm(method: Method | None) -> Preparation | None:
-    """How timm prepares pictures for the published weights of an architecture; None for any other net."""
+def _published(method: Method | None) -> Preparation | None:
+    """How pictures were prepared for the published weights of a net, where it says so, or timm does; else None."""
+    if method is not None and hasattr(method.module, "published"):
+        own: Preparation | None = method.module.published(method.options)
+        return own
     if method is None or method.name != "timm":
         return None
     from timm.models import get_pretrained_cfg
