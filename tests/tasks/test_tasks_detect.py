@@ -143,6 +143,25 @@ def test_the_surer_of_two_stays_and_each_class_has_its_threshold() -> None:
     assert [box["label"] for box in result.to_dict()["boxes"]] == ["cell", "dot", "dot"]
 
 
+def test_where_each_answer_is_one_thing_nothing_is_suppressed() -> None:
+    rows = [(0, 0, 20, 20, 0.9, 0), (0, 0, 20, 20, 0.8, 0)]
+    alone = dataclasses.replace(CARD, form={"name": "queries", "suppress": False})
+    assert len(detect.decode(found(*rows), PLAIN, alone).scores) == 2
+    tiled = dataclasses.replace(alone, preparation=Preparation(size_hw=(64, 96), tile=64))
+    assert len(detect.decode(found(*rows), PLAIN, tiled).scores) == 1
+
+
+def test_queries_are_middle_and_size_in_shares() -> None:
+    logits = np.full((3, 2), -200.0, np.float32)
+    logits[1, 1], logits[2, 0] = 2.0, -1.0
+    places = np.array([[0.5, 0.5, 1, 1], [0.5, 0.25, 0.5, 0.5], [0.25, 0.5, 0.5, 1]], np.float32)
+    card = dataclasses.replace(CARD, form={"name": "queries"})
+    decoded = detect.decoded({"logits": logits[None], "places": places[None]}, card)
+    assert decoded["scores"][0, :3].tolist() == pytest.approx([0.880797, 0.268941, 0.0])
+    assert decoded["labels"][0, :2].tolist() == [1, 0]
+    assert decoded["boxes"][0, :2].tolist() == [[24, 0, 72, 32], [0, 0, 48, 64]]
+
+
 def test_boxes_are_cut_to_the_picture_and_empty_ones_go() -> None:
     result = detect.decode(found((-9, -9, 20, 20, 0.9, 0), (200, 0, 300, 20, 0.8, 0)), PLAIN, CARD)
     assert result.xyxy.tolist() == [[0, 0, 20, 20]]

@@ -54,7 +54,12 @@ def placed(outputs: Arrays, request: Request) -> Candidates:
 
 
 def suppress_of(card: Card) -> float:
-    """The IoU above which the less sure of two boxes of a class goes."""
+    """The IoU above which the less sure of two boxes of a class goes; 1, so that none does, where each is one thing.
+
+    Of tiles, which see things twice, some always go.
+    """
+    if card.form.get("suppress") is False and not card.preparation.tile:
+        return 1.0
     return float(card.operating.get("suppress", card.recipe.get("suppress", 0.6)))
 
 

@@ -107,12 +107,13 @@ def distances(outputs: Arrays, card: Card) -> Candidates:
 
 def queries(outputs: Arrays, card: Card) -> Candidates:
     """A fixed number of proposals: `logits` (N, K) of classes, `places` (N, 4) as middle and size in shares."""
-    scores = np.asarray(1 / (1 + np.exp(-np.asarray(outputs["logits"], np.float32))), np.float32)
-    row, label = np.nonzero(scores > FLOOR)
+    logits = np.asarray(outputs["logits"], np.float32)
+    row, label = np.nonzero(logits > _LOGIT)
+    scores = np.asarray(1 / (1 + np.exp(-logits[row, label])), np.float32)
     middle, size = outputs["places"][row, :2], outputs["places"][row, 2:]
     height, width = card.preparation.size_hw
     boxes = np.concatenate([middle - size / 2, middle + size / 2], axis=1) * [width, height, width, height]
-    return best(np.asarray(boxes, np.float32), np.asarray(scores), label.astype(np.int64))
+    return best(np.asarray(boxes, np.float32), scores, label.astype(np.int64))
 
 
 def rows(outputs: Arrays, card: Card) -> Candidates:
