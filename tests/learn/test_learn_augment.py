@@ -121,7 +121,8 @@ def test_a_task_whose_targets_cannot_be_mixed_says_so() -> None:
 
 def test_every_augmentation_of_the_recipe_is_shown() -> None:
     """`SETTINGS` is what show-augment prints: all that the loop does to pictures and how often it takes them."""
-    fields = {field.name for field in dataclasses.fields(classify.Recipe) if field.metadata["loop"]}
+    recipes = (classify.Recipe, detect.Recipe)
+    fields = {field.name for kind in recipes for field in dataclasses.fields(kind) if field.metadata["loop"]}
     shared = {field.name for field in dataclasses.fields(Recipe)}
     assert set(SETTINGS) == fields - shared - {"smoothing", "tau"}
 

@@ -14,7 +14,7 @@ Examples:
   sightline explain model photo.jpg
   sightline explain model photo.jpg --target cat --probe occlusion --out why.png
   sightline explain model photo.jpg --probe gradcam
-  sightline explain model photo.jpg --target 2 --probe rise     of a detector: the second box that predict lists
+  sightline explain model photo.jpg --target 2 --probe rise     (the second box that predict lists)
   sightline explain model photo.jpg --probe all --json"""
 
 PROBES = """evidence, occlusion or rise; with PyTorch also gradcam, integrated-gradients and, for capsules, redrawing,
