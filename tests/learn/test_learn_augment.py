@@ -21,7 +21,7 @@ from sightline.learn import augmix
 from sightline.learn.augment import SETTINGS, Augmentation, augmentation_of, augmented, normalised, to_unit
 from sightline.learn.draws import draws
 from sightline.learn.policies import NARROW, WIDE
-from sightline.tasks import _whole, classify
+from sightline.tasks import _whole, classify, detect
 
 EVERYTHING = {
     "mirror": "yes",
