@@ -17,6 +17,8 @@ from sightline.data.samples import Object
 
 _OVER = 0.1
 """Pixels that a box may reach over the edge before a person is told: less is rounding."""
+_FAR = 1e12
+"""Pixels from the corner that no picture reaches."""
 _THIN = 1e-3
 """A box of fewer pixels than this in width or height has no area."""
 
@@ -144,8 +146,8 @@ def _scale(said_hw: tuple[int, int], real_hw: tuple[int, int]) -> tuple[float, f
 
 def _fault(box: Sequence[float], cut: Sequence[float], size_hw: tuple[int, int]) -> str:
     """Why a box cannot be used, given the part of it within its picture; "" where it can."""
-    if not all(map(math.isfinite, box)):
-        return "a number that is not finite"
+    if not all(abs(value) < _FAR for value in box):
+        return "a number that is not finite, or no place in any picture"
     x1, y1, x2, y2 = box
     if x2 - x1 < _THIN or y2 - y1 < _THIN:
         return f"no area: {_plain(x2 - x1)} x {_plain(y2 - y1)} pixels"
