@@ -146,8 +146,10 @@ def _scale(said_hw: tuple[int, int], real_hw: tuple[int, int]) -> tuple[float, f
 
 def _fault(box: Sequence[float], cut: Sequence[float], size_hw: tuple[int, int]) -> str:
     """Why a box cannot be used, given the part of it within its picture; "" where it can."""
-    if not all(abs(value) < _FAR for value in box):
-        return "a number that is not finite, or no place in any picture"
+    if not all(map(math.isfinite, box)):
+        return "a number that is not finite"
+    if max(map(abs, box)) > _FAR:
+        return "a number that is no place in any picture"
     x1, y1, x2, y2 = box
     if x2 - x1 < _THIN or y2 - y1 < _THIN:
         return f"no area: {_plain(x2 - x1)} x {_plain(y2 - y1)} pixels"
