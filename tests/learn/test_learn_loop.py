@@ -75,11 +75,11 @@ def test_of_very_many_epochs_only_some_are_measured(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(loop, "_MEASURED", 4)
     whole, kept = run(job(tmp_path / "whole", steps=20))  # seven epochs of three steps, the last cut off
     epochs = [event for event in whole if isinstance(event, Epoch)]
-    assert [(event.epoch, event.step) for event in epochs] == [(2, 6), (4, 12), (6, 18), (7, 20)]
+    assert [(event.epoch, event.step) for event in epochs] == [(1, 3), (2, 6), (4, 12), (6, 18), (7, 20)]
     steps = [event.loss for event in whole if isinstance(event, Step)]
-    for event, losses in zip(epochs, (steps[:6], steps[6:12], steps[12:18], steps[18:])):
+    for event, losses in zip(epochs, (steps[:3], steps[3:6], steps[6:12], steps[12:18], steps[18:])):
         assert event.loss == pytest.approx(sum(losses) / len(losses))
-    for at in (3, 4, 9):  # at the end of an epoch that is not measured, and within one
+    for at in (3, 4, 10, 12):  # in epochs that are measured and not, and at the end of one that is not
         todo = job(tmp_path / f"cut {at}", steps=20)
         with pytest.raises(KeyboardInterrupt):
             run(replace(todo, stop=after(at)))

@@ -253,14 +253,15 @@ class _Training:
         while self.step < self.steps and not self.stopped:
             epoch = self.step // per_epoch
             yield from self._epoch(epoch)
-            if self.step < self.steps and (epoch + 1) % every:
+            if 0 < epoch and self.step < self.steps and (epoch + 1) % every:
                 if self._asked():
                     yield self.save()
                     raise KeyboardInterrupt
                 continue
             metrics = self.measure()
             self._judge(metrics, epochs=every)
-            loss = self.loss_sum / (self.step - epoch // every * every * per_epoch)
+            last = max(1, epoch // every * every) if epoch else 0  # epochs before those that the loss is of
+            loss = self.loss_sum / (self.step - last * per_epoch)
             self.loss_sum, lr, seconds = 0.0, self._rate(self.step - 1), time.perf_counter() - began
             yield Epoch(
                 epoch=epoch + 1, epochs=epochs, step=self.step, loss=loss, lr=lr, seconds=seconds, metrics=metrics
