@@ -204,3 +204,9 @@ def test_a_point_is_true_of_its_pictures_in_any_order(pairs, wanted):
 def test_what_cannot_be_used_is_refused(confidence, correct, wanted, level, error):
     with pytest.raises(error):
         threshold_for_precision(np.array(confidence), np.array(correct), wanted, level=level)
+
+
+def test_one_confidence_for_all_is_one_threshold() -> None:
+    for count in range(10, 200):
+        point = threshold_for_precision(np.full(count, 0.9), np.ones(count, np.bool_), 0.8, rare=True)
+        assert point.reached is (count >= 14)

@@ -11,7 +11,7 @@ import pytest
 from torchvision.ops import batched_nms
 
 from sightline.core.card import Card, Preparation
-from sightline.core.errors import BundleError, DataError
+from sightline.core.errors import BundleError, DataError, UsageError
 from sightline.core.protocols import Facts, Request, Spec
 from sightline.core.results import Boxes
 from sightline.data.pictures import read_picture
@@ -100,9 +100,29 @@ def test_boxes_go_to_the_input_and_back() -> None:
 
 def test_crowds_and_difficult_things_are_not_learnt() -> None:
     request = detect.encode(read_picture(np.zeros((64, 96, 3), np.uint8)), CARD)
-    for flags in ({"crowd": True}, {"difficult": True}):
-        encoded = detect.encode_target(objects(("cell", 0, 0, 9, 9), **flags), request, CARD)
-        assert encoded["labels"].tolist() == [-2]
+    things = Objects(
+        (
+            Object("dot", (0, 0, 9, 9), difficult=True),
+            Object("dot", (9, 9, 20, 20), crowd=True),
+            Object("cell", (1, 1, 9, 9)),
+        )
+    )
+    encoded = detect.encode_target(things, request, CARD)
+    assert encoded["labels"].tolist() == [-3, -5, 0]
+    (_, truth) = detect._at_once(candidates((0, 0, 9, 9, 0.9, 1)), detect.collate([encoded]), CARD)
+    assert truth[0].indexes.tolist() == [1, 1, 0]
+    assert truth[0].difficult.tolist() == [True, False, False] and truth[0].crowd.tolist() == [False, True, False]
+
+
+def test_finding_what_is_difficult_is_held_against_nobody() -> None:
+    things = Objects((Object("dot", (0, 0, 20, 20)), Object("dot", (40, 30, 60, 50), difficult=True)))
+    request = detect.encode(read_picture(np.zeros((64, 96, 3), np.uint8)), CARD)
+    targets = detect.collate([detect.encode_target(things, request, CARD)] * 40)
+    one = candidates((40, 30, 60, 50, 0.95, 1), (0, 0, 20, 20, 0.9, 1))
+    outputs = {name: np.repeat(each, 40, axis=0) for name, each in one.items()}
+    assert detect.quick(outputs, targets, CARD)["AP50"] == pytest.approx(1.0)
+    chosen = detect.calibrate(outputs, targets, CARD, detect.Recipe(box_precision=0.8))
+    assert chosen.operating["thresholds"]["dot"] <= 0.9
 
 
 @pytest.mark.parametrize(
@@ -197,6 +217,12 @@ def test_a_graph_agrees_box_by_box_both_ways(other: list[Any], ok: bool) -> None
     assert detect.agree(candidates(*other), reference, CARD).ok is ok
 
 
+def test_a_graph_is_held_to_whatever_is_claimed() -> None:
+    low = dataclasses.replace(CARD, operating={"thresholds": {"cell": 0.03, "dot": 0.03}})
+    assert not detect.agree(candidates((0, 0, 20, 20, 0.04, 0)), candidates(), low).ok
+    assert detect.agree(candidates((0, 0, 20, 20, 0.04, 0)), candidates(), CARD).ok
+
+
 def boxes(*rows: tuple[float, float, float, float, float, int]) -> Boxes:
     return detect.decode(found(*rows), PLAIN, CARD)
 
@@ -281,6 +307,16 @@ def test_a_graph_that_is_the_cards_is_taken() -> None:
 def test_cards_and_graphs_that_do_not_fit_are_refused(changes: Any, shape: Any, said: str) -> None:
     with pytest.raises(BundleError, match=said):
         detect.check(dataclasses.replace(CARD, **changes), {"main": graph(p3=shape)})
+
+
+def test_where_nothing_is_to_be_found_only_the_confusion_is_drawn() -> None:
+    assert set(detect.figures([boxes((5, 5, 30, 30, 0.6, 0))], [Objects()], CARD)) == {"confusion_matrix.png"}
+
+
+@pytest.mark.parametrize("settings", [{"tile": 8}, {"jpeg": 50}])
+def test_settings_that_make_no_sense_are_refused_at_once(settings: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match=r"--tile is 8|--jpeg 50"):
+        detect.plan(detect.Recipe(**settings), facts([objects(("cell", 0, 0, 9, 9))], dtype="uint16"))
 
 
 def test_figures_and_table_of_an_evaluation() -> None:

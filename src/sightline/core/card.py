@@ -11,6 +11,8 @@ from typing import Any
 from sightline.core.errors import BundleError
 
 SCHEMA = 1
+LEAST_TILE = 32
+"""Pixels of the side of a tile, at least; smaller ones would be too many."""
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From schema n to n + 1, by n; a card is walked up to SCHEMA when it is read."""
 
@@ -178,7 +180,7 @@ def _preparation(body: Any) -> Preparation:
         raise BundleError(f"card.json: preparation is not usable ({error})") from None
     sane = 0 < height <= 16384 and 0 < width <= 16384 and all(0 < v < 1e9 for v in (ready.high, *ready.std))
     sane = sane and all(abs(v) < 1e9 for v in ready.mean) and {len(ready.mean), len(ready.std)} <= {1, ready.channels}
-    sane = sane and 0 <= tile <= 1 << 20 and 0 <= overlap <= 0.9
+    sane = sane and (tile == 0 or LEAST_TILE <= tile <= 1 << 20) and 0 <= overlap <= 0.9
     if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in ("stretch", "pad", "crop"):
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):

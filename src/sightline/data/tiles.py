@@ -12,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core.card import Preparation
+from sightline.core.errors import PictureError
 from sightline.core.protocols import Request
 from sightline.data.pictures import Picture
 from sightline.data.prepare import prepare
 
+MOST_TILES = 2_000
+"""Of one picture; all are in memory together."""
 Window = tuple[int, int, int, int]
 """Top, left, bottom, right in pixels of the picture."""
 
@@ -50,7 +53,10 @@ def prepare_tiles(picture: Picture, preparation: Preparation) -> Request:
     """
     by = picture.pixels.shape[0] / picture.size_hw[0], picture.pixels.shape[1] / picture.size_hw[1]
     tiles, where = [], dict[str, float]()
-    for top, left, bottom, right in windows(picture.size_hw, preparation.tile, preparation.overlap):
+    frames = windows(picture.size_hw, preparation.tile, preparation.overlap)
+    if len(frames) > MOST_TILES:
+        raise PictureError(picture.source, f"it would be {len(frames):,} tiles; at most {MOST_TILES:,} are looked at")
+    for top, left, bottom, right in frames:
         spans = [
             slice(round(a * scale), round(b * scale)) for a, b, scale in ((top, bottom, by[0]), (left, right, by[1]))
         ]

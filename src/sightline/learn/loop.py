@@ -253,7 +253,7 @@ class _Training:
         while self.step < self.steps and not self.stopped:
             epoch = self.step // per_epoch
             yield from self._epoch(epoch)
-            if 0 < epoch and self.step < self.steps and (epoch + 1) % every:
+            if epoch > 0 and self.step < self.steps and (epoch + 1) % every:
                 if self._asked():
                     yield self.save()
                     raise KeyboardInterrupt
@@ -298,7 +298,7 @@ class _Training:
     def _share(self, rows: np.ndarray[Any, Any], uniform: Uniform) -> tuple[np.ndarray[Any, Any], Uniform]:
         """What this process looks at of a batch; before the first row stand the last ones, as mixing has it."""
         share = self.group.share(len(rows))
-        mine = np.arange(share.start - self.guests, share.stop)
+        mine = np.arange(share.start - self.guests, share.stop) % len(rows)
         return rows[mine], uniform[mine]
 
     def _rate(self, step: int) -> float:

@@ -29,7 +29,7 @@ SHOWN, TRACE = 0.4, 0.05
 LEAST = 2.0
 """Pixels of a side below which a box is left out of the loss."""
 SILENT, NOTHING = -2, -1
-"""Labels: of a place where nothing is learnt, and of a row without a box."""
+"""Labels: of a place where nothing is learnt (this one or below), and of a row without a box."""
 _GOLDEN = 0.6180339887498949
 """By which the draws of one picture are stepped on to draw anew for each of its pieces."""
 

@@ -154,7 +154,8 @@ def _promising(threshold: Floats, answered: Floats, wanted: float, needed: int) 
     spread = np.sqrt(answered * max(wanted * (1 - wanted), 1e-12))
     clear = np.where(answered >= needed, (expected - answered * wanted) / spread, -np.inf)
     first = answered[int(np.argmax(clear))]
-    return [int(step) for step in np.unique(np.searchsorted(answered, np.geomspace(first, answered[-1], STEPS)))]
+    wanted_counts = np.minimum(np.geomspace(first, answered[-1], STEPS), answered[-1])  # which rounding may exceed
+    return [int(step) for step in np.unique(np.searchsorted(answered, wanted_counts))]
 
 
 def _candidates(answered: Floats, needed: int) -> list[int]:

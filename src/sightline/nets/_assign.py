@@ -63,7 +63,7 @@ def dense_loss(levels: Sequence[tuple[Tensor, int]], targets: Mapping[str, Tenso
     """The loss of a batch.
 
     levels: float32 maps with their strides. targets: `boxes` (B, M, 4) as shares of the input's width and height,
-    `labels` (B, M), -1 where there is none, -2 for a crowd, whose cells learn nothing.
+    `labels` (B, M), -1 where there is none, below that for what is not learnt, whose cells learn nothing.
     """
     cells = cells_of(levels, bins)
     height, width = (levels[0][0].shape[axis] * levels[0][1] for axis in (2, 3))
@@ -72,7 +72,7 @@ def dense_loss(levels: Sequence[tuple[Tensor, int]], targets: Mapping[str, Tenso
     found = cells.boxes()
     with torch.no_grad():
         owner, quality = assigned(cells, found, boxes, labels)
-        silent = _within(cells, boxes, labels == -2).any(1)
+        silent = _within(cells, boxes, labels < -1).any(1)
     hit = owner >= 0
     rows = owner.clamp(min=0)
     wanted = torch.zeros_like(cells.scores)

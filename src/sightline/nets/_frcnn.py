@@ -225,7 +225,7 @@ def answer_loss(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) ->
     near = overlap >= _HALF
     about = (near & there[..., None]).transpose(1, 2).to(logits.dtype)
     wanted = torch.zeros_like(logits).scatter_reduce(2, classes[:, None].expand_as(about), about, "amax")
-    heard = (~(near & (labels == -2)[..., None]).any(1) | (about > 0).any(2))[..., None].expand_as(logits)
+    heard = (~(near & (labels < -1)[..., None]).any(1) | (about > 0).any(2))[..., None].expand_as(logits)
     told = functional.binary_cross_entropy_with_logits(logits, wanted, heard.to(logits.dtype), reduction="sum")
     return missed + told * logits.shape[2] / heard.sum().clamp(min=1)
 

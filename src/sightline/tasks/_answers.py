@@ -18,7 +18,9 @@ from sightline.tasks._candidates import Candidates, suppressed
 from sightline.tasks._seams import cut_off, joined
 
 MOST = 300
-"""Boxes of a picture, after suppression."""
+"""Boxes of a picture, or of each of its tiles, after suppression."""
+SUPPRESS = 0.6
+"""IoU above which one of two boxes goes, where none was chosen."""
 USUAL = 0.3
 """Score from which on a box is claimed where no threshold was chosen."""
 
@@ -60,7 +62,7 @@ def suppress_of(card: Card) -> float:
     """
     if card.form.get("suppress") is False and not card.preparation.tile:
         return 1.0
-    return float(card.operating.get("suppress", card.recipe.get("suppress", 0.6)))
+    return float(card.operating.get("suppress", SUPPRESS))
 
 
 def _settled(
@@ -69,7 +71,8 @@ def _settled(
     """One box for each thing, within the picture, the surest first."""
     height, width = request.size_hw
     boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
-    kept = suppressed(boxes, scores, labels, overlap=suppress_of(card), most=MOST)
+    most = MOST * (len(windows_of(request, card.preparation)) if card.preparation.tile else 1)
+    kept = suppressed(boxes, scores, labels, overlap=suppress_of(card), most=most)
     kept = [row for row in kept if boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]]
     thresholds = np.array([threshold_of(card, name) for name in card.classes])
     return Boxes(
@@ -93,7 +96,10 @@ def truth_of(target: Any, card: Card) -> Truth:
     unknown = [name for name in target.strata() if name not in card.classes]
     if unknown:
         known = ", ".join(card.classes[:10])
-        raise DataError(f"class {unknown[0]!r} is unknown to the model, which knows {known}; was it trained on this?")
+        raise DataError(
+            f"class {unknown[0]!r} is unknown to the model, which knows {known}: no picture it learns from has it; "
+            "move some into the training split, or take its boxes out of the others"
+        )
     places = {name: index for index, name in enumerate(card.classes)}
     return Truth(
         xyxy=np.array([item.xyxy for item in target.items], np.float64).reshape(-1, 4),

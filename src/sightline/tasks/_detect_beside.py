@@ -12,10 +12,11 @@ from sightline.core.results import Boxes
 from sightline.data.samples import Target
 from sightline.metrics.boxes import iou
 from sightline.metrics.detection_change import ap_lost, claims_changed
-from sightline.tasks._answers import truth_of
+from sightline.tasks._answers import threshold_of, truth_of
 
 GATE_OVERLAP, GATE_SCORE, GATE_FROM = 0.99, 0.01, 0.05
-"""A graph's boxes must overlap the trained model's so much, and score as high within so much, from this score on."""
+"""A graph's boxes must overlap the trained model's so much, and score as high within so much, from this score on,
+or from the lowest threshold."""
 CHURN = 0.1
 """Share of the claims from which on a graph that makes others no longer counts as the same model."""
 DECIDABLE = 1.0
@@ -25,12 +26,13 @@ DECIDABLE = 1.0
 def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
     """Hold a graph's candidates against the trained model's, box by box, before suppression: both ways."""
     worst_overlap, worst_score, lost, count = 1.0, 0.0, 0, 0
+    since = min(GATE_FROM, *(threshold_of(card, name) for name in card.classes))
     for row in range(len(reference["scores"])):
         for ours, theirs in ((reference, candidate), (candidate, reference)):
-            overlap, score, missing = _apart(unstack(ours, row), unstack(theirs, row))
+            overlap, score, missing = _apart(unstack(ours, row), unstack(theirs, row), since)
             worst_overlap, worst_score = min(worst_overlap, overlap), max(worst_score, score)
             lost += missing
-        count += int((reference["scores"][row] >= GATE_FROM).sum())
+        count += int((reference["scores"][row] >= since).sum())
     detail = (
         f"{count:,} boxes: smallest overlap {worst_overlap:.4f} (allowed {GATE_OVERLAP}), largest difference of a "
         f"score {worst_score:.1e} (allowed {GATE_SCORE:g}), {lost} without a counterpart"
@@ -39,9 +41,9 @@ def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
     return Agreement(ok=lost == 0, detail=detail, figures=figures)
 
 
-def _apart(ours: Arrays, theirs: Arrays) -> tuple[float, float, int]:
-    """Smallest overlap, largest difference of scores, and how many of our boxes have no counterpart."""
-    some, many = ours["scores"] >= GATE_FROM, theirs["scores"] >= GATE_FROM / 2
+def _apart(ours: Arrays, theirs: Arrays, since: float) -> tuple[float, float, int]:
+    """Smallest overlap, largest difference of scores, and how many of our boxes lack a counterpart."""
+    some, many = ours["scores"] >= since, theirs["scores"] >= since / 2
     if not some.any():
         return 1.0, 0.0, 0
     if not many.any():

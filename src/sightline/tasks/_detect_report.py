@@ -14,7 +14,7 @@ from sightline.data.samples import Objects, Target
 from sightline.draw import report
 from sightline.draw.boxes import drawn
 from sightline.metrics.average_precision import SIZES, average_precisions, rank
-from sightline.metrics.box_pool import pool
+from sightline.metrics.box_pool import Pool, pool
 from sightline.metrics.boxes import iou
 from sightline.metrics.detection_confusion import box_confusion
 from sightline.metrics.detection_curves import curves
@@ -59,21 +59,36 @@ def pictured(
 
 
 def figures(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> dict[str, report.Picture]:
-    """Figures of one evaluation by file name; raises MissingExtraError without matplotlib."""
-    from sightline.draw.detect_figures import error_bars, f1_curves, precision_recall
+    """Figures of one evaluation by file name; without anything to be found, the confusion alone.
+
+    Raises MissingExtraError without matplotlib.
+    """
     from sightline.draw.figures import confusion
 
     pooled = pool(results, [truth_of(target, card) for target in targets], len(card.classes))
-    curve, errors, table = curves(pooled), detection_errors(pooled), confusion_table(results, targets, card)
-    areas = average_precisions(rank(pooled, sizes={"all": SIZES["all"]}), np.ones(len(targets)))[0, 0]
-    chosen, thresholds = (
-        np.array([threshold_of(card, name) for name in card.classes]),
-        [each.threshold for each in curve],
+    table, section = confusion_table(results, targets, card), "" if len(card.classes) < TABLED else "wrong"
+    drawn_as = _curves(pooled, card) if (~pooled.there.ignored).any() else {}
+    drawn_as["confusion_matrix.png"] = (
+        "What is taken for what",
+        "Rows are what is there; background is where nothing is, or nothing was reported.",
+        section,
+        confusion(table["matrix"], table["classes"]),
     )
+    named = drawn_as.items()
+    return {name: report.Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in named}
+
+
+def _curves(pooled: Pool, card: Card) -> dict[str, tuple[str, str, str, bytes]]:
+    """Title, caption, section and PNG of what needs something to be found, by file name."""
+    from sightline.draw.detect_figures import error_bars, f1_curves, precision_recall
+
+    curve, errors = curves(pooled), detection_errors(pooled)
+    areas = average_precisions(rank(pooled, sizes={"all": SIZES["all"]}), np.ones(pooled.pictures))[0, 0]
+    chosen = np.array([threshold_of(card, name) for name in card.classes])
+    thresholds = [each.threshold for each in curve]
     precision, recall, f1 = ([getattr(each, name) for each in curve] for name in ("precision", "recall", "f1"))
     shown = np.array([each.asked > 0 for each in curve])
-    wrong = "" if len(card.classes) < TABLED else "wrong"
-    drawn_as = {
+    return {
         "precision_recall.png": (
             "Precision and recall",
             "At an overlap of 0.5, the hardest classes first; the dot is where boxes are reported.",
@@ -92,15 +107,7 @@ def figures(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> 
             "wrong",
             error_bars(errors.counts, errors.costs, value=errors.ap50),
         ),
-        "confusion_matrix.png": (
-            "What is taken for what",
-            "Rows are what is there; background is where nothing is, or nothing was reported.",
-            wrong,
-            confusion(table["matrix"], table["classes"]),
-        ),
     }
-    named = drawn_as.items()
-    return {name: report.Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in named}
 
 
 def confusion_table(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> Mapping[str, Any]:

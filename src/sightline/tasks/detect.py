@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core import recipe as base
-from sightline.core.card import Card, Preparation
-from sightline.core.errors import BundleError, DataError
+from sightline.core.card import LEAST_TILE, Card, Preparation
+from sightline.core.errors import BundleError, DataError, UsageError
 from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, Spec, unstack
 from sightline.core.recipe import setting
 from sightline.core.results import Boxes, Result
@@ -82,7 +82,7 @@ class Recipe(base.Recipe):
     )
     vary: float = setting(0.0, "largest random change of the input's size between steps", low=0, high=0.5, loop=True)
     box_precision: float = setting(0.0, "report a box only from the score that shows this precision", low=0, high=1)
-    box_recall: float = setting(0.0, "report boxes down to the score that finds this share of them", low=0, high=1)
+    box_recall: float = setting(0.0, "report boxes down to the score that finds this share of them", low=0, high=0.999)
     suppress: float = setting(0.6, "IoU above which the less sure of two boxes of a class goes", low=0.1, high=1)
 
 
@@ -90,6 +90,10 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """Choose what the recipe leaves open: size, colours, mirroring, batch; with the reason for each."""
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
+    if 0 < recipe.tile < LEAST_TILE:
+        raise UsageError(f"--tile is {recipe.tile}; it must be at least {LEAST_TILE} pixels, or 0 for whole pictures")
+    if recipe.jpeg < 100 and facts.dtype != "uint8":
+        raise UsageError(f"--jpeg {recipe.jpeg} would leave 8 bits of {facts.dtype} pictures; leave it out")
     if recipe.size is None and recipe.tile:
         side = _MULTIPLE * math.ceil(recipe.tile / _MULTIPLE)
         changes["size"], reasons["size"] = side, f"tiles of {recipe.tile} px keep their pixels"
@@ -140,7 +144,9 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     names = _names(facts)
     ordered = tuple(name for name in facts.classes if name in names) or names
     if not ordered:
-        raise DataError("not one of the training pictures has a box; there is nothing to learn")
+        raise DataError(
+            "not one of the training pictures has a box; sightline audit DATA lists what was left out, and why"
+        )
     size = recipe.size or _SIDES[2]
     ratio = float(np.median(facts.sizes_hw[:, 0] / facts.sizes_hw[:, 1]))
     short = min(size, max(_MULTIPLE, _MULTIPLE * round(size * min(ratio, 1 / ratio) / _MULTIPLE)))
@@ -157,7 +163,8 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
         dtype=facts.dtype,
         high=high,
     )
-    return Card(task="detect", net={}, classes=ordered, preparation=ready)
+    operating = {"suppress": recipe.suppress}
+    return Card(task="detect", net={}, classes=ordered, preparation=ready, operating=operating)
 
 
 def encode(picture: Picture, card: Card) -> Request:
@@ -169,13 +176,15 @@ def encode(picture: Picture, card: Card) -> Request:
 
 
 def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]:
-    """{"boxes": float32 (M, 4), shares of the input's width and height, "labels": int64 (M,)}; -2 is not learnt.
+    """{"boxes": float32 (M, 4), shares of the input's width and height, "labels": int64 (M,)}.
 
+    What is not learnt has a label below -1: -2 - k where it is difficult and of class k, -2 - K - k in a crowd.
     Of a tiled picture (T, M, 4) and (T, M), filled up with labels of -1; what a tile hardly shows is not learnt.
     Raises DataError for a target that is no Objects, or names a class that is not the card's.
     """
     truth = truth_of(target, card)
-    labels = np.where(truth.crowd | truth.difficult, -2, truth.indexes).astype(np.int64)
+    hidden = -2 - truth.indexes - len(card.classes) * truth.crowd
+    labels = np.where(truth.crowd | truth.difficult, hidden, truth.indexes).astype(np.int64)
     if not card.preparation.tile:
         return {"boxes": _shares(truth.xyxy, request, card), "labels": labels}
     tiles = []
@@ -184,7 +193,7 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
         seen = np.clip(truth.xyxy, corner, end)
         shown = areas(seen) / areas(truth.xyxy)
         kept = shown > TRACE
-        own = np.where(shown < SHOWN, -2, labels)[kept]
+        own = np.where((shown < SHOWN) & (labels >= 0), -2 - labels, labels)[kept]
         tiles.append({"boxes": _shares(seen[kept] - corner, request, card), "labels": own})
     return collate(tiles)
 
@@ -244,9 +253,11 @@ def _at_once(outputs: Arrays, targets: Arrays, card: Card) -> tuple[list[Boxes],
     truth = []
     for boxes, labels in zip(targets["boxes"], targets["labels"]):
         there = labels != -1
-        silent = labels[there] < 0
+        own, hidden = labels[there], -2 - labels[there]
+        silent, crowd = own < 0, hidden >= len(card.classes)
         xyxy = boxes[there].astype(np.float64) * [width, height, width, height]
-        truth.append(Truth(xyxy, np.maximum(labels[there], 0), np.zeros(len(silent), np.bool_), silent))
+        index = np.where(silent, hidden % len(card.classes), own)
+        truth.append(Truth(xyxy, index, crowd, silent & ~crowd))
     return found, truth
 
 

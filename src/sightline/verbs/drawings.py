@@ -44,6 +44,8 @@ class Drawings:
         image = Image.fromarray(drawing(to_u8(picture.pixels, picture.high), answer.result))
         image.save(blob, "JPEG", quality=QUALITY, subsampling=0)
         path = self.folder / self._name(Path(answer.source).stem)
+        if path.parent.resolve() == Path(answer.source).parent.resolve():
+            raise UsageError(f"--draw {self.folder} is where the pictures are; drawings would take their place")
         with storing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
         write_bytes(path, blob.getvalue())

@@ -81,7 +81,7 @@ def evaluate(
     """
     samples, training = read(data, layout=layout), training_of(opened.bundle.path)
     seen = training is not None and _place(str(data)).is_relative_to(_place(training.data))
-    if seen and opened.card.recipe.get("val_is_test"):
+    if seen and opened.card.recipe.get("val_is_test") and "validation" in samples.splits():
         samples = promoted(samples)
     chosen = split or next((s for s in ("test", "validation") if s in samples.splits()), "all")
     rows = samples.rows if chosen == "all" else samples.split(chosen).rows

@@ -104,7 +104,7 @@ def _boxed(image: NDArray[np.uint8], targets: Arrays, card: Card) -> NDArray[np.
     places, labels = targets["boxes"] * [width, height, width, height], targets["labels"]
     names = [card.classes[label] for label in labels if label >= 0]
     rgb = np.broadcast_to(image, (height, width, 3))
-    return drawn(rgb, places[labels >= 0], names, classes=card.classes, truth=places[labels == -2])
+    return drawn(rgb, places[labels >= 0], names, classes=card.classes, truth=places[labels < -1])
 
 
 def _caption(targets: Arrays, card: Card, epoch: int) -> tuple[str, ...]:
@@ -133,6 +133,8 @@ def show_input(opened: Opened, source: Any) -> Shown:
     ready = opened.card.preparation
     picture = read_picture(source, at_least_hw=ready.at_least_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)
+    if ready.tile:
+        raise UsageError(f"this model looks at tiles of {ready.tile} px; cut one out, and show the input of that")
     if "image" not in request.arrays:
         raise UsageError(f"the task {opened.card.task} gives its net no picture")
     image = request.arrays["image"]

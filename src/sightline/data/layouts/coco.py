@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,7 @@ def read(path: Path) -> Samples:
             continue
         _refuse_twice(owners, found)
         pages += found
+        left_out += _orphans(tree.relative(file), told)
         for number, name in names.items():
             ids.setdefault(name, number)
     left_out += unlisted(tree, pages, "not among the images of the JSON")
@@ -143,8 +145,23 @@ def _pages(file: Path, told: Mapping[str, Any], names: Mapping[int, str], tree: 
         yield Page((name,) if name else (), file, found, size, split, {"id": number})
 
 
+def _orphans(file: str, told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Annotations of images that are not listed, by file and reason."""
+    images = {str(each.get("id", "")) for each in _list(told, "images") if isinstance(each, dict)}
+    lost = Counter(
+        number
+        for each in _list(told, "annotations")
+        if isinstance(each, dict) and (number := str(each.get("image_id"))) not in images
+    )
+    return [
+        (f"{file}, image {number:.40}", f"{count} boxes of an image that is not listed")
+        for number, count in lost.items()
+    ]
+
+
 def _mark(each: Mapping[str, Any], names: Mapping[int, str]) -> Mark:
     category = each.get("category_id")
+    category = int(category) if isinstance(category, str) and category.isdecimal() else category
     name = names.get(category, "") if isinstance(category, int) else ""
     fault = "" if name else f"unknown class: category {category!r} is not listed"
     corners: Sequence[Any] = (0, 0, 0, 0)

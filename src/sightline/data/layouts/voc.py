@@ -44,9 +44,11 @@ def read(path: Path) -> Samples:
         except ValueError as error:
             left_out.append((tree.relative(file), str(error)))
     left_out += unlisted(tree, pages, "no XML file says what is in it")
+    loose = sum(page.split == "" for page in pages) if lists else 0
+    notes = [f"{loose:,} pictures stand in no list of ImageSets/Main; they count as training pictures"] if loose else []
     used = {mark.name for page in pages for mark in page.marks or ()}
     classes = [name for name in names if name != "background" or name in used]
-    return samples_of(tree, pages, "voc", classes=classes, left_out=left_out)
+    return samples_of(tree, pages, "voc", classes=classes, left_out=left_out, notes=notes)
 
 
 def write(samples: Samples, path: Path) -> None:
