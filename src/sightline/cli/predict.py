@@ -49,8 +49,10 @@ def command(
     from sightline.core.errors import PARTIAL_EXIT_CODE
     from sightline.verbs.sources import expand
 
-    drawings = _drawings(draw, out, overwrite) if draw else None
+    if draw:
+        _check_drawings(draw, out, overwrite)
     opened = open_for(model, graph=graph, threads=threads or 0)
+    drawings = _drawings(draw, opened.task) if draw else None
     sources = expand(paths) if "-" in paths else list(expand(paths))
     if sources == []:
         raise click.UsageError("no picture in what was given")
@@ -70,13 +72,19 @@ def command(
         ctx.exit(PARTIAL_EXIT_CODE)
 
 
-def _drawings(folder: Path, out: Path | None, overwrite: bool) -> Any:
-    """Where answers are drawn; raises UsageError for a folder with something else in it."""
-    from sightline.verbs.drawings import Drawings, check_folder
+def _check_drawings(folder: Path, out: Path | None, overwrite: bool) -> None:
+    """Raise UsageError for a folder with something else in it."""
+    from sightline.verbs.drawings import check_folder
     from sightline.verbs.tables import part_of
 
     check_folder(folder, going_on=overwrite or (out is not None and part_of(out).exists()))
-    return Drawings(folder)
+
+
+def _drawings(folder: Path, task: Any) -> Any:
+    """Where answers are drawn."""
+    from sightline.verbs.drawings import Drawings
+
+    return Drawings(folder, task)
 
 
 def _drawn(answers: Iterable[Any], drawings: Any) -> Iterator[Any]:

@@ -17,6 +17,9 @@ from sightline.core.protocols import Request
 from sightline.data.pictures import Picture
 from sightline.data.prepare import prepare
 
+SHOWN, TRACE = 0.4, 0.05
+"""Of a thing, the share of the area that a part of a picture has to show for it to be learnt, and at least left out of
+the loss; of less, nothing is told."""
 MOST_TILES = 2_000
 """Of one picture; all are in memory together."""
 Window = tuple[int, int, int, int]

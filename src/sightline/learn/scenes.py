@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sightline.core.protocols import Arrays
 from sightline.core.recipe import Recipe
 from sightline.data.prepare import resize
+from sightline.data.tiles import SHOWN, TRACE
 from sightline.learn.draws import Slot, Uniform
 
 Pixels = NDArray[Any]
@@ -24,8 +25,6 @@ Floats = NDArray[np.float64]
 
 PARTNERS = 3
 """Pictures before it in the batch that a scene may be made of."""
-SHOWN, TRACE = 0.4, 0.05
-"""Of a box, the share of the area that has to be seen for it to be learnt, and to be left out of the loss at least."""
 LEAST = 2.0
 """Pixels of a side below which a box is left out of the loss."""
 SILENT, NOTHING = -2, -1

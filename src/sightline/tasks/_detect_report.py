@@ -22,6 +22,8 @@ from sightline.metrics.detection_errors import detection_errors
 from sightline.tasks._answers import threshold_of, truth_of
 from sightline.tasks._whole import TABLED
 
+_NOTHING = "background"
+
 
 def badness(result: Boxes, target: Target) -> float:
     """How wrong an answer is: things missed and claims without a thing, as a share of both; positive with any."""
@@ -66,13 +68,13 @@ def figures(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> 
     from sightline.draw.figures import confusion
 
     pooled = pool(results, [truth_of(target, card) for target in targets], len(card.classes))
-    table, section = confusion_table(results, targets, card), "" if len(card.classes) < TABLED else "wrong"
+    section = "" if len(card.classes) < TABLED else "wrong"
     drawn_as = _curves(pooled, card) if (~pooled.there.ignored).any() else {}
     drawn_as["confusion_matrix.png"] = (
         "What is taken for what",
         "Rows are what is there; background is where nothing is, or nothing was reported.",
         section,
-        confusion(table["matrix"], table["classes"]),
+        confusion(box_confusion(pooled), (*card.classes, _NOTHING)),
     )
     named = drawn_as.items()
     return {name: report.Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in named}
@@ -113,4 +115,4 @@ def _curves(pooled: Pool, card: Card) -> dict[str, tuple[str, str, str, bytes]]:
 def confusion_table(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> Mapping[str, Any]:
     """Claims against what is there (K + 1, K + 1), rows true, the last for background, for the report."""
     pooled = pool(results, [truth_of(target, card) for target in targets], len(card.classes))
-    return {"matrix": box_confusion(pooled), "classes": (*card.classes, "background")}
+    return {"matrix": box_confusion(pooled), "classes": (*card.classes, _NOTHING)}

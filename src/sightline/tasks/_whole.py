@@ -13,7 +13,7 @@ import numpy as np
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
-from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, Spec
+from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, Session, Spec
 from sightline.core.recipe import setting
 from sightline.data.pictures import Picture
 from sightline.data.prepare import prepare
@@ -92,8 +92,7 @@ class Recipe(base.Recipe):
 
 def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str, str]]:
     """Choose what the recipe leaves open: size, fit, colours, augmentation; with the reason for each."""
-    if recipe.jpeg < 100 and facts.dtype != "uint8":
-        raise UsageError(f"--jpeg {recipe.jpeg} would leave 8 bits of {facts.dtype} pictures; leave it out")
+    check_jpeg(recipe, facts)
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     if recipe.size is None and not _uniform(facts):
@@ -106,8 +105,7 @@ def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str
         changes["fit"] = "stretch" if alike else "pad"
         reasons["fit"] = "all have nearly one shape" if alike else "shapes differ; padding shows each picture whole"
     if recipe.color == "auto":
-        changes["color"] = "grey" if facts.grey else "rgb"
-        reasons["color"] = "every picture is grey" if facts.grey else "some pictures are in colour"
+        changes["color"], reasons["color"] = color_of(facts)
     if recipe.mirror == "auto":
         changes["mirror"], reasons["mirror"] = mirror_of(names)
     recipe = dataclasses.replace(recipe, **changes)
@@ -127,6 +125,24 @@ def soft(targets: Arrays, card: Card) -> dict[str, Array]:
 def _uniform(facts: Facts) -> bool:
     """Whether all pictures have one size that a net can take as it is."""
     return bool(np.all(facts.sizes_hw == facts.sizes_hw[0])) and int(facts.sizes_hw[0].max()) <= _SIDES[-1]
+
+
+def check_jpeg(recipe: Any, facts: Facts) -> None:
+    """Raise UsageError where JPEG artefacts are wished for in pictures of more than 8 bits."""
+    if recipe.jpeg < 100 and facts.dtype != "uint8":
+        raise UsageError(f"--jpeg {recipe.jpeg} would leave 8 bits of {facts.dtype} pictures; leave it out")
+
+
+def color_of(facts: Facts) -> tuple[str, str]:
+    """What the net sees of these pictures, and why."""
+    return ("grey", "every picture is grey") if facts.grey else ("rgb", "some pictures are in colour")
+
+
+def white_of(recipe: base.Recipe, facts: Facts) -> float:
+    """Full scale of these pictures: the value of white."""
+    if recipe.bits and facts.dtype == "uint16":
+        return float((1 << recipe.bits) - 1)
+    return {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[facts.dtype]
 
 
 def mirror_of(names: Sequence[str]) -> tuple[str, str]:
@@ -178,10 +194,7 @@ def preparation(recipe: Recipe, facts: Facts) -> Preparation:
     """How pictures are prepared; mean and deviation are filled in when all were seen."""
     side = (recipe.size, recipe.size) if recipe.size else (int(facts.sizes_hw[0, 0]), int(facts.sizes_hw[0, 1]))
     mode = "grey" if recipe.color == "grey" else "rgb"
-    high = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[facts.dtype]
-    if recipe.bits and facts.dtype == "uint16":
-        high = float((1 << recipe.bits) - 1)
-    return Preparation(mode=mode, size_hw=side, fit=recipe.fit, dtype=facts.dtype, high=high)
+    return Preparation(mode=mode, size_hw=side, fit=recipe.fit, dtype=facts.dtype, high=white_of(recipe, facts))
 
 
 def encode(picture: Picture, card: Card) -> Request:
@@ -192,12 +205,23 @@ def encode(picture: Picture, card: Card) -> Request:
 
 def check(card: Card, graphs: Graphs) -> None:
     """Raise BundleError when the graph does not take the card's pictures, or has not one logit for each class."""
-    if "main" not in graphs:
-        raise BundleError(f"the card names no graph 'main', the one that the task {card.task} runs")
-    main, ready = graphs["main"], card.preparation
+    main = main_of(card, graphs)
     axes = main.outputs["logits"].shape if "logits" in main.outputs else ()
     if len(axes) != 2 or axes[1] != len(card.classes) or not card.classes:
         raise BundleError(f"the card names {len(card.classes)} classes, the graph's logits have shape {list(axes)}")
+    check_input(card, main)
+
+
+def main_of(card: Card, graphs: Graphs) -> Session:
+    """The graph that the task runs; raises BundleError where there is none."""
+    if "main" not in graphs:
+        raise BundleError(f"the card names no graph 'main', the one that the task {card.task} runs")
+    return graphs["main"]
+
+
+def check_input(card: Card, main: Session) -> None:
+    """Raise BundleError when the graph does not take the card's pictures."""
+    ready = card.preparation
     shape = ("B", *ready.size_hw, ready.channels)
     if dict(main.inputs) != {"image": Spec(ready.dtype, shape)}:
         takes = ", ".join(f"{name} {spec.dtype} {list(spec.shape)}" for name, spec in main.inputs.items())

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from sightline.core import recipe as base
 from sightline.core.card import LEAST_TILE, Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
-from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, Spec, unstack
+from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, unstack
 from sightline.core.recipe import setting
 from sightline.core.results import Boxes, Result
 from sightline.data.pictures import Picture
-from sightline.data.prepare import prepare
 from sightline.data.samples import Objects
-from sightline.data.tiles import prepare_tiles, windows_of
+from sightline.data.tiles import SHOWN, TRACE, prepare_tiles, windows_of
 from sightline.metrics.boxes import areas
 from sightline.metrics.detection_points import operating_points
 from sightline.metrics.detections import DetectionMeter, Truth, quick_ap
@@ -33,9 +32,6 @@ SUPPORTS = frozenset({"train", "evaluate", "predict", "explain", "export", "benc
 DECODED = {"boxes": "B N 4", "scores": "B N", "labels": "B N"}
 DEFAULT_NET = "dense"
 HEADLINE = "AP"
-
-SHOWN, TRACE = 0.4, 0.05
-"""Of a box, the share of the area that a tile has to show for it to be learnt, and to be left out of the loss."""
 
 _SIDES = (64, 96, 128, 192, 256, 320, 416, 512, 640)
 _SMALL = 20.0
@@ -92,16 +88,14 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     reasons: dict[str, str] = {}
     if 0 < recipe.tile < LEAST_TILE:
         raise UsageError(f"--tile is {recipe.tile}; it must be at least {LEAST_TILE} pixels, or 0 for whole pictures")
-    if recipe.jpeg < 100 and facts.dtype != "uint8":
-        raise UsageError(f"--jpeg {recipe.jpeg} would leave 8 bits of {facts.dtype} pictures; leave it out")
+    _whole.check_jpeg(recipe, facts)
     if recipe.size is None and recipe.tile:
         side = _MULTIPLE * math.ceil(recipe.tile / _MULTIPLE)
         changes["size"], reasons["size"] = side, f"tiles of {recipe.tile} px keep their pixels"
     elif recipe.size is None:
         changes["size"], reasons["size"] = _size(facts)
     if recipe.color == "auto":
-        changes["color"] = "grey" if facts.grey else "rgb"
-        reasons["color"] = "every picture is grey" if facts.grey else "some pictures are in colour"
+        changes["color"], reasons["color"] = _whole.color_of(facts)
     if recipe.mirror == "auto":
         changes["mirror"], reasons["mirror"] = _whole.mirror_of(_names(facts))
     if recipe.batch is None:
@@ -150,9 +144,6 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     size = recipe.size or _SIDES[2]
     ratio = float(np.median(facts.sizes_hw[:, 0] / facts.sizes_hw[:, 1]))
     short = min(size, max(_MULTIPLE, _MULTIPLE * round(size * min(ratio, 1 / ratio) / _MULTIPLE)))
-    high = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}[facts.dtype]
-    if recipe.bits and facts.dtype == "uint16":
-        high = float((1 << recipe.bits) - 1)
     whole = (short, size) if ratio < 1 else (size, short)
     ready = Preparation(
         mode="grey" if recipe.color == "grey" else "rgb",
@@ -161,7 +152,7 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
         overlap=recipe.overlap,
         fit="pad",
         dtype=facts.dtype,
-        high=high,
+        high=_whole.white_of(recipe, facts),
     )
     operating = {"suppress": recipe.suppress}
     return Card(task="detect", net={}, classes=ordered, preparation=ready, operating=operating)
@@ -169,10 +160,7 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
 
 def encode(picture: Picture, card: Card) -> Request:
     """The picture at the net's size and depth, {"image": H W C}, or its tiles, {"image": T H W C}."""
-    if card.preparation.tile:
-        return prepare_tiles(picture, card.preparation)
-    image, geometry = prepare(picture, card.preparation)
-    return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=geometry)
+    return prepare_tiles(picture, card.preparation) if card.preparation.tile else _whole.encode(picture, card)
 
 
 def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]:
@@ -284,12 +272,8 @@ def check(card: Card, graphs: Graphs) -> None:
 
     Neither is an operating point believed that no calibration gives.
     """
-    if "main" not in graphs:
-        raise BundleError("the card names no graph 'main', the one that the task detect runs")
-    main, ready = graphs["main"], card.preparation
-    shape = ("B", *ready.size_hw, ready.channels)
-    if dict(main.inputs) != {"image": Spec(ready.dtype, shape)}:
-        raise BundleError(f"the card prepares image {ready.dtype} {list(shape)}, the graph takes {dict(main.inputs)}")
+    main = _whole.main_of(card, graphs)
+    _whole.check_input(card, main)
     if not card.classes:
         raise BundleError("card.json names no classes")
     _candidates.check_form(card, main)

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from sightline.core.errors import UsageError
-from sightline.core.results import Boxes, Result
 from sightline.core.storage import storing, write_bytes
 from sightline.data.pictures import read_picture
-from sightline.draw.boxes import drawn
 from sightline.draw.overlay import annotate
 from sightline.draw.sheet import to_u8
 from sightline.verbs.predict import Answer
@@ -29,6 +26,8 @@ class Drawings:
     """A folder of answers drawn on their pictures, named as these are; of two with one name the later gets a number."""
 
     folder: Path
+    task: Any
+    """The module that answers: where it has `pictured`, it draws on the picture itself."""
     count: int = 0
     _taken: set[str] = field(default_factory=set)
 
@@ -41,7 +40,10 @@ class Drawings:
             return None
         picture = read_picture(answer.source)
         blob = BytesIO()
-        image = Image.fromarray(drawing(to_u8(picture.pixels, picture.high), answer.result))
+        shown = to_u8(picture.pixels, picture.high)
+        draws = hasattr(self.task, "pictured")
+        page = self.task.pictured(shown, picture.size_hw, answer.result) if draws else annotate(shown, answer.result)
+        image = Image.fromarray(np.asarray(page))
         image.save(blob, "JPEG", quality=QUALITY, subsampling=0)
         path = self.folder / self._name(Path(answer.source).stem)
         if path.parent.resolve() == Path(answer.source).parent.resolve():
@@ -59,14 +61,6 @@ class Drawings:
             name = f"{stem}-{number}.jpg"
         self._taken.add(name)
         return name
-
-
-def drawing(rgb_u8: NDArray[np.uint8], result: Result) -> NDArray[np.uint8]:
-    """A picture (H, W, 3) with what is claimed of it: boxes where they lie, any other answer on a bar below."""
-    if not isinstance(result, Boxes):
-        return np.asarray(annotate(rgb_u8, result))
-    kept = result.claimed
-    return drawn(rgb_u8, result.xyxy[kept], result.labels, result.scores[kept], classes=result.classes)
 
 
 def check_folder(folder: Path, *, going_on: bool) -> None:

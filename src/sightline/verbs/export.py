@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sightline.core.bundle import CARD, update_bundle, write_bundle
 from sightline.core.card import Card
-from sightline.core.errors import GateError, PictureError, UsageError
+from sightline.core.errors import GateError, UsageError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.shelf import Shelf
 from sightline.core.storage import occupied, write_bytes
 from sightline.data.read import read
-from sightline.verbs.gate import checked_graph, entry, spread
+from sightline.verbs.gate import checked_graph, entry, readable, spread
 from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import DEFAULT_VARIANT, Opened
-from sightline.verbs.predict import read_request
 from sightline.verbs.settings import training_of
 from sightline.verbs.trial import Verdict, check_drop, prepared, training_samples, tried
 
@@ -96,10 +94,8 @@ def alone(opened: Opened, out: Path, *, data: str | None = None) -> Generator[Ev
     samples = read(
         data or (training.data if training else ""), layout=training.layout if training and not data else None
     )
-    requests = []
-    for row in spread(samples.rows, _HELD):
-        with suppress(PictureError):
-            requests.append(read_request(task, card, samples.open(row)))
+    read_ones = (readable(task, card, samples.open(row)) for row in spread(samples.rows, _HELD))
+    requests = [request for request in read_ones if request is not None]
     fp32 = opened.bundle.graph("main", DEFAULT_VARIANT)
     blob, found = task.standalone(fp32, requests, opened.answer(requests), card)
     yield Note(text=f"the self-contained graph agrees: {found}")

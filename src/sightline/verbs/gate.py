@@ -110,7 +110,7 @@ def checked_graph(
     blob: bytes = form.write(learned.exported(), card)
     session, some = form.open(blob, threads=1), spread(rows, GATE_PICTURES)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = zip(some, pool.map(lambda row: _readable(task, card, samples.open(row)), some))
+        found = zip(some, pool.map(lambda row: readable(task, card, samples.open(row)), some))
         read = {row.path: request for row, request in found if request is not None}
     if not read:
         raise GateError("there is no readable picture to hold the exported graph against; nothing was written")
@@ -131,7 +131,7 @@ def checked_graph(
     return Checked(blob, entry(form, "onnx", blob, session, gate), answers)
 
 
-def _readable(task: Any, card: Card, source: Any) -> Request | None:
+def readable(task: Any, card: Card, source: Any) -> Request | None:
     """A picture prepared; None for one that cannot be read."""
     try:
         return read_request(task, card, source)

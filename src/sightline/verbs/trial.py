@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.errors import DataError, GateError, PictureError, UsageError
+from sightline.core.errors import DataError, GateError, UsageError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.protocols import Agreement, Arrays, Candidate, Change, Request, Session, stack
 from sightline.core.recipe import parse
@@ -21,10 +21,9 @@ from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
 from sightline.data.tiles import untiled
-from sightline.verbs.gate import agree, raw_outputs, spread
+from sightline.verbs.gate import agree, raw_outputs, readable, spread
 from sightline.verbs.gather import split, surveyed
 from sightline.verbs.opened import Opened
-from sightline.verbs.predict import read_request
 from sightline.verbs.settings import training_of
 
 DECIDABLE = 1000
@@ -140,11 +139,16 @@ def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
     """Read the pictures that graphs are tried on; raises DataError where there are none."""
     fp32 = opened.bundle.graph("main", "onnx")
     session: Session = Shelf("graphs").load("onnx").open(fp32, threads=0)
-    learnt = (_request(opened, samples, row) for row in spread(samples.split("train").rows, CALIBRATION))
+    learnt = (
+        readable(opened.task, opened.card, samples.open(row))
+        for row in spread(samples.split("train").rows, CALIBRATION)
+    )
     pieces = (untiled(request) for request in learnt if request is not None)
     calibration = tuple(stack([some[len(some) // 2]]) for some in pieces)  # of a tiled picture the one in the middle
     held = samples.split("validation").rows or samples.split("train").rows
-    pairs = tuple((row, request) for row in held if (request := _request(opened, samples, row)) is not None)
+    pairs = tuple(
+        (row, request) for row in held if (request := readable(opened.task, opened.card, samples.open(row))) is not None
+    )
     if not calibration or not pairs:
         raise DataError("a trial needs readable training pictures to calibrate on and validation pictures to judge by")
     done = len(calibration) + len(pairs)
@@ -251,10 +255,3 @@ def _results(opened: Opened, session: Session, pairs: Sequence[tuple[Sample, Req
         part = pairs[start : start + _AT_A_TIME]
         results += opened.running(session).answer([request for _, request in part])
     return tuple(results)
-
-
-def _request(opened: Opened, samples: Samples, row: Sample) -> Request | None:
-    try:
-        return read_request(opened.task, opened.card, samples.open(row))
-    except PictureError:
-        return None
