@@ -52,7 +52,9 @@ def test_each_tile_is_its_part_of_the_picture(size_hw: tuple[int, int]) -> None:
 def test_a_picture_smaller_than_a_tile_is_one_tile() -> None:
     ready = Preparation(size_hw=(64, 64), tile=64, fit="pad")
     request = prepare_tiles(read_picture(np.full((40, 50, 3), 9, np.uint8)), ready)
-    assert request.arrays["image"].shape == (1, 64, 64, 3)
+    (tile,) = request.arrays["image"]
+    assert tile.shape == (64, 64, 3) and (tile[:40, :50] == 9).all() and int(tile.sum()) == 40 * 50 * 3 * 9
+    assert request.geometry == {"scale_y": 1.0, "scale_x": 1.0, "top": 0.0, "left": 0.0}
 
 
 def test_a_request_that_is_not_tiled_stays_alone() -> None:

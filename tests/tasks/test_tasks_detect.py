@@ -12,7 +12,7 @@ from torchvision.ops import batched_nms
 
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
-from sightline.core.protocols import Facts, Request, Spec
+from sightline.core.protocols import Facts, Request, Spec, unstack
 from sightline.core.results import Boxes
 from sightline.data.pictures import read_picture
 from sightline.data.samples import Label, Object, Objects
@@ -121,7 +121,8 @@ def test_finding_what_is_difficult_is_held_against_nobody() -> None:
     one = candidates((40, 30, 60, 50, 0.95, 1), (0, 0, 20, 20, 0.9, 1))
     outputs = {name: np.repeat(each, 40, axis=0) for name, each in one.items()}
     assert detect.quick(outputs, targets, CARD)["AP50"] == pytest.approx(1.0)
-    chosen = detect.calibrate(outputs, targets, CARD, detect.Recipe(box_precision=0.8))
+    answers = [detect.decode(unstack(outputs, row), request, CARD) for row in range(40)]
+    chosen, _ = detect.claim(answers, [things] * 40, CARD, detect.Recipe(box_precision=0.8))
     assert chosen.operating["thresholds"]["dot"] <= 0.9
 
 
@@ -263,11 +264,14 @@ def test_thresholds_are_where_f1_is_best_or_what_was_wished_for() -> None:
         {"boxes": np.array([[0, 0, 20 / 96, 20 / 64], [30 / 96, 30 / 64, 60 / 96, 60 / 64]], np.float32),
          "labels": np.array([0, 1])}] * 30)  # fmt: skip
     plain = dataclasses.replace(CARD, operating={})
-    found_card = detect.calibrate(outputs, targets, plain, detect.Recipe())
+    answers = [detect.decode(unstack(outputs, row), PLAIN, plain) for row in range(30)]
+    truth = [objects(("cell", 0, 0, 20, 20), ("dot", 30, 30, 60, 60))] * 30
+    found_card, claimed = detect.claim(answers, truth, plain, detect.Recipe())
     thresholds = found_card.operating["thresholds"]
     assert 0.4 < thresholds["cell"] <= 0.9 and 0.5 < thresholds["dot"] <= 0.6 and found_card.notes == ()
-    wished = detect.calibrate(outputs, targets, plain, detect.Recipe(box_precision=0.999))
-    assert any("99.9 %" in note for note in wished.notes)
+    assert claimed[0].claimed.tolist() == [True, False, True] and np.array_equal(claimed[0].scores, answers[0].scores)
+    wished, none = detect.claim(answers, truth, plain, detect.Recipe(box_precision=0.999))
+    assert any("99.9 %" in note for note in wished.notes) and not none[0].claimed.any()
     quick = detect.quick(outputs, targets, plain)
     assert quick["AP50"] == pytest.approx(1.0)
 

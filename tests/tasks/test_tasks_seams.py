@@ -17,7 +17,8 @@ from sightline.data.pictures import read_picture
 from sightline.data.samples import Object, Objects
 from sightline.data.tiles import windows
 from sightline.tasks import detect
-from sightline.tasks._seams import cut_off, joined
+from sightline.tasks._candidates import suppressed
+from sightline.tasks._seams import Seen, cut_off
 from sightline.verbs.opened import default_predict
 
 SIZE = (200, 300)
@@ -89,15 +90,59 @@ def test_what_ends_at_the_pictures_own_edge_is_not_cut_off() -> None:
 
 def test_a_whole_box_keeps_its_place_and_takes_the_better_score() -> None:
     boxes = np.array([[60, 10, 100, 40], [60, 10, 120, 40]], np.float32)
-    frames = np.array([[0, 0, 100, 100], [50, 0, 150, 100]], np.float32)
-    found = joined(boxes, np.array([0.9, 0.6], np.float32), np.zeros(2, np.int64), np.array([True, False]), frames)
+    scores, labels, frames = (
+        np.array([0.9, 0.6], np.float32),
+        np.zeros(2, np.int64),
+        [(0, 0, 100, 100), (0, 50, 100, 150)],
+    )
+    seen = Seen([(boxes[i : i + 1], scores[i : i + 1], labels[i : i + 1]) for i in (0, 1)], frames, SIZE)
+    seen.join()
+    found = seen.left()
     assert found[0].tolist() == [[60, 10, 120, 40]] and found[1].tolist() == pytest.approx([0.9])
 
 
+def scattered(seed: int) -> Seen:
+    """Faint boxes all over a picture of overlapping tiles, as many cut off as chance has it."""
+    rng, size, found = np.random.default_rng(seed), (400, 500), []
+    frames = windows(size, 100, 0.3)
+    for top, left, bottom, right in frames:
+        corners = rng.uniform([left, top] * 2, [right, bottom] * 2, (60, 4))
+        boxes = np.concatenate(
+            [np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2], corners[:, 2:])], 1
+        )
+        scores, labels = np.sort(rng.random(60))[::-1], rng.integers(0, 2, 60)
+        kept = suppressed(boxes, scores, labels, overlap=0.5, most=60)
+        found.append((boxes[kept].astype(np.float32), scores[kept].astype(np.float32), labels[kept]))
+    return Seen(found, frames, size)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_comparing_neighbours_alone_comes_to_what_comparing_all_does(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = scattered(seed)
+    seen.join()
+    assert len(seen.grown) > 3 and not seen.alive.all()
+    joined = seen.left()
+    seen.suppress(0.5)
+    found = seen.left()
+    kept = suppressed(*joined, overlap=0.5, most=10**6)
+    assert len(kept) < len(joined[0])
+    for ours, theirs in zip(found, joined):
+        assert np.array_equal(ours, theirs[kept])
+    everything = scattered(seed)
+    monkeypatch.setattr(everything, "_near", lambda row: np.flatnonzero(
+        everything.alive & (everything.labels == everything.labels[row])))  # fmt: skip
+    everything.join()
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(joined, everything.left()))
+
+
 def test_nothing_joined_is_nothing() -> None:
-    none = np.zeros((0, 4), np.float32)
-    parts = joined(none, np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros(0, np.bool_), none)
-    assert all(len(each) == 0 for each in parts)
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    seen = Seen([none] * len(FRAMES), FRAMES, SIZE)
+    seen.join()
+    seen.suppress(0.5)
+    assert all(len(each) == 0 for each in seen.left())
 
 
 class Bright:

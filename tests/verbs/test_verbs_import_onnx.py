@@ -35,6 +35,7 @@ from sightline.verbs import foreign
 from sightline.verbs import import_onnx as verb
 from sightline.verbs.detector_layouts import LAYOUTS, form_of, layout_of, outputs_of
 from sightline.verbs.import_onnx import Wish, classes_of, import_onnx
+from sightline.verbs.journal import Journal
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import predict
 
@@ -587,6 +588,31 @@ def test_answers_are_drawn_beside_being_said(tmp_path: Path) -> None:
     table = ["--out", str(tmp_path / "t.jsonl"), "--overwrite"]
     assert run(cli, [*words, *table], standalone_mode=False).exception is None
     assert len((tmp_path / "t.jsonl").read_text().splitlines()) == 3
+
+
+def test_drawings_go_on_beside_those_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = brought(tmp_path, detector())
+    for number, folder in enumerate("abc"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(pictures(3)[number]).save(tmp_path / folder / "same.png")
+    words = ["predict", str(path), *(str(tmp_path / folder) for folder in "abc")]
+    words += ["--draw", str(tmp_path / "drawn"), "--out", str(tmp_path / "t.jsonl")]
+    written: list[str] = []
+
+    def stopping(self: Any, row: Any) -> None:
+        if len(written) == 1:
+            raise KeyboardInterrupt
+        written.append(row["path"])
+        original(self, row)
+
+    original = Journal.write
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "write", stopping)
+        CliRunner().invoke(cli, words, standalone_mode=False)
+    first = (tmp_path / "drawn" / "same.jpg").read_bytes()
+    assert CliRunner().invoke(cli, words, standalone_mode=False).exception is None
+    assert sorted(each.name for each in (tmp_path / "drawn").iterdir()) == ["same-2.jpg", "same-3.jpg", "same.jpg"]
+    assert (tmp_path / "drawn" / "same.jpg").read_bytes() == first
 
 
 def test_labels_are_drawn_below_the_picture(probe_run: Path, digits: Path, tmp_path: Path) -> None:

@@ -188,7 +188,9 @@ class Task(Protocol):
 #   decoded(outputs, card) -> DECODED by name              else the graph puts out DECODED as it is
 #   collate(items) -> targets (N, ...) by name             else encoded targets are of one shape
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
-#   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated
+#   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated; or, by whole answers,
+#   claim(results, targets, card, recipe) -> (Card,        their thresholds, and the same answers by these
+#            results)
 #   agree(reference, candidate, card) -> Agreement         else outputs must be equal to 1e-4 of their scale
 #   check(card, graphs) -> None                            else the card is believed
 #   check_samples(classes, indexed, card) -> None          else any data may be judged

@@ -1,7 +1,8 @@
 """Tiles: windows of a large picture that are looked at one by one, so that small things keep their pixels.
 
 Slicing (Akyon et al., 2022). Tile and overlap are part of the preparation, so they are the same wherever a model is
-used. All windows of a picture have one size, and the last of a row or column ends with the picture.
+used. All windows of a picture have one size, and the last of a row or column ends with the picture. A picture smaller
+than a tile stands in its upper left corner, on black, so that pixels count as much there as in large pictures.
 """
 
 from __future__ import annotations
@@ -63,11 +64,10 @@ def prepare_tiles(picture: Picture, preparation: Preparation) -> Request:
         spans = [
             slice(round(a * scale), round(b * scale)) for a, b, scale in ((top, bottom, by[0]), (left, right, by[1]))
         ]
-        part = dataclasses.replace(
-            picture,
-            pixels=np.ascontiguousarray(picture.pixels[spans[0], spans[1]]),
-            size_hw=(bottom - top, right - left),
-        )
+        pixels = picture.pixels[spans[0], spans[1]]
+        missing = [max(0, round(preparation.tile * scale) - side) for scale, side in zip(by, pixels.shape)]
+        pixels = np.pad(pixels, [*((0, more) for more in missing), (0, 0)])
+        part = dataclasses.replace(picture, pixels=pixels, size_hw=(preparation.tile, preparation.tile))
         tile, where = prepare(part, preparation)
         tiles.append(tile)
     return Request(arrays={"image": np.stack(tiles)}, size_hw=picture.size_hw, geometry=where)

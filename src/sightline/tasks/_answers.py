@@ -15,7 +15,7 @@ from sightline.data.samples import Objects
 from sightline.data.tiles import windows_of
 from sightline.metrics.detections import Truth
 from sightline.tasks._candidates import Candidates, suppressed
-from sightline.tasks._seams import cut_off, joined
+from sightline.tasks._seams import Seen
 
 MOST = 300
 """Boxes of a picture, or of each of its tiles, after suppression."""
@@ -27,22 +27,24 @@ USUAL = 0.3
 
 def decode(outputs: Arrays, request: Request, card: Card) -> Boxes:
     """Candidates of one picture → boxes in its own pixels, one for each thing; none where outputs are not finite."""
-    return _settled(*placed(outputs, request), request, card)
+    boxes, scores, labels = placed(outputs, request)
+    kept = suppressed(boxes, scores, labels, overlap=suppress_of(card), most=MOST)
+    return _settled(boxes[kept], scores[kept], labels[kept], request, card)
 
 
 def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
     """Candidates of all tiles of a picture (T, N, ...) → its boxes; what seams cut apart is put together."""
-    height, width = request.size_hw
-    suppress, found = suppress_of(card), []
-    for tile, window in enumerate(windows_of(request, card.preparation)):
+    suppress, found, windows = suppress_of(card), [], windows_of(request, card.preparation)
+    for tile, window in enumerate(windows):
         boxes, scores, labels = placed(unstack(outputs, tile), request)
         top, left, bottom, right = window
         boxes = np.clip(boxes + np.array([left, top] * 2), [left, top] * 2, [right, bottom] * 2).astype(np.float32)
         kept = suppressed(boxes, scores, labels, overlap=suppress, most=MOST)
-        seen = np.tile(np.array([left, top, right, bottom], np.float32), (len(kept), 1))
-        cut = cut_off(boxes[kept], window, (height, width))
-        found.append((boxes[kept], scores[kept], labels[kept], cut, seen))
-    return _settled(*joined(*(np.concatenate(parts) for parts in zip(*found))), request, card)
+        found.append((boxes[kept], scores[kept], labels[kept]))
+    seen = Seen(found, windows, request.size_hw)
+    seen.join()
+    seen.suppress(suppress)
+    return _settled(*seen.left(), request, card)
 
 
 def placed(outputs: Arrays, request: Request) -> Candidates:
@@ -68,20 +70,24 @@ def suppress_of(card: Card) -> float:
 def _settled(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], request: Request, card: Card
 ) -> Boxes:
-    """One box for each thing, within the picture, the surest first."""
+    """Boxes within the picture, and which are claimed."""
     height, width = request.size_hw
     boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
-    most = MOST * (len(windows_of(request, card.preparation)) if card.preparation.tile else 1)
-    kept = suppressed(boxes, scores, labels, overlap=suppress_of(card), most=most)
-    kept = [row for row in kept if boxes[row, 2] > boxes[row, 0] and boxes[row, 3] > boxes[row, 1]]
-    thresholds = np.array([threshold_of(card, name) for name in card.classes])
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    score, index = scores[kept].astype(np.float32), labels[kept].astype(np.int64)
     return Boxes(
         classes=card.classes,
         xyxy=boxes[kept],
-        scores=scores[kept].astype(np.float32),
-        indexes=labels[kept].astype(np.int64),
-        claimed=np.asarray(scores[kept] >= thresholds[labels[kept]], np.bool_),
+        scores=score,
+        indexes=index,
+        claimed=claims(score, index, card),
     )
+
+
+def claims(scores: NDArray[np.float32], indexes: NDArray[np.int64], card: Card) -> NDArray[np.bool_]:
+    """Which boxes (N,) are as sure as those of their class have to be."""
+    thresholds = np.array([threshold_of(card, name) for name in card.classes])
+    return np.asarray(scores >= thresholds[indexes], np.bool_)
 
 
 def threshold_of(card: Card, name: str) -> float:

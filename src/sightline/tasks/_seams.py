@@ -1,14 +1,20 @@
-"""Boxes of overlapping tiles put together as those of one picture: what two tiles saw of one thing becomes one box."""
+"""Boxes of overlapping tiles put together as those of one picture: what two tiles saw of one thing becomes one box.
+
+Only what overlapping tiles saw is compared, so the work grows with the number of tiles and not with its square.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sightline.data.tiles import Window
-from sightline.metrics.boxes import areas
+from sightline.metrics.boxes import areas, overlaps
 
 Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
 
 TOUCHING = 2.0
 """Pixels of the picture from a tile's edge within which a box may be cut off there."""
@@ -25,37 +31,92 @@ def cut_off(boxes: Floats, window: Window, size_hw: tuple[int, int]) -> NDArray[
     return np.asarray((low | high).any(axis=1))
 
 
-def joined(
-    boxes: Floats, scores: Floats, labels: NDArray[np.int64], cut: NDArray[np.bool_], seen: Floats
-) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """The boxes of all tiles, the surest first, with those that were cut off given up to what they are a part of.
+class Seen:
+    """Boxes of all tiles, the surest first. What two tiles saw is given up, or becomes one box that grows beyond both.
 
-    Of two of a class that are alike where both tiles see, and one of which is cut off, a whole one stays as it is; two
-    cut ones become the box about both, as sure as the surer. boxes (N, 4); cut (N,): see `cut_off`; seen (N, 4): the
-    tile of each as left, top, right, bottom.
+    found: of each window the boxes (N, 4) in pixels of the picture, their scores and labels.
     """
-    order = np.argsort(-scores, kind="stable")
-    boxes, scores, seen = (each[order].copy() for each in (boxes, scores, seen))
-    labels, cut = labels[order], cut[order]
-    alive = np.ones(len(boxes), np.bool_)
-    for row in np.flatnonzero(cut):
-        others = np.flatnonzero(alive & (labels == labels[row]) & (seen != seen[row]).any(axis=1))
-        near = others[_alike(boxes[row], boxes[others], seen[row], seen[others]) >= ALIKE]
-        if not alive[row] or not len(near):
-            continue
-        whole = near[~cut[near]]
-        best = int((whole if len(whole) else near)[0])
-        if not len(whole):
-            low, high = np.minimum(boxes[row, :2], boxes[best, :2]), np.maximum(boxes[row, 2:], boxes[best, 2:])
-            boxes[best] = np.concatenate([low, high])
-            seen[best] = np.concatenate(
-                [np.minimum(seen[row, :2], seen[best, :2]), np.maximum(seen[row, 2:], seen[best, 2:])]
-            )
-        scores[best] = max(scores[best], scores[row])
-        alive[row] = False
-    left = np.flatnonzero(alive)
-    left = left[np.argsort(-scores[left], kind="stable")]
-    return boxes[left], scores[left], labels[left]
+
+    def __init__(
+        self, found: Sequence[tuple[Floats, Floats, Rows]], windows: Sequence[Window], size_hw: tuple[int, int]
+    ) -> None:
+        scores = np.concatenate([part[1] for part in found])
+        order = np.argsort(-scores, kind="stable")
+        self.scores: Floats = scores[order]
+        self.boxes: Floats = np.concatenate([part[0] for part in found])[order]
+        self.labels: Rows = np.concatenate([part[2] for part in found])[order]
+        self.cut = np.concatenate([cut_off(part[0], window, size_hw) for part, window in zip(found, windows)])[order]
+        self.alive = np.ones(len(order), np.bool_)
+        tiles = np.repeat(np.arange(len(windows)), [len(part[1]) for part in found])[order]
+        self.rows = [np.flatnonzero(tiles == tile) for tile in range(len(windows))]
+        self.frames = np.array(windows, np.float32)[:, [1, 0, 3, 2]]
+        self.seen = self.frames[tiles]
+        self.grown: list[int] = []
+
+    def left(self) -> tuple[Floats, Floats, Rows]:
+        """What was not given up, the surest first."""
+        rows = np.flatnonzero(self.alive)
+        rows = rows[np.argsort(-self.scores[rows], kind="stable")]
+        return self.boxes[rows], self.scores[rows], self.labels[rows]
+
+    def join(self) -> None:
+        """Give boxes that were cut off up to what they are a part of.
+
+        Of two of a class that are alike where both tiles see, and one of which is cut off, a whole one stays as it is;
+        two cut ones become the box about both, as sure as the surer.
+        """
+        for row in np.flatnonzero(self.cut).tolist():
+            others = self._near(row) if self.alive[row] else np.empty(0, np.int64)
+            others = others[(self.seen[others] != self.seen[row]).any(axis=1)]
+            alike = _alike(self.boxes[row], self.boxes[others], self.seen[row], self.seen[others])
+            others = others[alike >= ALIKE]
+            if not len(others):
+                continue
+            whole = others[~self.cut[others]]
+            best = int((whole if len(whole) else others).min())
+            if not len(whole):
+                for each in (self.boxes, self.seen):
+                    low, high = np.minimum(each[row, :2], each[best, :2]), np.maximum(each[row, 2:], each[best, 2:])
+                    each[best] = np.concatenate([low, high])
+                self.grown.append(best)
+            self.scores[best] = max(self.scores[best], self.scores[row])
+            self.alive[row] = False
+
+    def suppress(self, overlap: float) -> None:
+        """Each takes the less sure ones of its class that overlap it by more than so much, whichever tile saw them.
+
+        Those of one tile have been through this already.
+        """
+        shared = self._shared()
+        self.rows = [rows[shared[rows]] for rows in self.rows]
+        order = np.argsort(-self.scores, kind="stable")
+        rank = np.argsort(order)
+        for row in order[shared[order]].tolist():
+            if self.alive[row]:
+                others = self._near(row)
+                others = others[rank[others] > rank[row]]
+                self.alive[others[overlaps(self.boxes[others], self.boxes[row]) > overlap]] = False
+
+    def _near(self, row: int) -> Rows:
+        """Rows of its class that tiles saw which overlap what this one's saw, itself and those grown among them."""
+        tiles = np.flatnonzero(_meet(self.frames, self.seen[row]))
+        rows = np.concatenate([*(self.rows[tile] for tile in tiles), np.array(self.grown, np.int64)])
+        return np.asarray(rows[self.alive[rows] & (self.labels[rows] == self.labels[row])])
+
+    def _shared(self) -> NDArray[np.bool_]:
+        """Which boxes (N,) reach into what more than one tile saw, or are met by one that has grown."""
+        shared = np.zeros(len(self.boxes), np.bool_)
+        for frame, rows in zip(self.frames, self.rows):
+            others = self.frames[_meet(self.frames, frame) & (self.frames != frame).any(axis=1)]
+            shared[rows] = _meet(self.boxes[rows, None], others).any(axis=1)
+        for row in self.grown:
+            shared |= _meet(self.boxes, self.boxes[row])
+        return shared
+
+
+def _meet(a: Floats, b: Floats) -> NDArray[np.bool_]:
+    """Whether boxes (..., 4) share an area with others; all axes but the last broadcast."""
+    return np.asarray(((a[..., :2] < b[..., 2:]) & (a[..., 2:] > b[..., :2])).all(axis=-1))
 
 
 def _alike(box: Floats, others: Floats, seen: Floats, theirs: Floats) -> NDArray[np.float64]:

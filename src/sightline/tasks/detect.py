@@ -235,7 +235,7 @@ def _plain(card: Card) -> Request:
 
 
 def _at_once(outputs: Arrays, targets: Arrays, card: Card) -> tuple[list[Boxes], list[Truth]]:
-    """Boxes and truth of encoded pictures, both in pixels of the input."""
+    """Boxes and truth of encoded pictures, or tiles, both in pixels of the input."""
     height, width = card.preparation.size_hw
     found = [decode(unstack(outputs, row), _plain(card), card) for row in range(len(outputs["scores"]))]
     truth = []
@@ -250,21 +250,26 @@ def _at_once(outputs: Arrays, targets: Arrays, card: Card) -> tuple[list[Boxes],
 
 
 def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
-    """AP and AP50 of validation pictures at the input's size, without intervals; watched while training."""
+    """AP and AP50 of validation pictures, or tiles, at the input's size, without intervals; watched while training."""
     return quick_ap(*_at_once(outputs, targets, card), len(card.classes))
 
 
-def calibrate(outputs: Arrays, targets: Arrays, card: Card, recipe: Recipe) -> Card:
-    """A threshold for each class, by the wish of the recipe, else where F1 is best; kept in `card.operating`."""
-    found, truth = _at_once(outputs, targets, card)
+def claim(results: Sequence[Boxes], targets: Sequence[Any], card: Card, recipe: Recipe) -> tuple[Card, list[Boxes]]:
+    """A threshold for each class, by the wish of the recipe, else where F1 is best; kept in `card.operating`.
+
+    Chosen by whole answers: what several tiles saw of one thing counts once, as in use.
+    """
     wish = {"precision": recipe.box_precision, "recall": recipe.box_recall}
-    points = operating_points(found, truth, card.classes, **wish)
+    points = operating_points(results, [truth_of(target, card) for target in targets], card.classes, **wish)
     operating = {
         "thresholds": {name: round(float(point.threshold), 6) for name, point in zip(card.classes, points)},
         "suppress": recipe.suppress,
     }
     failed = [point.sentence for point in points if not point.reached]
-    return dataclasses.replace(card, operating=operating, notes=(*card.notes, *failed))
+    card = dataclasses.replace(card, operating=operating, notes=(*card.notes, *failed))
+    return card, [
+        dataclasses.replace(each, claimed=_answers.claims(each.scores, each.indexes, card)) for each in results
+    ]
 
 
 def check(card: Card, graphs: Graphs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -53,6 +54,11 @@ class Drawings:
         write_bytes(path, blob.getvalue())
         self.count += 1
         return path
+
+    def keep(self, sources: Iterable[str]) -> None:
+        """Leave their names to the drawings of answers that were given before, in their order."""
+        for source in sources:
+            self._name(Path(source).stem)
 
     def _name(self, stem: str) -> str:
         name, number = f"{stem}.jpg", 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -26,9 +26,13 @@ from sightline.verbs.learner import Learned
 from sightline.verbs.predict import even_batch, read_request
 
 GATE_PICTURES = 1000
-"""How many held-out pictures a graph is held against at most."""
+"""How many held-out pictures a graph is held against at most, or so many tiles of them."""
+HELD_BYTES = 256_000_000
+"""Prepared pictures in memory at once."""
 _BATCH = 256
 """Pictures that go through the trained model at once."""
+_AT_A_TIME = 16
+"""Pictures that are read together; their number decides about batches, so it is the same on every machine."""
 SLOW = 1.0
 """Seconds from which on the answers of a graph are worth remembering."""
 
@@ -38,15 +42,13 @@ def raw_outputs(task: Any, card: Card, session: Session, requests: Sequence[Requ
     batch = even_batch(card)
     batches = [requests[i : i + batch] for i in range(0, len(requests), batch)]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        parts = list(pool.map(lambda some: decoded(task, session.run(stack(some)), card), batches))
-    return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
+        return _joined(task, list(pool.map(lambda some: decoded(task, session.run(stack(some)), card), batches)))
 
 
 def reference_outputs(task: Any, card: Card, learned: Learned, requests: Sequence[Request]) -> dict[str, NDArray[Any]]:
     """The same of the trained model itself."""
     batches = [requests[i : i + _BATCH] for i in range(0, len(requests), _BATCH)]
-    parts = [decoded(task, learned.forward(stack(some)["image"]), card) for some in batches]
-    return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
+    return _joined(task, [decoded(task, learned.forward(stack(some)["image"]), card) for some in batches])
 
 
 def known_outputs(
@@ -109,26 +111,59 @@ def checked_graph(
     form = Shelf("graphs").load("onnx")
     blob: bytes = form.write(learned.exported(), card)
     session, some = form.open(blob, threads=1), spread(rows, GATE_PICTURES)
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        found = zip(some, pool.map(lambda row: readable(task, card, samples.open(row)), some))
-        read = {row.path: request for row, request in found if request is not None}
-    if not read:
+    held, said, answers, count = list[Arrays](), list[Arrays](), dict[str, Result](), 0
+    for read in _read(task, card, samples, some):
+        pieces = [untiled(request) for request in read.values()]
+        flat = [piece for each in pieces for piece in each]
+        outputs = known_outputs(task, card, blob, session, flat) if remember else raw_outputs(task, card, session, flat)
+        ends = np.cumsum([len(each) for each in pieces]).tolist()
+        for (path, request), end, own in zip(read.items(), ends, pieces):
+            whole = {name: array[end - len(own) : end] for name, array in outputs.items()}
+            if not hasattr(task, "predict"):
+                answers[path] = _answer(task, whole, request, card)
+        few = max(1, GATE_PICTURES // len(some))
+        picked = [row for end, own in zip(ends, pieces) for row in spread(range(end - len(own), end), few)]
+        said.append({name: array[picked] for name, array in outputs.items()})
+        held.append(reference_outputs(task, card, learned, [flat[row] for row in picked]))
+        count += len(read)
+    if not count:
         raise GateError("there is no readable picture to hold the exported graph against; nothing was written")
-    requests = [piece for request in read.values() for piece in untiled(request)]
-    outputs = (
-        known_outputs(task, card, blob, session, requests) if remember else raw_outputs(task, card, session, requests)
-    )
-    agreement = agree(task, reference_outputs(task, card, learned, requests), outputs, card)
+    agreement = agree(task, _joined(task, held), _joined(task, said), card)
     if not agreement.ok:
         raise GateError(
             f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written"
         )
-    gate = {"pictures": len(read), "detail": agreement.detail, **agreement.figures}
-    answers: dict[str, Result] = {}
-    if not (hasattr(task, "predict") or card.preparation.tile):
-        for index, (path, request) in enumerate(read.items()):
-            answers[path] = task.decode(unstack(outputs, index), request, card)
+    gate = {"pictures": count, "detail": agreement.detail, **agreement.figures}
     return Checked(blob, entry(form, "onnx", blob, session, gate), answers)
+
+
+def _read(task: Any, card: Card, samples: Samples, rows: Sequence[Sample]) -> Iterator[dict[str, Request]]:
+    """The readable pictures, prepared, by path: some at a time, in order."""
+    read, held = dict[str, Request](), 0
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for start in range(0, len(rows), _AT_A_TIME):
+            some = rows[start : start + _AT_A_TIME]
+            for row, request in zip(some, pool.map(lambda row: readable(task, card, samples.open(row)), some)):
+                if request is not None:
+                    read[row.path] = request
+                    held += sum(array.nbytes for array in request.arrays.values())
+            if held > HELD_BYTES:
+                yield read
+                read, held = {}, 0
+    if read:
+        yield read
+
+
+def _joined(task: Any, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
+    """Outputs in the decoded form, those of all parts one after the other."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
+
+
+def _answer(task: Any, outputs: Arrays, request: Request, card: Card) -> Result:
+    """The answer about a picture from the outputs of all its pieces."""
+    tiled = card.preparation.tile
+    answer: Result = task.merge(outputs, request, card) if tiled else task.decode(unstack(outputs, 0), request, card)
+    return answer
 
 
 def readable(task: Any, card: Card, source: Any) -> Request | None:

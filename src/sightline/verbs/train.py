@@ -384,21 +384,25 @@ def _ship(
     recipe = portable(gathered.recipe)
     card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences)
     card = replace(card, evidence=evidence_of(method, learned))
+    known = len(card.notes)
     if hasattr(task, "calibrate") and held == "validation":
         outputs = _outputs(task, gathered, learned, held)
-        before = len(card.notes)
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
-        for note in card.notes[before:]:
-            yield Note(text=note, kind="warning")
     remember = hasattr(method.module, "REMEMBERS")
     checked = checked_graph(task, card, learned, samples, rows, remember=remember)
-    entry, gate = checked.entry, checked.entry["gate"]
+    entry, gate, answers = checked.entry, checked.entry["gate"], checked.answers
     yield Note(text=f"the exported graph agrees on {gate['pictures']} pictures: {gate['detail']}")
+    if hasattr(task, "claim") and held == "validation":
+        targets = {row.path: row.target for row in rows}
+        card, claimed = task.claim([*answers.values()], [targets[path] for path in answers], card, gathered.recipe)
+        answers = dict(zip(answers, claimed))
+    for note in card.notes[known:]:
+        yield Note(text=note, kind="warning")
     card = replace(card, graphs={"main": {"onnx": entry}})
     files = {"weights.safetensors": packed(learned.arrays), entry["file"]: checked.blob}
     bundle = write_bundle(run.model, card, files=files, overwrite=True)
     yield Saved(path=bundle, what="bundle")
-    return bundle, checked.answers
+    return bundle, answers
 
 
 def packed(arrays: Mapping[str, Any]) -> bytes:
