@@ -32,11 +32,11 @@ def boxes(xyxy: Any, scores: Any, indexes: Any, *, claimed: Any = None, classes:
     )
 
 
-def truth(xyxy: Any, indexes: Any, *, crowd: Any = None, difficult: Any = None) -> Truth:
+def truth(xyxy: Any, indexes: Any, *, crowd: Any = None, difficult: Any = None, areas: Any = None) -> Truth:
     """What is there, neither crowd nor difficult unless said otherwise."""
     n = len(indexes)
     marks = [np.zeros(n, np.bool_) if mark is None else np.asarray(mark, np.bool_) for mark in (crowd, difficult)]
-    return Truth(np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(indexes, np.int64), *marks)
+    return Truth(np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(indexes, np.int64), *marks, areas)
 
 
 def scene(
@@ -83,7 +83,8 @@ def to_coco(found: list[Boxes], target: list[Truth], classes: int) -> tuple[dict
     """A data set and results as the COCO tools read them."""
     items, answers = [], []
     for picture, (answer, there) in enumerate(zip(found, target), 1):
-        for xyxy, index, crowd, difficult in zip(there.xyxy, there.indexes, there.crowd, there.difficult):
+        rows = zip(there.xyxy, there.indexes, there.crowd, there.difficult, there.covered.tolist())
+        for xyxy, index, crowd, difficult, area in rows:
             x, y, right, bottom = xyxy.tolist()
             items.append(
                 {
@@ -91,7 +92,7 @@ def to_coco(found: list[Boxes], target: list[Truth], classes: int) -> tuple[dict
                     "image_id": picture,
                     "category_id": int(index) + 1,
                     "bbox": [x, y, right - x, bottom - y],
-                    "area": (right - x) * (bottom - y),
+                    "area": area,
                     "iscrowd": int(crowd),
                     "difficult": int(difficult),
                 }

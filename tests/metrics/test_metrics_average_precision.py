@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sightline.data.layouts import coco, voc
 from sightline.metrics.average_precision import RECALLS, _reached, average_precisions, rank, recalls
 from sightline.metrics.box_pool import pool
+from sightline.metrics.boxes import areas
 from sightline.metrics.detection_measures import measure_boxes
 from sightline.metrics.detections import quick_ap
 from sightline.metrics.means import macro
@@ -96,9 +97,12 @@ def test_real_boxes_measure_as_with_both_tools(name, data_root):
             [item.xyxy for item in items],
             [names.index(item.name) for item in items],
             crowd=[item.crowd for item in items],
+            areas=np.array([item.area for item in items]),
         )
         for items in rows
     ]
+    outlined = [each for each in target if not np.allclose(each.covered, areas(each.xyxy))]
+    assert bool(outlined) == (name == "coco")  # whose areas are those of the outlines
     found = [perturbed(each, names, np.random.default_rng(place)) for place, each in enumerate(target)]
     assert 0.2 < quick_ap(found, target, len(names))["AP50"] < 0.9
     for fast in (False, True):

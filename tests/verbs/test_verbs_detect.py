@@ -25,6 +25,7 @@ from sightline.core.bundle import open_bundle
 from sightline.data.layouts import coco
 from sightline.data.samples import Object, Objects, Sample, Samples
 from sightline.tasks import detect
+from sightline.verbs.show import show_input
 
 SMALL = {"net.width": 8, "net.neck": 24, "net.head": 1, "threads": 1, "seed": 1, "batch": 8, "size": 96}
 
@@ -178,6 +179,8 @@ def test_tiles_are_learnt_and_the_bundle_cuts_pictures_itself(tmp_path: Path) ->
     measured = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert measured["pictures"] == 6 and measured["measures"]["AP50"]["value"] > 0.4
     model = sightline.load(tmp_path / "run" / "model")
+    shown = show_input(model.opened, next(iter(sorted(large.rglob("*.png")))))
+    assert shown.figures["net sees"].startswith("96 x 96") and "-" in shown.figures["geometry"]  # a tile further in
     held = coco.read(large).split("validation").rows
     answers = [model.predict(large / row.path) for row in held]
     chosen, _ = detect.claim(answers, [row.target for row in held], card, detect.Recipe())

@@ -50,6 +50,20 @@ def test_no_row_is_lost_whichever_is_bad(tmp_path: Path, rows: list[dict[str, An
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.jsonl", "a.parquet"]
 
 
+def test_things_have_rows_of_their_own_beside_pictures_without_any(tmp_path: Path) -> None:
+    things = [{"label": name, "score": 0.5, "xyxy": [1.0, 2.0, 3.0, place]} for place, name in ((8.5, "a"), (9.0, "b"))]
+    found = [{"path": "many", "count": 2, "counts": {"a": 1, "b": 1}, "boxes": things, "error": None}]
+    found += [{"path": "none", "count": 0, "counts": {}, "boxes": [], "error": None}, {"path": "bad", "error": "torn"}]
+    for ending in (".csv", ".parquet"):
+        fill(tmp_path / f"t{ending}", found)
+        rows = read(tmp_path / f"t{ending}")
+        assert [row["path"] for row in rows] == ["many", "many", "none", "bad"]
+        assert [row["label"] or "" for row in rows] == ["a", "b", "", ""]
+        assert [float(row["bottom"]) for row in rows[:2]] == [8.5, 9.0] and "boxes" not in rows[0]
+    fill(tmp_path / "t.jsonl", found)
+    assert read(tmp_path / "t.jsonl") == found
+
+
 def test_columns_begin_with_the_path_and_end_with_the_error(tmp_path: Path) -> None:
     fill(tmp_path / "a.csv", [{"error": "torn", "path": "x"}, GOOD])
     assert (tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()[0] == "path,label,score,abstained,top,error"

@@ -20,6 +20,7 @@ def command(model: Path, threads: int, as_json: bool) -> None:
     import json
 
     from sightline.cli._display import table
+    from sightline.core.bundle import open_bundle
     from sightline.verbs.bench import bench
 
     found = list(bench(model, threads=threads))
@@ -27,7 +28,8 @@ def command(model: Path, threads: int, as_json: bool) -> None:
         for figures in found:
             click.echo(json.dumps(figures.to_dict()))
         return
-    headers = ["graph", "ms a picture", "p90", "pictures/s", "load ms", "peak MB", "file MB", "speed"]
+    what = "tile" if open_bundle(model).card.preparation.tile else "picture"
+    headers = ["graph", f"ms a {what}", "p90", f"{what}s/s", "load ms", "peak MB", "file MB", "speed"]
     base = found[0].latency_ms
     rows = [
         [f.variant]

@@ -105,6 +105,9 @@ class Object:
     """Hard to see (Pascal VOC): neither asked for nor held against who finds it."""
     id: str = ""
     """The annotation's own number or name, where the format has one."""
+    area: float = 0.0
+    """Square pixels that the thing itself covers, by which COCO tells small from large; 0 where nothing but its box is
+    known."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", tuple(float(value) for value in self.xyxy))

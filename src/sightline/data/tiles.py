@@ -73,6 +73,18 @@ def prepare_tiles(picture: Picture, preparation: Preparation) -> Request:
     return Request(arrays={"image": np.stack(tiles)}, size_hw=picture.size_hw, geometry=where)
 
 
+def one_tile(request: Request, preparation: Preparation, number: int) -> tuple[Request, Window]:
+    """One tile as a request about the whole picture, and its window; a request that is not tiled as it is."""
+    if not preparation.tile:
+        return request, (0, 0, *request.size_hw)
+    window = windows_of(request, preparation)[number]
+    where = dict(request.geometry)
+    where["top"] -= window[0] * where["scale_y"]
+    where["left"] -= window[1] * where["scale_x"]
+    arrays = {**request.arrays, "image": request.arrays["image"][number]}
+    return Request(arrays=arrays, size_hw=request.size_hw, geometry=where), window
+
+
 def untiled(request: Request) -> list[Request]:
     """The tiles of a request as requests of their own, each about its window; another request alone."""
     image: NDArray[np.generic] = request.arrays["image"] if "image" in request.arrays else np.empty(0)

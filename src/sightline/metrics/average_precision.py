@@ -30,7 +30,7 @@ SIZES: Mapping[str, tuple[float, float]] = {
     "medium": (32.0**2, 96.0**2),
     "large": (96.0**2, 1e10),
 }
-"""Ranges of a box's area in square pixels, both ends included."""
+"""Ranges of area in square pixels, of what is there by its own and of what is found by its box; both ends included."""
 
 
 class Tally(NamedTuple):
@@ -80,7 +80,7 @@ def rank(pool: Pool, *, sizes: Mapping[str, tuple[float, float]] = SIZES, thresh
     """Sort and match a pool of boxes; the best MOST of each class in each picture are looked at."""
     found, depth = surest(pool)
     ranges = np.array(list(sizes.values()))
-    outside = _outside(areas(pool.there.xyxy), ranges)
+    outside = _outside(pool.there.areas, ranges)
     ignored = pool.there.ignored[:, None] | outside
     near = pairs(found, pool.there, least=float(thresholds.min()), classes=pool.classes)
     ways = np.repeat(ignored, len(thresholds), axis=1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError
 from sightline.core.results import Boxes
+from sightline.metrics.boxes import areas
 from sightline.metrics.classification import Ints
 from sightline.metrics.means import Floats
 
@@ -29,6 +30,15 @@ class Truth:
     """Shape (M,), bool: many under one box; what is found in it counts neither way, however much it is (COCO)."""
     difficult: NDArray[np.bool_]
     """Shape (M,), bool: neither asked for, nor held against the one box that finds it (Pascal VOC)."""
+    areas: NDArray[np.float64] | None = None
+    """Shape (M,), float64: square pixels of each thing itself, which make it small or large (COCO); None, or 0 in it:
+    those of the box."""
+
+    @property
+    def covered(self) -> Floats:
+        """Shape (M,): the area by which each is small or large."""
+        own = areas(self.xyxy)
+        return own if self.areas is None else np.where(self.areas > 0, self.areas, own)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,8 @@ class There:
     """Shape (G,)."""
     difficult: Bools
     """Shape (G,)."""
+    areas: Floats
+    """Shape (G,): square pixels, by which each is small or large."""
     pictures: Ints
     """Shape (G,): which picture, counted from 0."""
 
@@ -108,6 +120,7 @@ def pool(found: Sequence[Boxes], truth: Sequence[Truth], classes: int) -> Pool:
         _joined([each.indexes for each in truth], np.int64),
         _joined([each.crowd for each in truth], np.bool_),
         _joined([each.difficult for each in truth], np.bool_),
+        _joined([each.covered for each in truth], np.float64),
         np.repeat(np.arange(len(truth)), [len(each.indexes) for each in truth]),
     )
     return Pool(taken.take(np.lexsort((-taken.scores, taken.pictures))), there, len(found), classes)
@@ -115,9 +128,10 @@ def pool(found: Sequence[Boxes], truth: Sequence[Truth], classes: int) -> Pool:
 
 def check(found: Boxes, truth: Truth, classes: int, where: str) -> None:
     """Raise DataError for boxes of one picture that cannot be measured; `where` names the picture."""
+    own = truth.indexes if truth.areas is None else truth.areas
     for what, rows, each in (
         ("found", len(found.scores), (found.xyxy, found.scores, found.indexes, found.claimed)),
-        ("there", len(truth.indexes), (truth.xyxy, truth.indexes, truth.crowd, truth.difficult)),
+        ("there", len(truth.indexes), (truth.xyxy, own, truth.crowd, truth.difficult)),
     ):
         shapes = [array.shape for array in each]
         if shapes != [(rows, 4), (rows,), (rows,), (rows,)]:

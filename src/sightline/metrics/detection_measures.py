@@ -38,10 +38,10 @@ def measure_boxes(pool: Pool, groups: NDArray[np.str_], classes: Sequence[str], 
     """Every measure of object detection with its 95 % interval, by name.
 
     After COCO, over all boxes found, the surest 100 of each class in each picture: `AP`, the mean over overlaps from
-    0.5 to 0.95, `AP50`, `AP75`, `AP_small`, `AP_medium` and `AP_large` by the area of the box (32² and 96² pixels);
-    `AR1`, `AR10` and `AR100`, the mean recall by the surest 1, 10 and 100 of a class and picture, and `AR_small`,
-    `AR_medium` and `AR_large`; and `AP/<class>` and `AP50/<class>`. Means are over classes that are there. Of the
-    claimed boxes alone, at an overlap of 0.5, all classes together: `precision`, `recall` and `F1`, and
+    0.5 to 0.95, `AP50`, `AP75`, `AP_small`, `AP_medium` and `AP_large` by the area of what is there (`Truth.areas`; 32²
+    and 96² pixels); `AR1`, `AR10` and `AR100`, the mean recall by the surest 1, 10 and 100 of a class and picture, and
+    `AR_small`, `AR_medium` and `AR_large`; and `AP/<class>` and `AP50/<class>`. Means are over classes that are there.
+    Of the claimed boxes alone, at an overlap of 0.5, all classes together: `precision`, `recall` and `F1`, and
     `precision/<class>` and `recall/<class>`. What is undefined, as of small things where there is none, is NaN.
 
     Boxes of one picture are alike, so whole groups of pictures are bootstrapped, with fewer replicates for more boxes.

@@ -17,7 +17,7 @@ from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Aim, Array, Arrays, Request
 from sightline.core.results import Boxes
-from sightline.data.tiles import windows_of
+from sightline.data.tiles import one_tile, windows_of
 from sightline.metrics.boxes import coverage, iou
 from sightline.tasks import _candidates
 
@@ -62,11 +62,7 @@ def _looked_at(request: Request, xyxy: Box, card: Card) -> tuple[Request, Box]:
     windows = np.array(windows_of(request, card.preparation), np.float64)[:, [1, 0, 3, 2]]
     aside = np.abs((windows[:, :2] + windows[:, 2:]) - (xyxy[:2] + xyxy[2:])).max(axis=1)
     best = int(np.lexsort((aside, -coverage(xyxy[None], windows)[0]))[0])
-    left, top = windows[best, :2]
-    where = dict(request.geometry)
-    where |= {"left": where["left"] - left * where["scale_x"], "top": where["top"] - top * where["scale_y"]}
-    arrays = {**request.arrays, "image": request.arrays["image"][best]}
-    return Request(arrays=arrays, size_hw=request.size_hw, geometry=where), windows[best]
+    return one_tile(request, card.preparation, best)[0], windows[best]
 
 
 def _on_input(xyxy: Box, request: Request) -> Box:

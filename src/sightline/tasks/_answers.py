@@ -112,4 +112,5 @@ def truth_of(target: Any, card: Card) -> Truth:
         indexes=np.array([places[item.name] for item in target.items], np.int64),
         crowd=np.array([item.crowd for item in target.items], np.bool_),
         difficult=np.array([item.difficult for item in target.items], np.bool_),
+        areas=np.array([item.area for item in target.items], np.float64),
     )

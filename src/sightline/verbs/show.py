@@ -18,6 +18,7 @@ from sightline.core.recipe import parse
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import Picture, read_picture
 from sightline.data.read import read
+from sightline.data.tiles import one_tile
 from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import declared_bits
@@ -126,17 +127,18 @@ def said(targets: Arrays, card: Card) -> tuple[str, ...]:
 
 
 def show_input(opened: Opened, source: Any) -> Shown:
-    """One picture beside exactly what the model's graph is given for it."""
+    """One picture beside exactly what the model's graph is given for it, or for its tile in the middle."""
     from sightline.draw.seen import seen_page
     from sightline.draw.sheet import to_u8
 
     ready = opened.card.preparation
     picture = read_picture(source, at_least_hw=ready.at_least_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)
-    if ready.tile:
-        raise UsageError(f"this model looks at tiles of {ready.tile} px; cut one out, and show the input of that")
     if "image" not in request.arrays:
         raise UsageError(f"the task {opened.card.task} gives its net no picture")
+    tiles = len(request.arrays["image"]) if ready.tile else 1
+    request, _ = one_tile(request, ready, tiles // 2)
+    which = f"; tile {tiles // 2 + 1} of {tiles}" if ready.tile else ""
     image = request.arrays["image"]
     region, figures = _region(request, ready.size_hw), _figures(picture, request, opened.card)
     height, width = picture.size_hw
@@ -146,7 +148,7 @@ def show_input(opened: Opened, source: Any) -> Shown:
         region_xyxy=region,
         captions=(
             f"{width} x {height} px; the net sees what is framed",
-            f"what it is given: {image.shape[1]} x {image.shape[0]} px",
+            f"what it is given: {image.shape[1]} x {image.shape[0]} px{which}",
         ),
         figures=list(figures.items()),
     )

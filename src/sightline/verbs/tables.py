@@ -17,6 +17,9 @@ from sightline.verbs.journal import Journal, forget_published, open_journal
 
 Row = Mapping[str, Any]
 ENDINGS = (".jsonl", ".csv", ".parquet")
+THINGS = "boxes"
+"""Of an answer with many things, their list, each a dictionary."""
+_SIDES = ("left", "top", "right", "bottom")
 
 
 @contextmanager
@@ -55,11 +58,25 @@ def _publish(journal: Journal, ending: str, file: BinaryIO) -> None:
             file.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
         return
     if ending == ".parquet":
-        found = parquet.kinds(journal.rows())
-        parquet.write_parquet({name: found[name] for name in _ordered(found)}, journal.rows(), file)
+        found = parquet.kinds(_flat(journal.rows()))
+        parquet.write_parquet({name: found[name] for name in _ordered(found)}, _flat(journal.rows()), file)
     else:
-        names = dict.fromkeys(name for row in journal.rows() for name in row)
-        _write_csv(_ordered(names), journal.rows(), file)
+        names = dict.fromkeys(name for row in _flat(journal.rows()) for name in row)
+        _write_csv(_ordered(names), _flat(journal.rows()), file)
+
+
+def _flat(rows: Iterable[Row]) -> Iterator[Row]:
+    """A row for each thing in an answer of many, and one without a thing where there is none.
+
+    >>> one = {"path": "a.jpg", "count": 1, "boxes": [{"label": "cat", "score": 0.9, "xyxy": [0, 1, 8, 9]}]}
+    >>> list(_flat([one]))
+    [{'path': 'a.jpg', 'count': 1, 'label': 'cat', 'score': 0.9, 'left': 0, 'top': 1, 'right': 8, 'bottom': 9}]
+    """
+    for row in rows:
+        own = {name: value for name, value in row.items() if name != THINGS}
+        for thing in row.get(THINGS) or [{}]:
+            corners = dict(zip(_SIDES, thing.get("xyxy", ())))
+            yield own | {name: value for name, value in thing.items() if name != "xyxy"} | corners
 
 
 def _ordered(names: Iterable[str]) -> list[str]:

@@ -37,6 +37,8 @@ class Mark:
     """What was put right on the way."""
     fault: str = ""
     """Why it cannot be used."""
+    area: float = 0.0
+    """Of the thing itself, where it is told, in what its box is measured in."""
 
 
 def marked(
@@ -48,6 +50,7 @@ def marked(
     id: str = "",
     repairs: tuple[str, ...] = (),
     fault: str = "",
+    area: float = 0.0,
 ) -> Mark:
     """A mark from four corners as numbers or texts, with a fault where they are none; decimal commas are read.
 
@@ -62,7 +65,7 @@ def marked(
         repairs = (*repairs, "comma")
     left, top, right, bottom = (value for value, _ in pairs)
     fault = fault or ("" if name else "no class")
-    return Mark(name, (left, top, right, bottom), crowd, difficult, id, repairs, fault)
+    return Mark(name, (left, top, right, bottom), crowd, difficult, id, repairs, fault, area)
 
 
 def _number(given: Any) -> tuple[float, bool]:
@@ -88,7 +91,9 @@ def settled(
     with np.errstate(all="ignore"):  # what overflows or is no number is a fault below
         swapped = ((boxes[:, 0] > boxes[:, 2]) | (boxes[:, 1] > boxes[:, 3])).tolist()
         boxes = np.hstack([np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])])
+        said = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
         boxes, change = _placed(boxes, header, said_hw, relative)
+        grown = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) / said
         cuts = np.clip(boxes, 0.0, (width, height, width, height))
         over = (np.abs(cuts - boxes).max(axis=1, initial=0.0) > _OVER).tolist()
     if change and len(marks):
@@ -104,7 +109,8 @@ def settled(
         if fault:
             bad.append((f"box {place + 1}", fault))
             continue
-        items[key] = Object(mark.name, cut, mark.crowd, mark.difficult, mark.id)
+        area = mark.area * float(grown[place]) if mark.area else 0.0
+        items[key] = Object(mark.name, cut, mark.crowd, mark.difficult, mark.id, area)
         places[key] = place + 1
         repairs.update([*mark.repairs, *(["swapped"] * swapped[place]), *(["cut"] * over[place])])
     return tuple(items.values()), bad, repairs

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,15 @@ def _mark(each: Mapping[str, Any], names: Mapping[int, str]) -> Mark:
     repairs = ("beside",) if outline and each.get("bbox") else ("outline",) if outline else ()
     number = "" if each.get("id") is None else str(each["id"])
     crowd = truth(each.get("iscrowd"))
-    name = name or str(category)
-    return marked(name, corners, crowd=crowd, difficult=difficult, id=number, repairs=repairs, fault=fault)
+    name, area = name or str(category), _area(each.get("area"), corners)
+    return marked(name, corners, crowd=crowd, difficult=difficult, id=number, repairs=repairs, fault=fault, area=area)
+
+
+def _area(given: Any, corners: Sequence[Any]) -> float:
+    """Square pixels of the outline; 0 where they are those of the box, or are no number above 0."""
+    left, top, right, bottom = corners
+    known = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < float("inf")
+    return float(given) if known and not isclose(given, (right - left) * (bottom - top), rel_tol=1e-6) else 0.0
 
 
 def _corners(bbox: Any, outline: Any) -> tuple[float, ...]:
@@ -228,5 +236,5 @@ def _annotations(
         left, top, right, bottom = item.xyxy
         box = [round(value, 4) for value in (left, top, right - left, bottom - top)]
         told = {"id": next(numbers), "image_id": image, "category_id": classes[item.name], "bbox": box}
-        told |= {"area": round(box[2] * box[3], 4), "iscrowd": int(item.crowd), "segmentation": []}
+        told |= {"area": round(item.area or box[2] * box[3], 4), "iscrowd": int(item.crowd), "segmentation": []}
         yield told | ({"ignore": 1} if item.difficult else {})
