@@ -39,13 +39,36 @@ _UPRIGHT = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(base.Recipe):
+class Looks(base.Recipe):
+    """Settings of how pictures look to the net, the same words for every task that learns from them."""
+
+    color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
+    mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"), loop=True)
+    jitter: float = setting(
+        0.0, "largest random change of brightness, contrast and saturation", low=0, high=1, loop=True
+    )
+    hue: float = setting(0.0, "largest random turn of the hue, as a share of the circle", low=0, high=0.5, loop=True)
+    blur: float = setting(
+        0.0, "largest random Gaussian blur: its standard deviation in pixels", low=0, high=20, loop=True
+    )
+    noise: float = setting(
+        0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1, loop=True
+    )
+    jpeg: int = setting(
+        100, "lowest quality at which every other picture is compressed as JPEG (100: off)", low=1, high=100, loop=True
+    )
+    erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1, loop=True)
+    grow: float = setting(
+        0.0, "share of the steps over which pictures grow from half their size (0: off)", low=0, high=0.9, loop=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Looks):
     """Settings of a task about whole pictures."""
 
     size: int | None = setting(None, "side in pixels that pictures are brought to", low=1, high=4096)
     fit: str = setting("auto", "how a picture is brought to size", choices=("auto", "stretch", "pad", "crop"))
-    color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
-    mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"), loop=True)
     shift: float = setting(0.1, "largest random translation, as a share of the side", low=0, high=1, loop=True)
     rotate: float | None = setting(None, "largest random turn in degrees", low=0, high=180, loop=True)
     scale: float | None = setting(
@@ -66,28 +89,11 @@ class Recipe(base.Recipe):
     magnitude: int = setting(
         9, "strength of --policy randaugment, largest of --policy augmix", low=0, high=30, loop=True
     )
-    jitter: float = setting(
-        0.0, "largest random change of brightness, contrast and saturation", low=0, high=1, loop=True
-    )
-    hue: float = setting(0.0, "largest random turn of the hue, as a share of the circle", low=0, high=0.5, loop=True)
-    blur: float = setting(
-        0.0, "largest random Gaussian blur: its standard deviation in pixels", low=0, high=20, loop=True
-    )
-    noise: float = setting(
-        0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1, loop=True
-    )
-    jpeg: int = setting(
-        100, "lowest quality at which every other picture is compressed as JPEG (100: off)", low=1, high=100, loop=True
-    )
-    erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1, loop=True)
     mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0, loop=True)
     cutmix: float | None = setting(
         0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0, loop=True
     )
     mix: float = setting(0.5, "share of the pictures that mixup and cutmix mix", low=0, high=1, loop=True)
-    grow: float = setting(
-        0.0, "share of the steps over which pictures grow from half their size (0: off)", low=0, high=0.9, loop=True
-    )
 
 
 def plan(recipe: Any, facts: Facts, names: Sequence[str]) -> tuple[Any, dict[str, str]]:

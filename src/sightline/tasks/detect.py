@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core import recipe as base
 from sightline.core.card import LEAST_TILE, Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
 from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, unstack
@@ -42,14 +41,12 @@ _VIEWS = 40_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(base.Recipe):
+class Recipe(_whole.Looks):
     """Settings of object detection."""
 
     size: int | None = setting(None, "longer side in pixels that pictures are brought to", low=32, high=2048)
     tile: int = setting(0, "side in pixels of tiles that large pictures are cut into (0: seen whole)", low=0, high=8192)
     overlap: float = setting(0.2, "share of its side that a tile has in common with the next", low=0, high=0.9)
-    color: str = setting("auto", "what the net sees", choices=("auto", "rgb", "grey"))
-    mirror: str = setting("auto", "also learn from mirrored pictures", choices=("auto", "yes", "no"), loop=True)
     turn: str = setting("no", "also by quarter turns, where things have no up", choices=("yes", "no"), loop=True)
     scale: float = setting(0.5, "largest random change of size; 0.5 is from 1/1.5 to 1.5 times", low=0, loop=True)
     aspect: float = setting(0.2, "largest random change of width against height", low=0, high=3, loop=True)
@@ -61,20 +58,6 @@ class Recipe(base.Recipe):
     )
     jitter: float = setting(
         0.3, "largest random change of brightness, contrast and saturation", low=0, high=1, loop=True
-    )
-    hue: float = setting(0.0, "largest random turn of the hue, as a share of the circle", low=0, high=0.5, loop=True)
-    blur: float = setting(
-        0.0, "largest random Gaussian blur: its standard deviation in pixels", low=0, high=20, loop=True
-    )
-    noise: float = setting(
-        0.0, "largest random noise: its standard deviation as a share of full scale", low=0, high=1, loop=True
-    )
-    jpeg: int = setting(
-        100, "lowest quality at which every other picture is compressed as JPEG (100: off)", low=1, high=100, loop=True
-    )
-    erase: float = setting(0.0, "share of the pictures of which a rectangle is erased", low=0, high=1, loop=True)
-    grow: float = setting(
-        0.0, "share of the steps over which pictures grow from half their size (0: off)", low=0, high=0.9, loop=True
     )
     vary: float = setting(0.0, "largest random change of the input's size between steps", low=0, high=0.5, loop=True)
     box_precision: float = setting(0.0, "report a box only from the score that shows this precision", low=0, high=1)
