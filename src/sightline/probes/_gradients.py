@@ -8,11 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core.errors import UsageError
-from sightline.core.protocols import Array, Request
-from sightline.core.results import Evidence
-from sightline.probes._faithfulness import judged
-from sightline.probes._maps import heat, to_picture
-from sightline.probes._view import Network, View, watch
+from sightline.core.protocols import Array
+from sightline.probes._view import Network, View
 
 SAME = 1e-3
 """Largest difference of a score between network and graph that goes unmentioned."""
@@ -47,18 +44,6 @@ def drift(net: Network, image: Array, score: float, target: int, view: View) -> 
     if abs(own - score) <= SAME:
         return ""
     return f"; the gradients are the trained network's, which says {own:.1%} where this graph says {score:.1%}"
-
-
-def shown(grid: NDArray[Any], request: Request, target: int, view: View, *, probe: str, more: str = "") -> Evidence:
-    """A map over the graph's input as evidence with its verdict; `more` is said after it."""
-    verdict = judged(grid, request, watch(view, request, target), view.card.preparation, box=view.box)
-    return Evidence(
-        heat=heat(to_picture(grid, request)),
-        target=view.classes[target],
-        probe=probe,
-        verdict=verdict.sentence + more,
-        faithfulness=verdict.figures,
-    )
 
 
 def as_floats(tensor: Any) -> NDArray[np.float64]:

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Request
 from sightline.core.results import Evidence
-from sightline.probes._faithfulness import judged
-from sightline.probes._maps import heat, to_picture
-from sightline.probes._view import View, chosen, run_one, watch
+from sightline.probes._shown import shown
+from sightline.probes._view import View, chosen, run_one
 
 NEEDS = frozenset({"evidence"})
 
@@ -36,14 +35,7 @@ def explain(request: Request, target: int | None, view: View) -> Evidence:
     target = chosen(view, view.scores(outputs), target)
     weight = view.arrays()[names["weight"]]
     grid = activation(outputs[names["features"]][0], weight, target, competing=view.competing)
-    verdict = judged(grid, request, watch(view, request, target), view.card.preparation)
-    return Evidence(
-        heat=heat(to_picture(grid, request)),
-        target=view.classes[target],
-        probe="evidence",
-        verdict=verdict.sentence,
-        faithfulness=verdict.figures,
-    )
+    return shown(grid, request, target, view, probe="evidence")
 
 
 def activation(

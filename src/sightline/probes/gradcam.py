@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Request
 from sightline.core.results import Evidence
-from sightline.probes._gradients import as_floats, drift, logits_of, network, shown
+from sightline.probes._gradients import as_floats, drift, logits_of, network
 from sightline.probes._maps import resized
+from sightline.probes._shown import shown
 from sightline.probes._view import Network, View, chosen, run_one
 
 NEEDS = frozenset({"torch"})

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from sightline.core.protocols import Array, Request
 from sightline.core.results import Evidence
-from sightline.probes._faithfulness import covers, judged
-from sightline.probes._maps import heat, to_picture
+from sightline.probes._faithfulness import covers
+from sightline.probes._shown import shown
 from sightline.probes._view import View, Watch, chosen, run_one, watch
 
 NEEDS: frozenset[str] = frozenset()
@@ -27,14 +27,7 @@ def explain(request: Request, target: int | None, view: View) -> Evidence:
     target = chosen(view, view.scores(run_one(view, request)), target)
     watched = watch(view, request, target)
     grid = losses(request.arrays["image"], covers(request.arrays["image"], view.card.preparation), watched)
-    verdict = judged(grid, request, watched, view.card.preparation, box=view.box)
-    return Evidence(
-        heat=heat(to_picture(grid, request)),
-        target=view.classes[target],
-        probe="occlusion",
-        verdict=verdict.sentence,
-        faithfulness=verdict.figures,
-    )
+    return shown(grid, request, target, view, probe="occlusion", watched=watched)
 
 
 def losses(image: Array, hidden: list[Array], watched: Watch) -> NDArray[np.float64]:

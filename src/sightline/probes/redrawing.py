@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Request
 from sightline.core.results import Evidence
-from sightline.probes._gradients import as_floats, drift, network, shown
+from sightline.probes._gradients import as_floats, drift, network
+from sightline.probes._shown import shown
 from sightline.probes._view import View, chosen, run_one
 
 NEEDS = frozenset({"torch", "poses"})

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from sightline.core.protocols import Array, Request
 from sightline.core.results import Evidence
-from sightline.probes._faithfulness import covers, judged
-from sightline.probes._maps import heat, to_picture
+from sightline.probes._faithfulness import covers
+from sightline.probes._shown import shown
 from sightline.probes._view import View, Watch, chosen, run_one, together, watch
 
 NEEDS: frozenset[str] = frozenset()
@@ -49,14 +49,7 @@ def explain(request: Request, target: int | None, view: View) -> Evidence:
     sure = np.maximum(slope - ERRORS * error, 0)
     # Below that the order still tells more than none, and the verdict is about the order.
     ranked = slope if sure.any() else sure
-    verdict = judged(ranked, request, watched, view.card.preparation, box=view.box)
-    return Evidence(
-        heat=heat(to_picture(sure, request)),
-        target=view.classes[target],
-        probe="rise",
-        verdict=verdict.sentence,
-        faithfulness=verdict.figures,
-    )
+    return shown(ranked, request, target, view, probe="rise", drawn=sure, watched=watched)
 
 
 def cell(size_hw: tuple[int, ...], box: tuple[float, float, float, float] | None) -> float:
