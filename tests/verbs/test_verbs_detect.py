@@ -25,6 +25,7 @@ from sightline.core.bundle import open_bundle
 from sightline.data.layouts import coco
 from sightline.data.samples import Object, Objects, Sample, Samples
 from sightline.tasks import detect
+from sightline.verbs import gather
 from sightline.verbs.show import show_input
 
 SMALL = {"net.width": 8, "net.neck": 24, "net.head": 1, "threads": 1, "seed": 1, "batch": 8, "size": 96}
@@ -187,6 +188,16 @@ def test_tiles_are_learnt_and_the_bundle_cuts_pictures_itself(tmp_path: Path) ->
     assert chosen.operating == card.operating  # fitted on what is answered about whole pictures
     found = model.predict(next(iter(sorted(large.rglob("*.png")))))
     assert found.xyxy[:, 2].max(initial=0) > 96 or found.xyxy[:, 3].max(initial=0) > 96
+
+
+def test_tiles_that_are_read_as_they_are_learnt_teach_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = shapes(tmp_path / "large", {"train": 6, "validation": 3}, size=(150, 200))
+    recipe = SMALL | {"epochs": 2, "tile": 96, "overlap": 0.3}
+    sightline.train("detect", large, recipe=recipe, out=tmp_path / "held")
+    monkeypatch.setattr(gather, "_kept_in_memory", lambda card, count, processes, *, must: False)
+    sightline.train("detect", large, recipe=recipe, out=tmp_path / "read")
+    held, read = ((tmp_path / name / "model" / "weights.safetensors").read_bytes() for name in ("held", "read"))
+    assert held == read
 
 
 def test_labels_are_no_boxes(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

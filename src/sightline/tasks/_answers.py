@@ -28,8 +28,10 @@ USUAL = 0.3
 def decode(outputs: Arrays, request: Request, card: Card) -> Boxes:
     """Candidates of one picture → boxes in its own pixels, one for each thing; none where outputs are not finite."""
     boxes, scores, labels = placed(outputs, request)
+    height, width = request.size_hw
+    boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
     kept = suppressed(boxes, scores, labels, overlap=suppress_of(card), most=MOST)
-    return _settled(boxes[kept], scores[kept], labels[kept], request, card)
+    return _settled(boxes[kept], scores[kept], labels[kept], card)
 
 
 def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
@@ -44,7 +46,7 @@ def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
     seen = Seen(found, windows, request.size_hw)
     seen.join()
     seen.suppress(suppress)
-    return _settled(*seen.left(), request, card)
+    return _settled(*seen.left(), card)
 
 
 def placed(outputs: Arrays, request: Request) -> Candidates:
@@ -67,12 +69,8 @@ def suppress_of(card: Card) -> float:
     return float(card.operating.get("suppress", SUPPRESS))
 
 
-def _settled(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], request: Request, card: Card
-) -> Boxes:
-    """Boxes within the picture, and which are claimed."""
-    height, width = request.size_hw
-    boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+def _settled(boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], card: Card) -> Boxes:
+    """Boxes that have an area, and which of them are claimed."""
     kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     score, index = scores[kept].astype(np.float32), labels[kept].astype(np.int64)
     return Boxes(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from sightline.core.bundle import write_bundle
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
-from sightline.core.protocols import decoded
+from sightline.core.protocols import Request, decoded
 from sightline.core.recipe import budget_seconds, parse, portable
 from sightline.core.results import Result
 from sightline.core.runs import Run, environment, lock, new_run
@@ -343,16 +344,22 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
 
     if gathered.images is not None:
         return Cached(gathered.images[split], gathered.targets[split])
-    rows, samples = gathered.samples.split(split).rows, gathered.samples
-
+    rows, samples, threads = (
+        gathered.samples.split(split).rows,
+        gathered.samples,
+        group.threads(gathered.recipe.threads),
+    )
     ends = np.cumsum(gathered.pieces[split])
+
+    @lru_cache(maxsize=threads or 1)  # tiles that are asked for in order come from one decoding
+    def pieces(row: int) -> list[Request]:
+        return untiled(read_request(task, gathered.card, samples.open(rows[row])))
 
     def load(place: int) -> Any:
         row = int(np.searchsorted(ends, place, side="right"))
-        request = read_request(task, gathered.card, samples.open(rows[row]))
-        return untiled(request)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
+        return pieces(row)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
 
-    return Streamed(load, gathered.targets[split], int(ends[-1]), group.threads(gathered.recipe.threads) or 1)
+    return Streamed(load, gathered.targets[split], int(ends[-1]), threads or 1)
 
 
 def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Event, None, Learned]:
