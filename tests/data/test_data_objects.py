@@ -204,7 +204,7 @@ def test_coco_keeps_ids_crowds_gaps_and_empty_pictures(tmp_path):
     assert first.left_out == (("train2017/a.jpg, box 4", "unknown class: category 2 is not listed"),)
     coco.write(first, tmp_path / "new")
     second = read(tmp_path / "new")
-    assert second.class_ids == first.class_ids and second.classes == first.classes
+    assert second.class_ids == first.class_ids and second.classes == first.classes and second.above == first.above
     assert [(r.target, r.split, r.meta) for r in second.rows] == [(r.target, r.split, r.meta) for r in first.rows]
 
 
@@ -250,6 +250,8 @@ def test_coco_as_roboflow_has_it(tmp_path):
         ("train/a.jpg", "train"),
         ("valid/a.jpg", "validation"),
     ]
+    coco.write(samples, tmp_path / "again")
+    assert read(tmp_path / "again").above == samples.above == {"RBC": "cells"}
 
 
 def test_two_jsons_of_the_same_pictures_are_not_mixed(tmp_path):

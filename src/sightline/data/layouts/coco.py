@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,12 @@ _UNSPLIT = "default"
 
 @dataclass(frozen=True)
 class CocoSamples(Samples):
-    """Samples that remember what COCO numbers their classes, gaps included, so that it is written again."""
+    """Samples that remember what COCO says of their classes, so that it is written again."""
 
     class_ids: Mapping[str, int] | None = None
+    """Number by name, gaps included."""
+    above: Mapping[str, str] = field(default_factory=dict)
+    """Supercategory by name."""
 
 
 def fits(path: Path) -> bool:
@@ -50,7 +53,7 @@ def read(path: Path) -> Samples:
     files = [path] if path.is_file() else _chosen(tree)
     if not files:
         raise DataError(f"{path} holds no JSON with COCO's images, annotations and categories")
-    pages, left_out, ids = [], [], dict[str, int]()
+    pages, left_out, ids, above = [], [], dict[str, int](), dict[str, str]()
     owners: dict[tuple[str, str | None], Path] = {}
     for file in files:
         try:
@@ -65,11 +68,12 @@ def read(path: Path) -> Samples:
         left_out += _orphans(tree.relative(file), told)
         for number, name in names.items():
             ids.setdefault(name, number)
+        above |= _above(told, names)
     left_out += unlisted(tree, pages, "not among the images of the JSON")
     ordered = sorted(ids, key=lambda name: ids[name])
     plain = samples_of(tree, pages, "coco", classes=ordered, left_out=left_out)
     unique = len(set(ids.values())) == len(ids)
-    return CocoSamples(**vars(plain), class_ids=ids if unique else None)
+    return CocoSamples(**vars(plain), class_ids=ids if unique else None, above=above)
 
 
 def write(samples: Samples, path: Path) -> None:
@@ -79,7 +83,7 @@ def write(samples: Samples, path: Path) -> None:
     difficult is said so in `ignore`. Raises UsageError when `path` exists, DataError for a row without boxes,
     StorageError.
     """
-    classes = _class_ids(samples)
+    classes, above = _class_ids(samples), samples.above if isinstance(samples, CocoSamples) else {}
     images = _ids([row.meta.get("id", "") for row in samples.rows])
     items = [item.id for row in samples.rows if isinstance(row.target, Objects) for item in row.target.items]
     things = iter(_ids(items))
@@ -91,7 +95,9 @@ def write(samples: Samples, path: Path) -> None:
             told["images"].append({"id": number, "file_name": each.name.name, **size})
             told["annotations"] += _annotations(each, number, things, classes)
         for split, told in files.items():
-            told["categories"] = [{"id": number, "name": name, "supercategory": ""} for name, number in classes.items()]
+            told["categories"] = [
+                {"id": number, "name": name, "supercategory": above.get(name, "")} for name, number in classes.items()
+            ]
             write_json(root / "annotations" / f"instances_{WORDS.get(split, _UNSPLIT)}.json", told)
 
 
@@ -119,6 +125,16 @@ def _categories(told: Mapping[str, Any]) -> dict[int, str]:
         if side_of(each.get("id", -1)) == each.get("id")
         and str(each.get("name") or "").strip()
         and not (str(each["name"]) in over and each["id"] not in used and each["id"] == 0)
+    }
+
+
+def _above(told: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, str]:
+    """Supercategory by name."""
+    listed = [each for each in _list(told, "categories") if isinstance(each, dict)]
+    return {
+        names[number]: str(each["supercategory"])
+        for each in listed
+        if isinstance(number := each.get("id"), int) and number in names and each.get("supercategory")
     }
 
 
