@@ -200,6 +200,18 @@ def test_tiles_that_are_read_as_they_are_learnt_teach_the_same(tmp_path: Path, m
     assert held == read
 
 
+def test_a_detector_goes_on_from_another(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = shapes(tmp_path / "more", {"train": 12, "validation": 12, "test": 12})
+    words = ["train", "detect", more, "--start", run / "model", "--steps", 2, "--threads", 1, "--out", tmp_path / "on"]
+    code, out, err = ran(capsys, *words)
+    assert code == 0, err
+    assert "size = 96: as detect saw them" in out + err
+    measured = json.loads((tmp_path / "on" / "metrics.json").read_text())
+    assert measured["measures"]["AP50"]["value"] > 0.6
+    before, after = (open_bundle(path / "model").card for path in (run, tmp_path / "on"))
+    assert after.preparation == before.preparation and after.net == before.net
+
+
 def test_labels_are_no_boxes(digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = ran(capsys, "train", "detect", digits, "--out", tmp_path / "run")
     assert code == 3 and "sightline train classify" in err

@@ -141,16 +141,16 @@ def wanted(start: Start | None) -> dict[str, tuple[Any, str]]:
         "color": (ready.mode, f"as {start.name} saw them"),
         "fit": (ready.fit, f"as {start.name} saw them"),
     }
-    if ready.size_hw[0] == ready.size_hw[1]:
-        found["size"] = (ready.size_hw[0], f"as {start.name} saw them")
+    if ready.size_hw[0] == ready.size_hw[1] or ready.fit == "pad":
+        found["size"] = (max(ready.size_hw), f"as {start.name} saw them")
     return found
 
 
 def open_settings(recipe: Any, named: Mapping[str, tuple[Any, str]]) -> tuple[Any, dict[str, str]]:
-    """The recipe with what is named (a value and its reason) put in where it is left open; those reasons."""
+    """The recipe with what is named (a value and its reason) put in where it has that left open; those reasons."""
     why = {}
     for name, (value, reason) in named.items():
-        if getattr(recipe, name) in (None, "auto"):
+        if hasattr(recipe, name) and getattr(recipe, name) in (None, "auto"):
             recipe, why[name] = replace(recipe, **{name: value}), reason
     return recipe, why
 
