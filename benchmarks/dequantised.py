@@ -5,7 +5,8 @@ Usage: python benchmarks/dequantised.py DATA OUT.safetensors
 DATA holds weights/mobilenet_v2_1.0_224_int8_per_tensor.onnx and photos/imagenet. Its norms are folded into its
 convolutions and its channels were made alike before it was quantised: a cap of its own on each channel stands for the
 ReLU6. Both are undone here: channels get the cap 6 back, and norms with the statistics of 64 photos do the same as
-none, so that they can go on learning. Printed is how often both answer alike.
+none, so that they can go on learning. Convolutions that halve a picture stand half a pixel aside of the original's,
+which pads on the right and below. Printed is how often both answer alike.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ def main() -> None:
         pictures = ((torch.from_numpy(photos) / 255 - MEAN) / STD).permute(0, 3, 1, 2)
         settle(net, pictures)
         last = next(node for node in graph.graph.node if node.op_type == "MatMul")
-        ours = (net(pictures) @ graph.value(last.input[1])).argmax(1).tolist()
+        bias = next(name for name in graph.taken[last.output[0]].input if name != last.output[0])
+        ours = (net(pictures) @ graph.value(last.input[1]) + graph.value(bias)).argmax(1).tolist()
     save_file({name: tensor.contiguous() for name, tensor in net.state_dict().items()}, out)
     print(f"both answer alike on {np.mean(np.equal(ours, theirs)):.1%} of {len(paths)} photos; written to {out}")
 

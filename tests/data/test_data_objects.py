@@ -216,6 +216,7 @@ def test_coco_keeps_ids_crowds_gaps_and_empty_pictures(tmp_path):
         ({"bbox": ["1,5", "2", "3", "4"]}, (1.5, 2, 4.5, 6)),
         ({"segmentation": [[1, 2, 5, 2, 5, 9], [0, 4, 2, 4, 2, 5]]}, (0, 2, 5, 9)),
         ({"segmentation": {"counts": [41, 3, 37, 2], "size": [40, 60]}}, (1, 1, 3, 4)),
+        ({"bbox": [1, 2, 3, 4], "area": 10**400}, (1, 2, 4, 6)),
         ({"bbox": [], "segmentation": []}, "no box: neither bbox nor segmentation"),
         ({"bbox": [1, 2, 3]}, "no box: not enough values to unpack (expected 4, got 3)"),
         ({"bbox": [1, 2, 0, 3]}, "no area: 0 x 3 pixels"),

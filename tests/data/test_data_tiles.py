@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sightline.core.card import Preparation
 from sightline.data.pictures import read_picture
 from sightline.data.prepare import prepare
-from sightline.data.tiles import prepare_tiles, untiled, windows, windows_of
+from sightline.data.tiles import middle, one_tile, prepare_tiles, untiled, windows, windows_of
 
 
 @settings(deadline=None)
@@ -55,6 +55,14 @@ def test_a_picture_smaller_than_a_tile_is_one_tile() -> None:
     (tile,) = request.arrays["image"]
     assert tile.shape == (64, 64, 3) and (tile[:40, :50] == 9).all() and int(tile.sum()) == 40 * 50 * 3 * 9
     assert request.geometry == {"scale_y": 1.0, "scale_x": 1.0, "top": 0.0, "left": 0.0}
+
+
+def test_the_middle_tile_is_about_the_middle() -> None:
+    ready = Preparation(size_hw=(64, 64), tile=64, overlap=0.2, fit="pad")
+    request = prepare_tiles(read_picture(np.zeros((200, 300, 3), np.uint8)), ready)
+    one, (top, left, bottom, right) = one_tile(request, ready, middle(request, ready))
+    assert top < 100 < bottom and left < 150 < right and one.size_hw == (200, 300)
+    assert (one.geometry["top"], one.geometry["left"]) == (-top, -left) and one.arrays["image"].shape == (64, 64, 3)
 
 
 def test_a_request_that_is_not_tiled_stays_alone() -> None:

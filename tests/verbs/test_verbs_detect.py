@@ -181,7 +181,7 @@ def test_tiles_are_learnt_and_the_bundle_cuts_pictures_itself(tmp_path: Path) ->
     assert measured["pictures"] == 6 and measured["measures"]["AP50"]["value"] > 0.4
     model = sightline.load(tmp_path / "run" / "model")
     shown = show_input(model.opened, next(iter(sorted(large.rglob("*.png")))))
-    assert shown.figures["net sees"].startswith("96 x 96") and "-" in shown.figures["geometry"]  # a tile further in
+    assert shown.figures["net sees"].startswith("96 x 96") and "+ (-" in shown.figures["geometry"]
     held = coco.read(large).split("validation").rows
     answers = [model.predict(large / row.path) for row in held]
     chosen, _ = detect.claim(answers, [row.target for row in held], card, detect.Recipe())

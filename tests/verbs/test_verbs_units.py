@@ -6,7 +6,7 @@ import io
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,7 @@ from sightline.core.events import drain
 from sightline.core.recipe import Recipe, parse
 from sightline.data.read import read
 from sightline.verbs import bench as benching
-from sightline.verbs import evaluate
+from sightline.verbs import evaluate, gate
 from sightline.verbs.audit import FEW
 from sightline.verbs.evaluate import Evaluation, judge, relabelled
 from sightline.verbs.gate import agree, checked_graph, spread
@@ -227,6 +227,33 @@ def test_spread_takes_evenly_and_no_more(count: int, most: int) -> None:
     assert len(taken) == len(set(taken)) == min(count, most)
     assert taken == sorted(taken)
     assert not taken or (taken[0], taken[-1]) == (0, count - 1)
+
+
+def test_a_gate_in_parts_hears_all_and_judges_by_what_was_settled(
+    probe_run: Path, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, samples = open_model(probe_run / "model"), read(digits)
+    rows, learned = samples.split("test").rows[:40], rebuilt(opened.card, opened.bundle.arrays())
+    heard: list[tuple[int, str]] = []
+
+    def settle(card: Card, answers: Any) -> Any:
+        return replace(card, task=f"after {len(answers)}"), dict(reversed(answers.items()))
+
+    def judging(task: Any, reference: Any, candidate: Any, card: Card) -> Any:
+        assert {name: each.shape for name, each in reference.items()} == {n: e.shape for n, e in candidate.items()}
+        heard.append((len(next(iter(candidate.values()))), card.task))
+        return agree(task, reference, candidate, replace(card, task="classify"))
+
+    monkeypatch.setattr(gate, "agree", judging)
+    whole = checked_graph(opened.task, opened.card, learned, samples, rows)
+    monkeypatch.setattr(gate, "HELD_BYTES", 0)
+    monkeypatch.setattr(gate, "GATE_PICTURES", 9)
+    parts = checked_graph(opened.task, opened.card, learned, samples, rows, settle=settle)
+    assert heard == [(40, "classify"), (9, "after 40")]
+    assert parts.card.task == "after 40" and parts.entry["gate"]["pictures"] == 9
+    assert list(parts.answers) == [row.path for row in reversed(rows)]
+    for path, answer in whole.answers.items():
+        assert parts.answers[path].to_dict() == answer.to_dict()
 
 
 def test_what_the_gate_heard_is_what_the_judge_hears(

@@ -144,6 +144,8 @@ def _fill(
             told = f"going on with {journal.path}, which holds {before:,} answers (delete it to begin anew)"
             display.show(Note(text=told))
             if drawings is not None:
+                if not drawings.folder.exists():
+                    display.show(Note(text=f"those are not drawn in {drawings.folder}"))
                 drawings.keep(row["path"] for row in journal.rows() if row.get("error") is None)
         if before and "-" in paths:  # it may be another list than before, which must not be mixed in
             sources = list(sources)

@@ -73,6 +73,14 @@ def prepare_tiles(picture: Picture, preparation: Preparation) -> Request:
     return Request(arrays={"image": np.stack(tiles)}, size_hw=picture.size_hw, geometry=where)
 
 
+def middle(request: Request, preparation: Preparation) -> int:
+    """The number of the tile whose centre is the nearest to the picture's; 0 where there are no tiles."""
+    if not preparation.tile:
+        return 0
+    frames = np.array(windows_of(request, preparation), np.float64)
+    return int(np.abs(frames[:, :2] + frames[:, 2:] - np.array(request.size_hw)).sum(axis=1).argmin())
+
+
 def one_tile(request: Request, preparation: Preparation, number: int) -> tuple[Request, Window]:
     """One tile as a request about the whole picture, and its window; a request that is not tiled as it is."""
     if not preparation.tile:

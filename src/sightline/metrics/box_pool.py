@@ -128,16 +128,14 @@ def pool(found: Sequence[Boxes], truth: Sequence[Truth], classes: int) -> Pool:
 
 def check(found: Boxes, truth: Truth, classes: int, where: str) -> None:
     """Raise DataError for boxes of one picture that cannot be measured; `where` names the picture."""
-    own = truth.indexes if truth.areas is None else truth.areas
+    told = (truth.xyxy, truth.indexes, truth.crowd, truth.difficult)
     for what, rows, each in (
         ("found", len(found.scores), (found.xyxy, found.scores, found.indexes, found.claimed)),
-        ("there", len(truth.indexes), (truth.xyxy, own, truth.crowd, truth.difficult)),
+        ("there", len(truth.indexes), told if truth.areas is None else (*told, truth.areas)),
     ):
         shapes = [array.shape for array in each]
-        if shapes != [(rows, 4), (rows,), (rows,), (rows,)]:
-            raise DataError(
-                f"the arrays of what is {what} in {where} must be (N, 4) and three times (N,), not {shapes}"
-            )
+        if shapes != [(rows, 4), *[(rows,)] * (len(each) - 1)]:
+            raise DataError(f"the arrays of what is {what} in {where} must be (N, 4) and else (N,), not {shapes}")
     if not (np.isfinite(found.xyxy).all() and np.isfinite(found.scores).all()):
         raise DataError(f"boxes or scores for {where} are not finite; the model is broken")
     if not np.isfinite(truth.xyxy).all():

@@ -47,11 +47,13 @@ class Seen:
         self.labels: Rows = np.concatenate([part[2] for part in found])[order]
         self.cut = np.concatenate([cut_off(part[0], window, size_hw) for part, window in zip(found, windows)])[order]
         self.alive = np.ones(len(order), np.bool_)
-        tiles = np.repeat(np.arange(len(windows)), [len(part[1]) for part in found])[order]
-        self.rows = [np.flatnonzero(tiles == tile) for tile in range(len(windows))]
+        self.tiles = np.repeat(np.arange(len(windows)), [len(part[1]) for part in found])[order]
+        counts = np.bincount(self.tiles, minlength=len(windows))
+        self.rows = np.split(np.argsort(self.tiles, kind="stable"), np.cumsum(counts)[:-1])
         self.frames = np.array(windows, np.float32)[:, [1, 0, 3, 2]]
-        self.seen = self.frames[tiles]
-        self.grown: list[int] = []
+        self.around = [np.flatnonzero(_meet(self.frames, frame)) for frame in self.frames]
+        self.seen = self.frames[self.tiles]
+        self.grown: set[int] = set()
 
     def left(self) -> tuple[Floats, Floats, Rows]:
         """What was not given up, the surest first."""
@@ -78,7 +80,7 @@ class Seen:
                 for each in (self.boxes, self.seen):
                     low, high = np.minimum(each[row, :2], each[best, :2]), np.maximum(each[row, 2:], each[best, 2:])
                     each[best] = np.concatenate([low, high])
-                self.grown.append(best)
+                self._grow(best)
             self.scores[best] = max(self.scores[best], self.scores[row])
             self.alive[row] = False
 
@@ -97,20 +99,31 @@ class Seen:
                 others = others[rank[others] > rank[row]]
                 self.alive[others[overlaps(self.boxes[others], self.boxes[row]) > overlap]] = False
 
+    def _grow(self, row: int) -> None:
+        """Let a row be found in all tiles that its box has come to reach into."""
+        self.grown.add(row)
+        for tile in self._reached(row):
+            if row not in self.rows[tile]:
+                self.rows[tile] = np.append(self.rows[tile], row)
+
+    def _reached(self, row: int) -> Rows:
+        """The tiles that overlap what a row was seen in."""
+        return np.flatnonzero(_meet(self.frames, self.seen[row])) if row in self.grown else self.around[self.tiles[row]]
+
     def _near(self, row: int) -> Rows:
-        """Rows of its class that tiles saw which overlap what this one's saw, itself and those grown among them."""
-        tiles = np.flatnonzero(_meet(self.frames, self.seen[row]))
-        rows = np.concatenate([*(self.rows[tile] for tile in tiles), np.array(self.grown, np.int64)])
+        """Rows of its class in tiles that overlap what this one was seen in, itself among them; some more than once."""
+        rows = np.concatenate([self.rows[tile] for tile in self._reached(row)])
         return np.asarray(rows[self.alive[rows] & (self.labels[rows] == self.labels[row])])
 
     def _shared(self) -> NDArray[np.bool_]:
         """Which boxes (N,) reach into what more than one tile saw, or are met by one that has grown."""
         shared = np.zeros(len(self.boxes), np.bool_)
-        for frame, rows in zip(self.frames, self.rows):
-            others = self.frames[_meet(self.frames, frame) & (self.frames != frame).any(axis=1)]
-            shared[rows] = _meet(self.boxes[rows, None], others).any(axis=1)
+        for tile, rows in enumerate(self.rows):
+            others = self.frames[self.around[tile][self.around[tile] != tile]]
+            shared[rows] |= _meet(self.boxes[rows, None], others).any(axis=1)
         for row in self.grown:
-            shared |= _meet(self.boxes, self.boxes[row])
+            for tile in self._reached(row):
+                shared[self.rows[tile]] |= _meet(self.boxes[self.rows[tile]], self.boxes[row])
         return shared
 
 

@@ -39,6 +39,7 @@ class Drawings:
         """
         if answer.result is None:
             return None
+        path = self.folder / self._name(Path(answer.source).stem)
         picture = read_picture(answer.source)
         blob = BytesIO()
         shown = to_u8(picture.pixels, picture.high)
@@ -46,7 +47,6 @@ class Drawings:
         page = self.task.pictured(shown, picture.size_hw, answer.result) if draws else annotate(shown, answer.result)
         image = Image.fromarray(np.asarray(page))
         image.save(blob, "JPEG", quality=QUALITY, subsampling=0)
-        path = self.folder / self._name(Path(answer.source).stem)
         if path.parent.resolve() == Path(answer.source).parent.resolve():
             raise UsageError(f"--draw {self.folder} is where the pictures are; drawings would take their place")
         with storing(path):

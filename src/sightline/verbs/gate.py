@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +27,13 @@ from sightline.verbs.predict import even_batch, read_request
 
 GATE_PICTURES = 1000
 """How many held-out pictures a graph is held against at most, or so many tiles of them."""
-HELD_BYTES = 256_000_000
-"""Prepared pictures in memory at once."""
+HELD_BYTES = 128_000_000
+"""Prepared pictures that are answered together."""
 _BATCH = 256
 """Pictures that go through the trained model at once."""
 _AT_A_TIME = 16
-"""Pictures that are read together; their number decides about batches, so it is the same on every machine."""
+"""Pictures that are read together where they are not cut into tiles; it decides about batches, so it is fixed."""
+Settle = Callable[[Card, dict[str, Result]], tuple[Card, dict[str, Result]]]
 SLOW = 1.0
 """Seconds from which on the answers of a graph are worth remembering."""
 
@@ -92,6 +93,8 @@ def agree(task: Any, reference: Arrays, candidate: Arrays, card: Card) -> Agreem
 class Checked:
     """A graph that agrees with the trained model."""
 
+    card: Card
+    """As it was given, or as it was settled by the answers."""
     blob: bytes
     """The artefact."""
     entry: dict[str, Any]
@@ -101,48 +104,60 @@ class Checked:
 
 
 def checked_graph(
-    task: Any, card: Card, learned: Learned, samples: Samples, rows: Sequence[Sample], *, remember: bool = False
+    task: Any,
+    card: Card,
+    learned: Learned,
+    samples: Samples,
+    rows: Sequence[Sample],
+    *,
+    remember: bool = False,
+    settle: Settle | None = None,
 ) -> Checked:
     """Export the fp32 graph and hold it against the trained model on held-out pictures read from their files.
 
-    remember: what the very same graph said of a picture before counts, and is kept for next time.
+    remember: what the very same graph said of a picture before counts, and is kept for next time. settle: the card, and
+    the answers, as they become by what the graph answers to all of the rows; then it is held against the model.
     Raises GateError, and nothing is shipped, when they differ.
     """
     form = Shelf("graphs").load("onnx")
     blob: bytes = form.write(learned.exported(), card)
-    session, some = form.open(blob, threads=1), spread(rows, GATE_PICTURES)
+    session, some = form.open(blob, threads=1), rows if settle else spread(rows, GATE_PICTURES)
     held, said, answers, count = list[Arrays](), list[Arrays](), dict[str, Result](), 0
+    few, compared = max(1, GATE_PICTURES // max(1, len(some))), set(spread([row.path for row in some], GATE_PICTURES))
     for read in _read(task, card, samples, some):
-        pieces = [untiled(request) for request in read.values()]
-        flat = [piece for each in pieces for piece in each]
+        pieces = {path: untiled(request) for path, request in read.items()}
+        flat = [piece for each in pieces.values() for piece in each]
         outputs = known_outputs(task, card, blob, session, flat) if remember else raw_outputs(task, card, session, flat)
-        ends = np.cumsum([len(each) for each in pieces]).tolist()
-        for (path, request), end, own in zip(read.items(), ends, pieces):
-            whole = {name: array[end - len(own) : end] for name, array in outputs.items()}
+        picked, end = list[int](), 0
+        for path, request in read.items():
+            own = range(end, end := end + len(pieces[path]))
             if not hasattr(task, "predict"):
+                whole = {name: array[own.start : own.stop] for name, array in outputs.items()}
                 answers[path] = _answer(task, whole, request, card)
-        few = max(1, GATE_PICTURES // len(some))
-        picked = [row for end, own in zip(ends, pieces) for row in spread(range(end - len(own), end), few)]
-        said.append({name: array[picked] for name, array in outputs.items()})
-        held.append(reference_outputs(task, card, learned, [flat[row] for row in picked]))
-        count += len(read)
+            picked += spread(own, few) if path in compared else []
+        if picked:
+            said.append({name: array[picked] for name, array in outputs.items()})
+            held.append(reference_outputs(task, card, learned, [flat[row] for row in picked]))
+        count += len(compared & read.keys())
     if not count:
         raise GateError("there is no readable picture to hold the exported graph against; nothing was written")
+    if settle and answers:
+        card, answers = settle(card, answers)
     agreement = agree(task, _joined(task, held), _joined(task, said), card)
     if not agreement.ok:
         raise GateError(
             f"the exported graph does not do what the trained model does: {agreement.detail}; nothing was written"
         )
     gate = {"pictures": count, "detail": agreement.detail, **agreement.figures}
-    return Checked(blob, entry(form, "onnx", blob, session, gate), answers)
+    return Checked(card, blob, entry(form, "onnx", blob, session, gate), answers)
 
 
 def _read(task: Any, card: Card, samples: Samples, rows: Sequence[Sample]) -> Iterator[dict[str, Request]]:
     """The readable pictures, prepared, by path: some at a time, in order."""
-    read, held = dict[str, Request](), 0
+    read, held, step = dict[str, Request](), 0, 1 if card.preparation.tile else _AT_A_TIME
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for start in range(0, len(rows), _AT_A_TIME):
-            some = rows[start : start + _AT_A_TIME]
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
             for row, request in zip(some, pool.map(lambda row: readable(task, card, samples.open(row)), some)):
                 if request is not None:
                     read[row.path] = request

@@ -18,7 +18,7 @@ from sightline.core.recipe import parse
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import Picture, read_picture
 from sightline.data.read import read
-from sightline.data.tiles import one_tile
+from sightline.data.tiles import middle, one_tile
 from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import declared_bits
@@ -136,9 +136,9 @@ def show_input(opened: Opened, source: Any) -> Shown:
     request = opened.encode(picture)
     if "image" not in request.arrays:
         raise UsageError(f"the task {opened.card.task} gives its net no picture")
-    tiles = len(request.arrays["image"]) if ready.tile else 1
-    request, _ = one_tile(request, ready, tiles // 2)
-    which = f"; tile {tiles // 2 + 1} of {tiles}" if ready.tile else ""
+    place, tiles = middle(request, ready), len(request.arrays["image"])
+    request, _ = one_tile(request, ready, place)
+    seen = f"the net sees {tiles} tiles; framed is number {place + 1}" if ready.tile else "the net sees what is framed"
     image = request.arrays["image"]
     region, figures = _region(request, ready.size_hw), _figures(picture, request, opened.card)
     height, width = picture.size_hw
@@ -147,8 +147,8 @@ def show_input(opened: Opened, source: Any) -> Shown:
         to_u8(image, ready.high),
         region_xyxy=region,
         captions=(
-            f"{width} x {height} px; the net sees what is framed",
-            f"what it is given: {image.shape[1]} x {image.shape[0]} px{which}",
+            f"{width} x {height} px; {seen}",
+            f"what it is given: {image.shape[1]} x {image.shape[0]} px",
         ),
         figures=list(figures.items()),
     )

@@ -10,17 +10,17 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sightline.core.bundle import write_bundle
+from sightline.core.card import Card
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
-from sightline.core.protocols import Request, decoded
+from sightline.core.protocols import decoded
 from sightline.core.recipe import budget_seconds, parse, portable
 from sightline.core.results import Result
 from sightline.core.runs import Run, environment, lock, new_run
@@ -31,7 +31,7 @@ from sightline.data.tiles import untiled
 from sightline.verbs.company import company, of_company
 from sightline.verbs.evaluate import Evaluation, judge
 from sightline.verbs.finish import write_report
-from sightline.verbs.gate import checked_graph
+from sightline.verbs.gate import Settle, checked_graph
 from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, form_of, pick, variant_for
 from sightline.verbs.opened import Opened, open_model
@@ -351,13 +351,10 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
     )
     ends = np.cumsum(gathered.pieces[split])
 
-    @lru_cache(maxsize=threads or 1)  # tiles that are asked for in order come from one decoding
-    def pieces(row: int) -> list[Request]:
-        return untiled(read_request(task, gathered.card, samples.open(rows[row])))
-
     def load(place: int) -> Any:
         row = int(np.searchsorted(ends, place, side="right"))
-        return pieces(row)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
+        request = read_request(task, gathered.card, samples.open(rows[row]))
+        return untiled(request)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
 
     return Streamed(load, gathered.targets[split], int(ends[-1]), threads or 1)
 
@@ -396,20 +393,28 @@ def _ship(
         outputs = _outputs(task, gathered, learned, held)
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
     remember = hasattr(method.module, "REMEMBERS")
-    checked = checked_graph(task, card, learned, samples, rows, remember=remember)
-    entry, gate, answers = checked.entry, checked.entry["gate"], checked.answers
+    settle = _claiming(task, gathered) if hasattr(task, "claim") and held == "validation" else None
+    checked = checked_graph(task, card, learned, samples, rows, remember=remember, settle=settle)
+    card, entry, gate = checked.card, checked.entry, checked.entry["gate"]
     yield Note(text=f"the exported graph agrees on {gate['pictures']} pictures: {gate['detail']}")
-    if hasattr(task, "claim") and held == "validation":
-        targets = {row.path: row.target for row in rows}
-        card, claimed = task.claim([*answers.values()], [targets[path] for path in answers], card, gathered.recipe)
-        answers = dict(zip(answers, claimed))
     for note in card.notes[known:]:
         yield Note(text=note, kind="warning")
     card = replace(card, graphs={"main": {"onnx": entry}})
     files = {"weights.safetensors": packed(learned.arrays), entry["file"]: checked.blob}
     bundle = write_bundle(run.model, card, files=files, overwrite=True)
     yield Saved(path=bundle, what="bundle")
-    return bundle, answers
+    return bundle, checked.answers
+
+
+def _claiming(task: Any, gathered: Gathered) -> Settle:
+    """How a task chooses by its answers to validation pictures what it claims."""
+    targets = {row.path: row.target for row in gathered.samples.split("validation").rows}
+
+    def settle(card: Card, answers: dict[str, Result]) -> tuple[Card, dict[str, Result]]:
+        card, claimed = task.claim([*answers.values()], [targets[path] for path in answers], card, gathered.recipe)
+        return card, dict(zip(answers, claimed))
+
+    return settle
 
 
 def packed(arrays: Mapping[str, Any]) -> bytes:

@@ -20,7 +20,7 @@ from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
-from sightline.data.tiles import untiled
+from sightline.data.tiles import middle, untiled
 from sightline.verbs.gate import agree, raw_outputs, readable, spread
 from sightline.verbs.gather import split, surveyed
 from sightline.verbs.opened import Opened
@@ -143,8 +143,9 @@ def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
         readable(opened.task, opened.card, samples.open(row))
         for row in spread(samples.split("train").rows, CALIBRATION)
     )
-    pieces = (untiled(request) for request in learnt if request is not None)
-    calibration = tuple(stack([some[len(some) // 2]]) for some in pieces)  # of a tiled picture the one in the middle
+    calibration = tuple(
+        stack([untiled(request)[middle(request, opened.card.preparation)]]) for request in learnt if request is not None
+    )
     held = samples.split("validation").rows or samples.split("train").rows
     pairs = tuple(
         (row, request) for row in held if (request := readable(opened.task, opened.card, samples.open(row))) is not None

@@ -23,6 +23,8 @@ from sightline.data.samples import Objects, Samples
 TARGET = Objects
 _KEYS = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
 _UNSPLIT = "default"
+_LARGEST = 1e10
+"""Square pixels that COCO's sizes go to."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ def _mark(each: Mapping[str, Any], names: Mapping[int, str]) -> Mark:
 def _area(given: Any, corners: Sequence[Any]) -> float:
     """Square pixels of the outline; 0 where they are those of the box, or are no number above 0."""
     left, top, right, bottom = corners
-    known = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < float("inf")
+    known = isinstance(given, int | float) and not isinstance(given, bool) and 0 < given < _LARGEST
     return float(given) if known and not isclose(given, (right - left) * (bottom - top), rel_tol=1e-6) else 0.0
 
 
