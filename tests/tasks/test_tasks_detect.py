@@ -52,10 +52,10 @@ def found(*rows: tuple[float, float, float, float, float, int], card: Card = CAR
 @pytest.mark.parametrize(
     ("share", "sizes", "size", "hw"),
     [
-        (0.10, (480, 640), 256, (192, 256)),  # 64 of 640 pixels are 26 of 256, and 20 are enough
-        (0.05, (480, 640), 416, (320, 416)),
+        (0.10, (480, 640), 320, (256, 320)),  # dots of 32 pixels, where 20 are enough, and half of all things 64
+        (0.05, (480, 640), 416, (320, 416)),  # 20 pixels; half of all things have 42, and for these 416 are enough
         (0.01, (480, 640), 640, (480, 640)),
-        (0.30, (480, 640), 96, (64, 96)),
+        (0.30, (480, 640), 128, (96, 128)),
         (0.05, (200, 200), 256, (256, 256)),  # no more than the pictures have, rounded up to a usual side
         (0.05, (640, 480), 416, (416, 320)),
     ],

@@ -35,6 +35,8 @@ HEADLINE = "AP"
 _SIDES = (64, 96, 128, 192, 256, 320, 416, 512, 640)
 _SMALL = 20.0
 """Pixels of the input that the smallest kind of thing should have: side of a square as large as its median box."""
+_TYPICAL, _ENOUGH = 64.0, 416
+"""Pixels that the median of all things should have, and the longer side up to which it is made to."""
 _MULTIPLE = 32
 _VIEWS = 40_000
 """Pictures looked at in all, scenes counted each, where neither epochs nor a budget is given."""
@@ -99,7 +101,7 @@ def _names(facts: Facts) -> tuple[str, ...]:
 
 
 def _size(facts: Facts) -> tuple[int, str]:
-    """The longer side, of those that pictures have, at which the smallest kind of thing has enough pixels."""
+    """The longer side, of those that pictures have, at which things have enough pixels, the smallest kind above all."""
     longest = facts.sizes_hw.max(axis=1)
     shares: dict[str, list[float]] = defaultdict(list)
     for target, side in zip(facts.targets, longest):
@@ -108,9 +110,15 @@ def _size(facts: Facts) -> tuple[int, str]:
             shares[item.name].append(math.sqrt((right - left) * (bottom - top)) / side)
     typical = {name: float(np.median(some)) for name, some in shares.items()}
     name = min(typical, key=lambda name: typical[name], default="")
-    wanted = min(float(np.median(longest)), _SMALL / max(typical.get(name, 1.0), 1e-3))
+    middle = float(np.median([share for some in shares.values() for share in some] or [1.0]))
+    wanted = max(_SMALL / max(typical.get(name, 1.0), 1e-3), min(_ENOUGH, _TYPICAL / max(middle, 1e-3)))
+    wanted = min(float(np.median(longest)), wanted)
     size = next((side for side in _SIDES if side >= wanted), _SIDES[-1])
-    return size, f"{name or 'nothing'}, the smallest kind, has {typical.get(name, 0.0) * size:.0f} px then"
+    small, half = typical.get(name, 0.0) * size, middle * size
+    return (
+        size,
+        f"{name or 'nothing'}, the smallest kind, has {small:.0f} px then, and half of all things {half:.0f} px",
+    )
 
 
 def draft(recipe: Recipe, facts: Facts) -> Card:
