@@ -1,7 +1,7 @@
 """Sightline's detector beside Ultralytics' YOLO11n and torchvision's SSDlite and Faster R-CNN MobileNet, from scratch.
 
 Usage: python benchmarks/detection.py DATA OUT --peer ultralytics=PYTHON --peer ssdlite=PYTHON
-                                      [--peer fasterrcnn=PYTHON] [--seconds 300] [--sets bccd,steel] [--splits 3]
+                        [--peer fasterrcnn=PYTHON] [--net dense:pico] [--seconds 300] [--sets bccd,steel] [--splits 3]
 
 DATA holds bccd and steel. PYTHON is the interpreter of an environment with that tool. All see the same pictures of the
 same repeated splits (30 % test), at the same longer side, for the same seconds of wall clock, with random weights; all
@@ -65,11 +65,12 @@ def laid_out(samples: Samples, folder: Path) -> list[tuple[str, Truth]]:
     return test
 
 
-def ours(folder: Path, out: Path, seconds: float, side: int, test: list[tuple[str, Truth]]) -> dict[str, Any]:
-    """Our default with a budget, whole command, and everything it finds."""
+def ours(folder: Path, out: Path, net: str, seconds: float, side: int, test: Any) -> dict[str, Any]:
+    """Our default with a budget, or another net, whole command, and everything it finds."""
     run = out.with_suffix(".run")
     if not (run / "metrics.json").exists():
         settings = ["--budget", f"{seconds:g}s", "--size", str(side), "--max-bad", "1", "--allow-leak"]
+        settings += ["--net", net] if net else []
         fresh = ["train", "detect", f"yolo:{folder}", "--out", str(run), *settings]
         words = fresh if not (run / "recipe.yaml").exists() else ["train", "--resume", str(run)]
         called([sys.executable, "-m", "sightline", *words], out)
@@ -92,8 +93,8 @@ def learnt(tool: str, python: str, folder: Path, out: Path, seconds: float, side
     if out.exists():
         return
     began = time.perf_counter()
-    if tool == OURS:
-        found = ours(folder, out, seconds, side, test)
+    if tool.startswith(OURS):
+        found = ours(folder, out, tool.removeprefix(OURS).lstrip("-").replace("-", ":"), seconds, side, test)
         out.write_text(json.dumps(found))
     else:
         called([python, str(DETECTORS), tool, str(folder), str(out), f"{seconds:g}", str(side)], out)
@@ -137,12 +138,12 @@ def table(name: str, tools: list[str], ready: dict[tuple[str, int], Any], counts
     for tool in tools:
         print(f"{name} {tool}: AP {point[tool][0]:.4f}, AP50 {point[tool][1]:.4f}, mean of {len(counts)} splits")
     for column, measure in enumerate(("AP", "AP50")):
-        peers = [tool for tool in tools if tool != OURS]
-        if not peers or OURS not in tools:
+        own, *peers = tools
+        if not peers:
             continue
         best = max(peers, key=lambda tool: point[tool][column])
-        gap = point[OURS][column] - point[best][column]
-        low, high = np.quantile(spread[OURS][:, column] - spread[best][:, column], [0.025, 0.975])
+        gap = point[own][column] - point[best][column]
+        low, high = np.quantile(spread[own][:, column] - spread[best][:, column], [0.025, 0.975])
         print(f"{name} {measure}: {100 * gap:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] to {best}")
 
 
@@ -151,12 +152,13 @@ def main() -> None:
     ask.add_argument("data", type=Path)
     ask.add_argument("out", type=Path)
     ask.add_argument("--peer", action="append", default=[], metavar="TOOL=PYTHON")
+    ask.add_argument("--net", default="", help="ours, where it is not the default")
     ask.add_argument("--seconds", type=float, default=300)
     ask.add_argument("--sets", default=",".join(SETS))
     ask.add_argument("--splits", type=int, default=3)
     asked = ask.parse_args()
     peers = dict(each.split("=", 1) for each in asked.peer)
-    tools = {OURS: sys.executable, **peers}
+    tools = {"-".join(filter(None, [OURS, asked.net.replace(":", "-")])): sys.executable, **peers}
     for name in asked.sets.split(","):
         samples = read(asked.data / name)
         ready, counts = dict[tuple[str, int], Any](), []

@@ -47,6 +47,7 @@ class Options:
 
 
 VARIANTS = {
+    "pico": Options(width=12, neck=48, head=1),
     "nano": Options(),
     "tiny": Options(width=24, neck=96),
     "small": Options(width=32, depth=1, neck=128),
