@@ -60,7 +60,8 @@ def test_a_picture_smaller_than_a_tile_is_one_tile() -> None:
 def test_the_middle_tile_is_about_the_middle() -> None:
     ready = Preparation(size_hw=(64, 64), tile=64, overlap=0.2, fit="pad")
     request = prepare_tiles(read_picture(np.zeros((200, 300, 3), np.uint8)), ready)
-    one, (top, left, bottom, right) = one_tile(request, ready, middle(request, ready))
+    place = middle(request, ready)
+    one, (top, left, bottom, right) = one_tile(request, ready, place), windows_of(request, ready)[place]
     assert top < 100 < bottom and left < 150 < right and one.size_hw == (200, 300)
     assert (one.geometry["top"], one.geometry["left"]) == (-top, -left) and one.arrays["image"].shape == (64, 64, 3)
 

@@ -81,16 +81,16 @@ def middle(request: Request, preparation: Preparation) -> int:
     return int(np.abs(frames[:, :2] + frames[:, 2:] - np.array(request.size_hw)).sum(axis=1).argmin())
 
 
-def one_tile(request: Request, preparation: Preparation, number: int) -> tuple[Request, Window]:
-    """One tile as a request about the whole picture, and its window; a request that is not tiled as it is."""
+def one_tile(request: Request, preparation: Preparation, number: int) -> Request:
+    """One tile as a request about the whole picture; a request that is not tiled as it is."""
     if not preparation.tile:
-        return request, (0, 0, *request.size_hw)
-    window = windows_of(request, preparation)[number]
+        return request
+    top, left, _, _ = windows_of(request, preparation)[number]
     where = dict(request.geometry)
-    where["top"] -= window[0] * where["scale_y"]
-    where["left"] -= window[1] * where["scale_x"]
+    where["top"] -= top * where["scale_y"]
+    where["left"] -= left * where["scale_x"]
     arrays = {**request.arrays, "image": request.arrays["image"][number]}
-    return Request(arrays=arrays, size_hw=request.size_hw, geometry=where), window
+    return Request(arrays=arrays, size_hw=request.size_hw, geometry=where)
 
 
 def untiled(request: Request) -> list[Request]:

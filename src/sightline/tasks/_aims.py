@@ -62,7 +62,7 @@ def _looked_at(request: Request, xyxy: Box, card: Card) -> tuple[Request, Box]:
     windows = np.array(windows_of(request, card.preparation), np.float64)[:, [1, 0, 3, 2]]
     aside = np.abs((windows[:, :2] + windows[:, 2:]) - (xyxy[:2] + xyxy[2:])).max(axis=1)
     best = int(np.lexsort((aside, -coverage(xyxy[None], windows)[0]))[0])
-    return one_tile(request, card.preparation, best)[0], windows[best]
+    return one_tile(request, card.preparation, best), windows[best]
 
 
 def _on_input(xyxy: Box, request: Request) -> Box:

@@ -137,7 +137,7 @@ def show_input(opened: Opened, source: Any) -> Shown:
     if "image" not in request.arrays:
         raise UsageError(f"the task {opened.card.task} gives its net no picture")
     place, tiles = middle(request, ready), len(request.arrays["image"])
-    request, _ = one_tile(request, ready, place)
+    request = one_tile(request, ready, place)
     seen = f"the net sees {tiles} tiles; framed is number {place + 1}" if ready.tile else "the net sees what is framed"
     image = request.arrays["image"]
     region, figures = _region(request, ready.size_hw), _figures(picture, request, opened.card)

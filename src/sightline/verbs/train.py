@@ -344,11 +344,7 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
 
     if gathered.images is not None:
         return Cached(gathered.images[split], gathered.targets[split])
-    rows, samples, threads = (
-        gathered.samples.split(split).rows,
-        gathered.samples,
-        group.threads(gathered.recipe.threads),
-    )
+    rows, samples = gathered.samples.split(split).rows, gathered.samples
     ends = np.cumsum(gathered.pieces[split])
 
     def load(place: int) -> Any:
@@ -356,7 +352,7 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
         request = read_request(task, gathered.card, samples.open(rows[row]))
         return untiled(request)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
 
-    return Streamed(load, gathered.targets[split], int(ends[-1]), threads or 1)
+    return Streamed(load, gathered.targets[split], int(ends[-1]), group.threads(gathered.recipe.threads) or 1)
 
 
 def _recorded(events: Generator[Event, None, Learned], run: Run) -> Generator[Event, None, Learned]:
