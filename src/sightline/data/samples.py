@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -137,6 +138,33 @@ class Objects(Target):
         counts = Counter(item.name for item in self.items)
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return ", ".join(f"{count} {name}" for name, count in ordered) or "(nothing)"
+
+
+GOOD = "good"
+"""What the kind of a flawless part is called where a layout or a table has to name it."""
+
+
+@dataclass(frozen=True)
+class Inspected(Target):
+    """What an inspector found on a part: that it is good, or a kind of defect, and where."""
+
+    kind: str = GOOD
+    """The kind of defect as the data calls it; `GOOD` for a flawless part."""
+    masks: tuple[Path, ...] = ()
+    """Pictures of the part's own size, not black where the defect is; several count together."""
+
+    def key(self) -> str:
+        """Kind and the content of the masks."""
+        sums = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in self.masks)
+        return f"inspected:{json.dumps([self.kind, *sums])}"
+
+    def strata(self) -> tuple[str, ...]:
+        """The kind, or good."""
+        return (self.kind,)
+
+    def text(self) -> str:
+        """The kind, or good."""
+        return self.kind
 
 
 @dataclass(frozen=True)
