@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightline.core.card import Card
 from sightline.core.errors import PictureError
@@ -18,6 +18,9 @@ from sightline.verbs import explain as explaining
 from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.predict import Answer, answer_some, predict
 from sightline.verbs.sources import expand
+
+if TYPE_CHECKING:
+    from sightline.verbs.inspect import Inspection
 
 Listener = Callable[[Event], None]
 
@@ -78,6 +81,33 @@ class Model:
         target: a class; of boxes, the place of one in the answer, from 1, or a class for its surest box.
         """
         return explaining.explain(self.opened, source, probe=probe, target=target)
+
+    def inspect(
+        self,
+        folder: str | Path,
+        out: str | Path,
+        *,
+        move_to: str | Path | None = None,
+        rules: str | Path | None = None,
+        draw: bool = False,
+        pace: str = "",
+        stop_after: int = 0,
+        idle: float = 0.0,
+        listen: Listener | None = None,
+    ) -> Inspection:
+        """Sort the parts in a folder; with `move_to` watch it, record each part as it comes exactly once, and move it.
+
+        rules: a YAML file; see `verbs.rules`. Of watching: pace as `30/m`, and parts or idle seconds that end it.
+        """
+        from sightline.verbs.arrivals import rate_of
+        from sightline.verbs.inspect import Watching, inspect, watch
+        from sightline.verbs.rules import read_rules
+
+        said, place = read_rules(Path(rules)) if rules else None, Path(folder)
+        if move_to is None:
+            return drain(inspect(self.opened, place, out=Path(out), rules=said, draw=draw), listen)
+        watching = Watching(move_to=Path(move_to), rate=rate_of(pace), stop_after=stop_after, idle=idle)
+        return drain(watch(self.opened, place, watching, out=Path(out), rules=said, draw=draw), listen)
 
     def export(
         self,

@@ -27,7 +27,18 @@ from sightline.core.results import Evidence, Result
 from sightline.core.shelf import Shelf
 from sightline.data.pictures import pixel_digest, read_picture
 from sightline.data.read import fitting_layouts
-from sightline.data.samples import Label, Object, Objects, Sample, Samples, Tags, Target
+from sightline.data.samples import (
+    Inspected,
+    Label,
+    NoTarget,
+    Object,
+    Objects,
+    Sample,
+    Samples,
+    Tags,
+    Target,
+    class_order,
+)
 from sightline.probes._view import View
 from sightline.verbs.gate import agree
 
@@ -362,21 +373,22 @@ def layout_faults(name: str, module: Any, folder: Path) -> Iterator[str]:
             yield f"reads {nonsense.name}"
         except SightlineError:
             pass
-    boxes = hasattr(module, "TARGET")
-    for kind, targets in (("boxes", OBJECTS),) if boxes else (("one label", ONE_EACH), ("several labels", SEVERAL)):
-        for fault in written_faults(name, module, folder / kind, targets):
+    target = getattr(module, "TARGET", None)
+    for kind in HELD[target]:
+        for fault in written_faults(name, module, folder / kind, shown(kind, folder / kind / "pictures")):
             yield f"{fault}, with {kind} a picture"
-    if boxes:
-        try:
-            module.write(pictured(folder / "labels" / "pictures", ONE_EACH), folder / "labels" / "out")
-            yield "writes labels as if they were boxes"
-        except DataError:
-            pass
+    for kind in ("one label", "boxes") if target else ():
+        if kind not in HELD[target]:  # of the labels none is called as good parts are
+            try:
+                module.write(shown(kind, folder / "foreign" / kind), folder / "foreign" / "out")
+                yield f"writes {kind} as if it were {HELD[target][0]}"
+            except DataError:
+                pass
 
 
-def written_faults(name: str, module: Any, folder: Path, targets: Sequence[Target]) -> Iterator[str]:
+def written_faults(name: str, module: Any, folder: Path, samples: Samples) -> Iterator[str]:
     """What a layout writes fits it alone, and comes back as it was."""
-    samples, path = pictured(folder / "pictures", targets), folder / f"out.{name}"
+    path = folder / f"out.{name}"
     module.write(samples, path)
     fitting = fitting_layouts(path)
     if not module.fits(path):
@@ -407,6 +419,30 @@ SEVERAL = [Tags(tuple(name for place, name in enumerate(CLASSES) if index >> pla
 THINGS = [Object(CLASSES[place % 3], (place, 1, place + 2, 3 + place % 3)) for place in range(7)]
 OBJECTS = [Objects(tuple(THINGS[index // 2 : index // 2 + index % 4])) for index in range(9)]
 """None to three boxes a picture."""
+HELD: dict[type[Target] | None, tuple[str, ...]] = {
+    None: ("one label", "several labels"),
+    Objects: ("boxes",),
+    Inspected: ("masks",),
+    NoTarget: ("nothing",),
+}
+"""What the layouts hold, by their TARGET."""
+
+
+def shown(kind: str, folder: Path) -> Samples:
+    """Nine pictures with one of the things that layouts hold; where nothing is known, neither are splits."""
+    known = {"one label": ONE_EACH, "several labels": SEVERAL, "boxes": OBJECTS, "nothing": [NoTarget()] * 9}
+    samples = pictured(folder, known.get(kind) or parts(folder / "masks"))
+    if kind in ("masks", "nothing"):
+        samples = dataclasses.replace(samples, classes=class_order(row.target for row in samples.rows))
+    rows = (dataclasses.replace(row, split=row.split if kind != "nothing" else "") for row in samples.rows)
+    return dataclasses.replace(samples, rows=tuple(rows))
+
+
+def parts(folder: Path) -> list[Target]:
+    """Seven good parts and two defective ones, the first of which has a mask."""
+    folder.mkdir(parents=True)
+    Image.fromarray(np.eye(6, 9, dtype=np.uint8) * np.uint8(255)).save(folder / "cut.png")
+    return [*[Inspected()] * 7, Inspected("cut", (folder / "cut.png",)), Inspected("dent")]
 
 
 def pictured(folder: Path, targets: Sequence[Target]) -> Samples:

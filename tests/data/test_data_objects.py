@@ -17,7 +17,9 @@ from sightline.data.pictures import pixel_digest, read_picture
 from sightline.data.read import fitting_layouts, read
 from sightline.data.samples import Label, Object, Objects, Sample, Samples
 
-BOXES = {name: module for name, module in Shelf("data.layouts").all().items() if hasattr(module, "TARGET")}
+BOXES = {
+    name: module for name, module in Shelf("data.layouts").all().items() if getattr(module, "TARGET", None) is Objects
+}
 
 
 # Pascal VOC.

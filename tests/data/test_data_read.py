@@ -43,9 +43,10 @@ def test_paths_that_cannot_be_read(path, error, words):
 
 
 def test_no_fitting_layout_says_what_is_wanted(tmp_path):
-    (tmp_path / "1.png").write_bytes(PNG)
+    (tmp_path / "parts").mkdir()
     with pytest.raises(DataError, match=r"cat/1\.jpg.*samples\.csv"):
         read(tmp_path)
+    (tmp_path / "1.png").write_bytes(PNG)
     with pytest.raises(DataError, match="not laid out in a known way"):
         read(tmp_path / "1.png")
 

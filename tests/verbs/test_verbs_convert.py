@@ -136,7 +136,7 @@ def test_pictures_about_which_nothing_is_known_are_listed(tmp_path: Path) -> Non
     done, _ = converted(tmp_path, tmp_path / "new", "npz")
     assert done.left_out == (("1.png", "line 2: no label"),) and done.pictures == {"train": 1}
     samples = Samples(tmp_path, (Sample("1.png"), Sample("2.png", Objects())), "made")
-    kept = _that_can_be_held(samples, "coco", Shelf("data.layouts").load("coco"))
+    kept = _that_can_be_held(samples, "coco")
     assert [row.path for row in kept.rows] == ["2.png"]
     assert kept.left_out == (("1.png", "nothing is known about it"),)
 

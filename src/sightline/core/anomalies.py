@@ -57,7 +57,7 @@ class AnomalyMap(Result):
     score: float
     """Larger is less like the good ones; in units of the method."""
     threshold: float
-    """A score from which on it is an alarm; NaN where none was chosen, and nothing is an alarm."""
+    """A score above this is an alarm; NaN where none was chosen, and nothing is one."""
     p_value: float
     """Share of good parts that would score at least as high, by the good ones held out (conformal), in (0, 1]."""
     grid: NDArray[np.float32]
@@ -67,13 +67,16 @@ class AnomalyMap(Result):
     edges being whole numbers. Where it leads beyond the grid nothing was looked at."""
     size_hw: tuple[int, int]
     """Height and width of the picture in pixels."""
+    kind_grid: NDArray[np.float32] | None = None
+    """Shape (K, h, w), float32: how much each place looks like each kind of defect, as logits; None where no kinds were
+    learnt."""
     regions: tuple[Region, ...] = ()
     """Of an alarm, what does not belong, the highest peak first."""
 
     @property
     def alarm(self) -> bool:
-        """Whether the score reaches the threshold."""
-        return self.score >= self.threshold
+        """Whether the score is above the threshold."""
+        return self.score > self.threshold
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -112,7 +115,9 @@ class AnomalyMap(Result):
 
     def line(self) -> str:
         """Good, or what was found, with the score as a share of the threshold."""
-        share = f"{self.score:.3g}" if np.isnan(self.threshold) else f"{self.score / self.threshold:.2f} of the threshold"
+        share = (
+            f"{self.score:.3g}" if np.isnan(self.threshold) else f"{self.score / self.threshold:.2f} of the threshold"
+        )
         if self.abstained:
             return f"(not sure: {self.abstained})"
         found = ", ".join(self.kinds) or "does not belong"

@@ -96,6 +96,20 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Held:
+    """What was answered to pictures that were not learnt from, and what they are."""
+
+    results: Sequence[Any]
+    """Of the validation pictures, by the graph that is shipped."""
+    targets: Sequence[Any]
+    groups: Array
+    """Shape (N,), int64: pictures with one number belong together, as those of one part."""
+    crossed: Arrays = field(default_factory=dict)
+    """Of training pictures, by models that did not see them, where the method makes such: the task's decoded form,
+    (P, ...) by name, `picture` (P,), which rows are pieces of one, and `group` (P,), numbered as `groups`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """What a survey of the training pictures found; recipes are chosen from it."""
 
@@ -189,8 +203,8 @@ class Task(Protocol):
 #   collate(items) -> targets (N, ...) by name             else encoded targets are of one shape
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
 #   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated; or, by whole answers,
-#   claim(results, targets, card, recipe) -> (Card,        their thresholds, and the same answers by these
-#            results)
+#   claim(held, card, recipe) -> (Card, results)           their thresholds, and the same answers by these
+#   enough(recipe, targets) -> None                        else any number of held-out pictures will do
 #   agree(reference, candidate, card) -> Agreement         else outputs must be equal to 1e-4 of their scale
 #   check(card, graphs) -> None                            else the card is believed
 #   check_samples(classes, indexed, card) -> None          else any data may be judged
@@ -259,6 +273,8 @@ class Method(Protocol):
         """Learn from prepared images (N H W C) and encoded targets; yields events, returns the arrays to store.
 
         `targets["group"]` (N,), where it is there, numbers pictures that belong together, as those of one patient.
+        Arrays called `crossed.*` are not stored: see `Held.crossed`; instead of `picture` and `group` they have `row`,
+        numbers of the images. A module that returns them says so by `CROSSES`.
         """
         ...
 

@@ -11,10 +11,15 @@ from sightline.core.shelf import Shelf
 from sightline.data.layouts._shards import is_spread, is_web
 from sightline.data.pictures import is_url
 from sightline.data.ranges import shown
-from sightline.data.samples import Sample, Samples
+from sightline.data.samples import Inspected, Sample, Samples
 
 LAYOUTS = Shelf("data.layouts")
 _PREFIX = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.+)", re.DOTALL)  # two letters at least: C:\ is a drive
+LABELLED = (
+    "A folder of pictures should hold one folder a class, as cat/1.jpg and dog/2.jpg or train/cat/1.jpg; or a table "
+    "samples.csv with the columns path, label, split, group"
+)
+"""How pictures with labels are laid out, for who has them otherwise."""
 _WHAT = {True: "URLs", False: "patterns"}
 
 
@@ -73,6 +78,9 @@ def _detect(path: Path) -> str:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     fitting = fitting_layouts(path)
+    if fitting == ["imagefolder"] and (sets := [inner for inner in _subfolders(path) if _of_parts(inner)]):
+        some = ", ".join(map(str, sorted(sets)[:3]))
+        raise DataError(f"{path} holds data sets of inspected parts; give one of them: {some}")
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -83,18 +91,22 @@ def _detect(path: Path) -> str:
         inner = inside[0]
         if fitting_layouts(inner):
             raise DataError(f"{path} is no data set, but the folder inside it is: {inner}")
-    raise DataError(
-        f"{path} is not laid out in a known way ({', '.join(LAYOUTS.names())}). A folder of pictures should hold one "
-        f"folder a class, as cat/1.jpg and dog/2.jpg or train/cat/1.jpg; or a table samples.csv with the columns "
-        f"path, label, split, group"
-    )
+    raise DataError(f"{path} is not laid out in a known way ({', '.join(LAYOUTS.names())}). {LABELLED}")
 
 
 def fitting_layouts(path: Path) -> list[str]:
-    """The names of the layouts that a path may have. One with boxes says more than folders that might be classes."""
+    """The names of the layouts that a path may have. One with boxes or masks says more than folders that might be
+    classes, and any more than that pictures lie there."""
     fitting = [name for name in LAYOUTS.names() if LAYOUTS.load(name).fits(path)]
+    fitting = [name for name in fitting if name != "plain"] or fitting
     beyond_labels = [name for name in fitting if hasattr(LAYOUTS.load(name), "TARGET")]
     return [name for name in fitting if name in beyond_labels or name != "imagefolder"] if beyond_labels else fitting
+
+
+def _of_parts(path: Path) -> bool:
+    """Whether a folder is a data set of inspected parts."""
+    modules = (LAYOUTS.load(name) for name in LAYOUTS.names())
+    return any(getattr(module, "TARGET", None) is Inspected and module.fits(path) for module in modules)
 
 
 def _subfolders(path: Path) -> list[Path]:

@@ -62,7 +62,7 @@ def carve(
         if not 0 <= share < 1:
             raise UsageError(f"{name} is {share}; it must be a share of the training pictures, from 0 to below 1")
     rows = [replace(row, split=row.split or "train") for row in samples.rows]
-    units = _units(rows, None if digests is None else check_digests(digests, samples), near or {})
+    units = units_of(rows, None if digests is None else check_digests(digests, samples), near or {})
     if not any(row.split == "train" for row in rows):
         raise DataError(f"{samples.root} holds no training pictures; their split is called train, or has no name")
     notes = list(samples.notes)
@@ -165,7 +165,7 @@ def _pairs(kind: str, rows: Iterable[Sample]) -> list[Leak]:
     ]
 
 
-def _units(rows: Sequence[Sample], digests: Sequence[str] | None, near: Mapping[int, int]) -> list[list[int]]:
+def units_of(rows: Sequence[Sample], digests: Sequence[str] | None, near: Mapping[int, int]) -> list[list[int]]:
     """Rows that must stay together, by their paths: linked (union-find) by group, equal pixels or cluster."""
     parent = list(range(len(rows)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +40,8 @@ class Encoder:
     """What features are taken from, the deepest first, and how many numbers (or channels) each has."""
     maps: frozenset[str]
     """Those of them that are maps (B, C, H, W), to be averaged over their places."""
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Height and width of the maps, where they were asked for by stride or name."""
 
 
 @lru_cache(maxsize=2)
@@ -56,6 +58,90 @@ def encoder(blob: bytes, *, tap: str = "", layers: int = 2) -> Encoder:
         return _cut(shape_inference.infer_shapes(model), tap, layers)
     except shape_inference.InferenceError as error:
         raise UsageError(f"this is no ONNX graph that can be read: {engines.first_line(error)}") from None
+
+
+@lru_cache(maxsize=4)
+def encoder_at(
+    blob: bytes, strides: tuple[int, ...], *, taps: tuple[str, ...] = (), size_hw: tuple[int, int] = (0, 0)
+) -> Encoder:
+    """Read a graph and cut it at inner maps, the finest first, its size fixed.
+
+    strides: pixels of the input from one place of a map to the next; of each stride the last map that is no mere
+    widening is taken: what a residual sum puts out, else the last activation or convolution. taps: maps by name
+    instead. size_hw: of pictures, for an encoder that takes any. Raises UsageError for what is no such graph.
+    """
+    model = loaded(blob)
+    from onnx import shape_inference
+
+    graph = model.graph
+    constants = {each.name for each in graph.initializer}
+    inputs = [each for each in graph.input if each.name not in constants]
+    if len(inputs) != 1:
+        raise UsageError(f"an encoder takes one picture; this graph takes {', '.join(each.name for each in inputs)}")
+    dtype, own_hw, channels, channels_last = _picture(inputs[0])
+    fixed_hw = own_hw if all(own_hw) else size_hw
+    if not all(fixed_hw):
+        fixed_hw = (224, 224)
+    _fix_size(inputs[0], fixed_hw, channels_last)
+    try:
+        graph = shape_inference.infer_shapes(model).graph
+    except shape_inference.InferenceError as error:
+        raise UsageError(f"this is no ONNX graph that can be read: {engines.first_line(error)}") from None
+    shapes = {name: shape for name, shape in _shapes(graph).items() if len(shape) == 4 and all(shape[1:])}
+    chosen = [_tap_at(graph, shapes, fixed_hw, stride) for stride in strides] if not taps else list(taps)
+    if unknown := [name for name in chosen if name not in shapes]:
+        near = ", ".join(list(shapes)[-5:])
+        raise UsageError(f"this graph has no map {unknown[0]!r} of known shape; its last ones are {near}")
+    chosen.sort(key=lambda name: -shapes[name][2])
+    _prune(graph, chosen, inputs[0].name)
+    made = type(model)()
+    made.CopyFrom(model)
+    made.graph.CopyFrom(graph)
+    widths = {name: shapes[name][1] for name in chosen}
+    sizes = {name: shapes[name][2:] for name in chosen}
+    kept = own_hw if all(own_hw) else (0, 0)
+    return Encoder(made, inputs[0].name, dtype, kept, channels, channels_last, widths, frozenset(chosen), sizes)
+
+
+def _fix_size(value: Any, size_hw: tuple[int, int], channels_last: bool) -> None:
+    """Height and width of a graph's input as numbers, its batch free."""
+    axes = value.type.tensor_type.shape.dim
+    for axis, side in zip(axes[1:3] if channels_last else axes[2:4], size_hw):
+        axis.dim_value = side
+    axes[0].dim_param = "B"
+
+
+def _tap_at(graph: Any, shapes: dict[str, tuple[int, ...]], size_hw: tuple[int, int], stride: int) -> str:
+    """The map of a stride that says most: the last residual sum, with its activation, else the last activation, else
+    the last convolution; each at the end of its chain of quantising and back."""
+    wanted = tuple(-(-side // stride) for side in size_hw)
+    readers: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    constants = {each.name for each in graph.initializer}
+    found: dict[str, str] = {}
+    for node in graph.node:
+        kind = "act" if node.op_type in _ACTIVATIONS else node.op_type
+        if kind not in ("Add", "act", "Conv") or shapes.get(node.output[0], ())[2:] != wanted:
+            continue
+        if kind == "Add" and any(name in constants for name in node.input):
+            continue
+        found[kind] = _settled(node.output[0], readers, shapes)
+    for kind in ("Add", "act", "Conv"):
+        if kind in found:
+            return found[kind]
+    have = sorted({size_hw[0] // shape[2] for shape in shapes.values()})
+    raise UsageError(f"this encoder has no maps at a stride of {stride}; it has {', '.join(map(str, have))}")
+
+
+def _settled(name: str, readers: dict[str, list[Any]], shapes: dict[str, tuple[int, ...]]) -> str:
+    """The tensor at the end of the chain that activates, quantises and restores this one."""
+    best = name
+    while len(after := readers.get(name, [])) == 1 and after[0].op_type in _ACTIVATIONS | _PASSING:
+        name = after[0].output[0]
+        best = name if name in shapes and shapes[name] == shapes[best] else best
+    return best
 
 
 def loaded(blob: bytes, *, least: int = LEAST_OPSET) -> Any:
@@ -199,9 +285,9 @@ def _prune(graph: Any, taps: list[str], entrance: str) -> None:
     nodes = [node for node in graph.node if needed & set(node.output)]
     constants = [each for each in graph.initializer if each.name in needed]
     inputs = [each for each in graph.input if each.name == entrance]
-    for field, kept in (("node", nodes), ("initializer", constants), ("input", inputs)):
-        graph.ClearField(field)
-        getattr(graph, field).extend(kept)
+    for part, kept in (("node", nodes), ("initializer", constants), ("input", inputs)):
+        graph.ClearField(part)
+        getattr(graph, part).extend(kept)
     graph.ClearField("value_info")
     graph.ClearField("output")
     from onnx import helper

@@ -22,7 +22,7 @@ USUAL = 224
 """Side of the pictures for an encoder that takes any."""
 CENTRE = 0.7
 """Share of each side that the closer view shows."""
-_OWN = "encoder."
+OWN = "encoder."
 """Before every name in the encoder's graph, so that none is one of ours."""
 
 Views = tuple[tuple[bool, bool], ...]
@@ -39,7 +39,7 @@ def model_of(
     from onnx import compose, helper
 
     before, after = Sheet(), Sheet()
-    before.add("Identity", _seen(before, read, ready, views, scale), _OWN + read.input)
+    before.add("Identity", seen(before, read, ready, views, scale), OWN + read.input)
     features, count = _taken(after, read, len(views))
     outputs = [("features", "float32", (count,))]
     if head is not None:
@@ -48,7 +48,7 @@ def model_of(
         after.add("Gemm", [features, "head.weight", "head.bias"], "logits", {"transB": 1})
         after.nodes[-1].name = "head"
         outputs = [("logits", "float32", (len(head["head.bias"]),))]
-    inner = compose.add_prefix(read.model, _OWN).graph
+    inner = compose.add_prefix(read.model, OWN).graph
     made = helper.make_graph(
         [*before.nodes, *inner.node, *after.nodes],
         "main",
@@ -61,11 +61,11 @@ def model_of(
     return helper.make_model(made, opset_imports=opsets, ir_version=min(read.model.ir_version, 10))
 
 
-def _seen(sheet: Sheet, read: Encoder, ready: Preparation, views: Views, scale: str) -> str:
+def seen(sheet: Sheet, read: Encoder, ready: Preparation, views: Views, scale: str) -> str:
     """The views of `image`, one after the other along the batch, as the encoder takes pictures."""
     from onnx import TensorProto
 
-    size_hw = read.size_hw if all(read.size_hw) else (USUAL, USUAL)
+    size_hw = read.size_hw if all(read.size_hw) else ready.size_hw if read.sizes else (USUAL, USUAL)
     sheet.add("Transpose", "image", "view.nchw", {"perm": [0, 3, 1, 2]})
     sheet.add("Cast", "view.nchw", "view.float", {"to": TensorProto.FLOAT})
     if ready.channels > read.channels:
@@ -130,7 +130,7 @@ def _taken(sheet: Sheet, read: Encoder, views: int) -> tuple[str, int]:
     """From the encoder's taps (V B, ...) to features (B, F), and their number."""
     parts = []
     for number, tap in enumerate(read.taps):
-        x = _OWN + tap
+        x = OWN + tap
         if tap in read.maps:
             x = sheet.add("GlobalAveragePool", [x], f"tap.{number}.mean")
         parts.append(sheet.add("Flatten", [x], f"tap.{number}", {"axis": 1}))

@@ -16,7 +16,8 @@ from sightline.core.errors import BundleError, DataError
 from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request
 from sightline.core.recipe import setting
 from sightline.core.results import Labels
-from sightline.data.samples import Label, Tags
+from sightline.data.read import LABELLED
+from sightline.data.samples import Inspected, Label, Tags
 from sightline.draw.report import Picture
 from sightline.metrics.calibration import calibration_error, reliability_bins
 from sightline.metrics.classification import confusion_matrix
@@ -98,8 +99,10 @@ def _balance(names: Sequence[str]) -> tuple[str, str]:
 def _names(facts: Facts) -> tuple[str, ...]:
     if any(isinstance(target, Tags) for target in facts.targets):
         raise DataError(SEVERAL)
+    if any(isinstance(target, Inspected) for target in facts.targets):
+        raise DataError("these are inspected parts, good or with a kind of defect: sightline train anomaly DATA")
     if any(not isinstance(target, Label) for target in facts.targets):
-        raise DataError("some pictures have no label; give each a class folder, or a label in the table")
+        raise DataError(f"some pictures have no label. {LABELLED}")
     return tuple(dict.fromkeys(sorted(target.name for target in facts.targets)))
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sightline.core.card import LEAST_TILE, Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
-from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, unstack
+from sightline.core.protocols import Array, Arrays, Facts, Graphs, Held, Request, unstack
 from sightline.core.recipe import setting
 from sightline.core.results import Boxes, Result
 from sightline.data.pictures import Picture
@@ -245,13 +245,13 @@ def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
     return quick_ap(*_at_once(outputs, targets, card), len(card.classes))
 
 
-def claim(results: Sequence[Boxes], targets: Sequence[Any], card: Card, recipe: Recipe) -> tuple[Card, list[Boxes]]:
+def claim(held: Held, card: Card, recipe: Recipe) -> tuple[Card, list[Boxes]]:
     """A threshold for each class, by the wish of the recipe, else where F1 is best; kept in `card.operating`.
 
     Chosen by whole answers: what several tiles saw of one thing counts once, as in use.
     """
     wish = {"precision": recipe.box_precision, "recall": recipe.box_recall}
-    points = operating_points(results, [truth_of(target, card) for target in targets], card.classes, **wish)
+    points = operating_points(held.results, [truth_of(target, card) for target in held.targets], card.classes, **wish)
     operating = {
         "thresholds": {name: round(float(point.threshold), 6) for name, point in zip(card.classes, points)},
         "suppress": recipe.suppress,
@@ -259,7 +259,7 @@ def claim(results: Sequence[Boxes], targets: Sequence[Any], card: Card, recipe: 
     failed = [point.sentence for point in points if not point.reached]
     card = dataclasses.replace(card, operating=operating, notes=(*card.notes, *failed))
     return card, [
-        dataclasses.replace(each, claimed=_answers.claims(each.scores, each.indexes, card)) for each in results
+        dataclasses.replace(each, claimed=_answers.claims(each.scores, each.indexes, card)) for each in held.results
     ]
 
 

@@ -15,7 +15,8 @@ from sightline.core.errors import BundleError, DataError
 from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Request
 from sightline.core.recipe import setting
 from sightline.core.results import TagScores
-from sightline.data.samples import Label, Tags, Target
+from sightline.data.read import LABELLED
+from sightline.data.samples import Inspected, Label, Tags, Target
 from sightline.draw.report import Picture
 from sightline.metrics.operating import NEVER
 from sightline.metrics.tag_measures import presence_bins, presence_error, quick_tags, taken_for
@@ -66,8 +67,10 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
 
 
 def _names(facts: Facts) -> tuple[str, ...]:
+    if any(isinstance(target, Inspected) for target in facts.targets):
+        raise DataError("these are inspected parts, good or with a kind of defect: sightline train anomaly DATA")
     if any(not isinstance(target, Tags | Label) for target in facts.targets):
-        raise DataError("some pictures have no labels; give each a cell such as cat|dog, or | where none is there")
+        raise DataError(f"some pictures have no labels. {LABELLED}; several labels are cat|dog, and | says none")
     return tuple(sorted({name for target in facts.targets for name in target.strata()}))
 
 

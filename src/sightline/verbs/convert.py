@@ -12,12 +12,12 @@ from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.storage import occupied
 from sightline.data.read import LAYOUTS, read
-from sightline.data.samples import Label, NoTarget, Objects, Samples, Tags
+from sightline.data.samples import Inspected, Label, NoTarget, Objects, Samples, Tags
 
 _SHOWN = 20
-_LABELS = (Label, Tags)
-"""What a layout holds that does not say otherwise in TARGET."""
-_WORDS = {Label: "labels", Tags: "labels", Objects: "boxes"}
+_LABELS = (Label, Tags, Inspected)
+"""What a layout holds that does not say otherwise in TARGET; of an inspected part, the kind of defect."""
+_WORDS = {Label: "labels", Tags: "labels", Objects: "boxes", Inspected: "kinds of defects"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ def convert(data: str, out: Path, *, to: str, layout: str | None = None) -> Gene
     samples = read(data, layout=layout)
     for note in samples.notes:
         yield Note(text=note)
-    samples = _that_can_be_held(samples, to, module)
+    samples = _that_can_be_held(samples, to)
     yield Note(text=f"copying {len(samples):,} pictures")
-    module.write(samples, out)
+    module.write(samples if hasattr(module, "TARGET") else _labelled(samples), out)
     again = read(out, layout=to)
     yield Saved(path=out, what="data set")
     yield from (Note(text=note, kind="warning") for note in again.notes)
@@ -85,9 +85,9 @@ def convert(data: str, out: Path, *, to: str, layout: str | None = None) -> Gene
     )
 
 
-def _that_can_be_held(samples: Samples, to: str, module: Any) -> Samples:
+def _that_can_be_held(samples: Samples, to: str) -> Samples:
     """Only the rows that say something, where some do. Raises DataError for targets that the layout does not hold."""
-    held = (module.TARGET,) if hasattr(module, "TARGET") else _LABELS
+    held = _held(to)
     known = tuple(row for row in samples.rows if not isinstance(row.target, NoTarget))
     wrong = next((row for row in known if not isinstance(row.target, held)), None)
     if wrong is not None:
@@ -99,15 +99,24 @@ def _that_can_be_held(samples: Samples, to: str, module: Any) -> Samples:
 
 
 def _held(name: str) -> tuple[type, ...]:
-    module = LAYOUTS.load(name)
-    return (module.TARGET,) if hasattr(module, "TARGET") else _LABELS
+    target = getattr(LAYOUTS.load(name), "TARGET", None)
+    return _LABELS if target is None else (Inspected, Label) if target is Inspected else (target,)
 
 
-def _tally(samples: Samples) -> Counter[str]:
-    """How much of everything that a layout may or may not hold."""
+def _labelled(samples: Samples) -> Samples:
+    """Kinds of defects as labels, which is what a layout of labels has for them."""
+    rows = (replace(r, target=Label(r.target.kind)) if isinstance(r.target, Inspected) else r for r in samples.rows)
+    return replace(samples, rows=tuple(rows))
+
+
+def _tally(samples: Samples, *, unsplit: str = "") -> Counter[str]:
+    """How much of everything that a layout may or may not hold; unsplit: what rows without a split count as."""
     items = [item for row in samples.rows if isinstance(row.target, Objects) for item in row.target.items]
     labels = [row for row in samples.rows if not isinstance(row.target, (Objects, NoTarget))]
-    tally: Counter[str] = Counter(f"pictures of {row.split or 'train'}" for row in samples.rows)
+    splits = (row.split or unsplit for row in samples.rows)
+    tally: Counter[str] = Counter(f"pictures of {split}" for split in splits if split)
+    tally["pictures"] = len(samples)
+    tally["masks"] = sum(len(getattr(row.target, "masks", ())) for row in samples.rows)
     tally["boxes"] = len(items)
     tally["labels"] = sum(len(row.target.strata()) for row in labels)
     tally["pictures with nothing in them"] = sum(
@@ -121,7 +130,7 @@ def _tally(samples: Samples) -> Counter[str]:
 
 def _lost(samples: Samples, again: Samples) -> list[str]:
     """What is not there any more, in words."""
-    before, after = _tally(samples), _tally(again)
+    before, after = _tally(samples), _tally(again, unsplit="train")  # what has no split yet may come to stand in any
     lost = [f"{count - after[what]:,} of {count:,} {what}" for what, count in before.items() if count > after[what]]
     numbers = [
         {item.id for row in each.rows for item in getattr(row.target, "items", ()) if item.id}
@@ -132,6 +141,6 @@ def _lost(samples: Samples, again: Samples) -> list[str]:
     classes = [name for name in samples.classes if name not in set(again.classes)]
     if classes:
         lost.append(f"{len(classes):,} names of classes ({', '.join(classes[:3])}{' ...' if len(classes) > 3 else ''})")
-    elif samples.classes != again.classes:
+    elif samples.classes and samples.classes != again.classes:
         lost.append("the order of the classes")
     return lost

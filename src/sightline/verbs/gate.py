@@ -171,7 +171,7 @@ def _read(task: Any, card: Card, samples: Samples, rows: Sequence[Sample]) -> It
 
 def _joined(task: Any, parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
     """Outputs in the decoded form, those of all parts one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in task.DECODED}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _answer(task: Any, outputs: Arrays, request: Request, card: Card) -> Result:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from sightline.data.duplicates import Near, across, clusters, find_near, told
 from sightline.data.pictures import read_header
 from sightline.data.read import data_name
 from sightline.data.samples import Sample, Samples
-from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, promoted, refuse_leaks
+from sightline.data.splits import carve, find_conflicts, find_leaks, fingerprint, promoted, refuse_leaks, units_of
 from sightline.data.survey import Keep, Memory, Survey, survey
 from sightline.data.tiles import windows
 from sightline.verbs.predict import read_request
@@ -51,14 +51,23 @@ class Gathered:
     pieces: dict[str, NDArray[np.int64]]
     """split → how many rows each of its pictures makes: one, or as many as it has tiles."""
 
+    near: Mapping[int, int] = field(default_factory=dict)
+    """row → the row its cluster of near-duplicates is named for, where they are to stay together."""
+
+    def together(self) -> NDArray[np.int64]:
+        """Which pictures of all splits belong together, (N,), by number: by their group, or as near-duplicates."""
+        numbers = np.empty(len(self.samples), np.int64)
+        for number, unit in enumerate(units_of(self.samples.rows, None, self.near)):
+            numbers[unit] = number
+        return numbers
+
     @property
     def groups(self) -> NDArray[np.int64] | None:
         """Which training pictures belong together, (N,), by number; None where each stands alone."""
-        rows = self.samples.split("train").rows
-        if not any(row.group for row in rows):
+        rows = self.samples.rows
+        if not self.near and not any(row.group for row in rows):
             return None
-        _, numbers = np.unique([row.group or f"/{row.path}" for row in rows], return_inverse=True)
-        return numbers.astype(np.int64)
+        return self.together()[[index for index, row in enumerate(rows) if row.split == "train"]]
 
 
 def gather(
@@ -109,6 +118,7 @@ def gather(
         images=images,
         targets=targets,
         pieces=pieces,
+        near=clusters(near, carved) if recipe.group_near_duplicates else {},
     )
 
 

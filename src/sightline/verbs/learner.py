@@ -20,6 +20,8 @@ from sightline.core.recipe import Recipe, parse, portable, split_net
 from sightline.core.shelf import Shelf
 
 Array = NDArray[Any]
+CROSSED = "crossed."
+"""Before the names of what a method returns beside the arrays to store: see `Learned.crossed`."""
 MOST_LISTED = 30
 """Variants that a message names; of more, the nearest in spelling."""
 
@@ -61,6 +63,9 @@ class Learned:
     """Prepared pictures (N, H, W, C) → outputs; the reference that graphs are held against."""
     exported: Callable[[], Any]
     """What `graphs.onnx.write` takes."""
+    crossed: Mapping[str, Array] | None = None
+    """Outputs for training pictures by models that did not see them, where the method makes such: in the task's decoded
+    form, and `row`, the numbers of their pictures or tiles."""
 
 
 def shelf_of(name: str) -> str:
@@ -139,7 +144,9 @@ def fit_arrays(
 ) -> Generator[Event, None, Learned]:
     """Learn without PyTorch."""
     arrays = yield from method.module.fit(images, targets, card, method.options, recipe)
-    return rebuilt_arrays(method, arrays, card)
+    stored = {name: array for name, array in arrays.items() if not name.startswith(CROSSED)}
+    crossed = {name.removeprefix(CROSSED): array for name, array in arrays.items() if name.startswith(CROSSED)}
+    return dataclasses.replace(rebuilt_arrays(method, stored, card), crossed=crossed or None)
 
 
 def rebuilt_arrays(method: Method, arrays: Mapping[str, Array], card: Card) -> Learned:

@@ -20,7 +20,7 @@ from sightline.core.card import Card
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
-from sightline.core.protocols import decoded
+from sightline.core.protocols import Held, decoded
 from sightline.core.recipe import budget_seconds, parse, portable
 from sightline.core.results import Result
 from sightline.core.runs import Run, environment, lock, new_run
@@ -176,6 +176,10 @@ def _trained(
         told = sorted(idle & settings.values.keys()) if resume is None else []
         if told:
             yield Note(text=f"the head alone is learnt: {', '.join(told)} have no effect", kind="warning")
+        if hasattr(task, "enough"):
+            splits = ("validation", "train") if hasattr(method.module, "CROSSES") else ("validation",)
+            held = [row.target for name in splits for row in gathered.samples.split(name).rows]
+            task.enough(gathered.recipe, held)
         learned, gathered = yield from _learn(settings, task, method, gathered, run, group, began)
         if group.leads:
             bundle, answers = yield from _ship(task, method, gathered, learned, run, licences)
@@ -389,7 +393,8 @@ def _ship(
         outputs = _outputs(task, gathered, learned, held)
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
     remember = hasattr(method.module, "REMEMBERS")
-    settle = _claiming(task, gathered) if hasattr(task, "claim") and held == "validation" else None
+    claims = hasattr(task, "claim") and (held == "validation" or learned.crossed is not None)
+    settle = _claiming(task, gathered, learned, held) if claims else None
     checked = checked_graph(task, card, learned, samples, rows, remember=remember, settle=settle)
     card, entry, gate = checked.card, checked.entry, checked.entry["gate"]
     yield Note(text=f"the exported graph agrees on {gate['pictures']} pictures: {gate['detail']}")
@@ -402,13 +407,25 @@ def _ship(
     return bundle, checked.answers
 
 
-def _claiming(task: Any, gathered: Gathered) -> Settle:
-    """How a task chooses by its answers to validation pictures what it claims."""
-    targets = {row.path: row.target for row in gathered.samples.split("validation").rows}
+def _claiming(task: Any, gathered: Gathered, learned: Learned, held: str) -> Settle:
+    """How a task chooses by its answers to pictures that were held out what it claims."""
+    targets = {row.path: row.target for row in gathered.samples.split(held).rows if held == "validation"}
+    numbers = gathered.together()
+    group = {row.path: number for row, number in zip(gathered.samples.rows, numbers.tolist())}
+    crossed: dict[str, Any] = {}
+    if learned.crossed is not None:
+        rows, pieces = gathered.samples.split("train").rows, gathered.pieces["train"]
+        picture = np.repeat(np.arange(len(pieces)), pieces)[learned.crossed["row"]]
+        crossed = {**learned.crossed, "picture": picture, "group": np.array([group[rows[i].path] for i in picture])}
 
     def settle(card: Card, answers: dict[str, Result]) -> tuple[Card, dict[str, Result]]:
-        card, claimed = task.claim([*answers.values()], [targets[path] for path in answers], card, gathered.recipe)
-        return card, dict(zip(answers, claimed))
+        known = {path: answer for path, answer in answers.items() if path in targets}
+        numbered = np.array([group[path] for path in known], np.int64)
+        whole = Held(
+            results=[*known.values()], targets=[targets[path] for path in known], groups=numbered, crossed=crossed
+        )
+        card, claimed = task.claim(whole, card, gathered.recipe)
+        return card, dict(zip(known, claimed))
 
     return settle
 
