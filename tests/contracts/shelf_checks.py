@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,7 @@ from sightline.core.shelf import Shelf
 from sightline.data.pictures import pixel_digest, read_picture
 from sightline.data.read import fitting_layouts
 from sightline.data.samples import (
+    GOOD,
     Inspected,
     Label,
     NoTarget,
@@ -52,6 +53,8 @@ PROTOCOLS: dict[str, Any] = {
 }
 VERBS = {path.stem for path in Path(inspect.getfile(agree)).parent.glob("*.py")}
 NEEDS = {"evidence", "poses", "torch"}
+LEARNT = {"kinds": "B K h w"}
+"""What a method puts out besides, where there was something to learn it from."""
 CLASSES = ("left", "middle", "right")
 
 Array = np.ndarray
@@ -99,7 +102,7 @@ def learner_faults(module: Any, tasks: Mapping[str, Any]) -> Iterator[str]:
     if not dataclasses.is_dataclass(kind) or not kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         yield "Options is no frozen dataclass"
         return
-    hints = inspect.get_annotations(kind, eval_str=True)
+    hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if field.default is dataclasses.MISSING or plain_type(hints[field.name]) not in (int, float, str, bool):
             yield f"Options.{field.name} is no scalar with a default"
@@ -175,10 +178,13 @@ def answer_faults(module: Any) -> Iterator[str]:
 
 
 def facts(sizes: Sequence[tuple[int, int]], *, grey: bool = False, task: Any = None) -> Facts:
-    """Pictures of three classes in turn, with a box about the bright third where a task finds boxes."""
+    """Pictures of three classes in turn, with a box about the bright third where a task finds boxes; where it finds what
+    does not belong, good parts of which every fourth has a cut."""
     targets: list[Target] = [Label(CLASSES[index % 3]) for index in range(len(sizes))]
     if task is not None and "boxes" in task.DECODED:
         targets = [Objects((third(index, hw),)) for index, hw in enumerate(sizes)]
+    if task is not None and "map" in task.DECODED:
+        targets = [Inspected("cut" if index % 4 == 3 else GOOD) for index in range(len(sizes))]
     return Facts(count=len(sizes), sizes_hw=np.array(sizes), grey=grey, dtype="uint8", targets=targets, classes=CLASSES)
 
 
@@ -339,9 +345,14 @@ def method_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool
     evidence = getattr(module, "EVIDENCE", {"weight": None})["weight"]
     if evidence is not None and evidence not in arrays:
         yield f"EVIDENCE names {evidence}, which it does not store"
+    crosses = getattr(module, "CROSSES", False)
+    if crosses != any(name.startswith("crossed.") for name in arrays):
+        yield f"CROSSES is {crosses}, and fit returns {', '.join(arrays)}"
+    arrays = {name: array for name, array in arrays.items() if not name.startswith("crossed.")}
     reference = module.forward(toy.images, arrays, toy.card, options)
-    yield from axes_faults(reference, module.OUTPUTS, 12, len(toy.card.classes))
-    yield from parity_faults(task, toy, lambda: module.graph(arrays, toy.card, options), reference, module.OUTPUTS)
+    declared = dict(module.OUTPUTS) | {name: axes for name, axes in LEARNT.items() if name in reference}
+    yield from axes_faults(reference, declared, 12, len(toy.card.classes))
+    yield from parity_faults(task, toy, lambda: module.graph(arrays, toy.card, options), reference, declared)
 
 
 def parity_faults(

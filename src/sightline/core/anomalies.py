@@ -84,8 +84,8 @@ class AnomalyMap(Result):
         counts = Counter(region.kind for region in self.regions if region.kind)
         return tuple(sorted(counts, key=lambda name: (-counts[name], name)))
 
-    def heat(self, *, at_most: int = 0) -> NDArray[np.float32]:
-        """The map in the picture's own pixels, (H, W) float32, bilinear; 0 where nothing was looked at.
+    def heat(self, *, at_most: int = 0, outside: float = 0.0) -> NDArray[np.float32]:
+        """The map in the picture's own pixels, (H, W) float32, bilinear; `outside` where nothing was looked at.
 
         at_most: longer side in pixels that it is brought down to, where it is longer (0: never).
         """
@@ -102,7 +102,7 @@ class AnomalyMap(Result):
         image = Image.fromarray(padded.astype(np.float32))
         how = Image.Transform.PERSPECTIVE, tuple(shift.ravel()[:8])
         found = np.asarray(image.transform(out, *how, resample=Image.Resampling.BILINEAR), np.float32)
-        return np.where(self._seen(back, out), found, np.float32(0))
+        return np.where(self._seen(back, out), found, np.float32(outside))
 
     def _seen(self, back: NDArray[np.float64], out: tuple[int, int]) -> NDArray[np.bool_]:
         """Which pixels (H, W) lie within the grid."""
@@ -115,11 +115,9 @@ class AnomalyMap(Result):
 
     def line(self) -> str:
         """Good, or what was found, with the score as a share of the threshold."""
-        share = (
-            f"{self.score:.3g}" if np.isnan(self.threshold) else f"{self.score / self.threshold:.2f} of the threshold"
-        )
         if self.abstained:
             return f"(not sure: {self.abstained})"
+        share = f"{self.score / self.threshold:.2f} of the threshold" if self.threshold > 0 else f"{self.score:.3g}"
         found = ", ".join(self.kinds) or "does not belong"
         places = f"{len(self.regions)} region{'s' if len(self.regions) != 1 else ''}"
         text = f"{found} in {places}" if self.alarm else "good"

@@ -1,7 +1,7 @@
-"""Enhanced correlation (Evangelidis and Psarakis, 2008): one Gauss-Newton step, and maps of four kinds found by it.
+"""Enhanced correlation (Evangelidis and Psarakis, 2008): maps that lay one picture upon another, step by step.
 
-Coordinates are in units of half a picture's longer side about its centre, the same along both axes, so that a turn is a
-turn whatever the shape of the pixels.
+Places are in units of half a picture's longer side from its centre, along both axes, so that a turn is a turn whatever
+the shape of the pixels. Maps are homographies (B, 3, 3), B of them at a time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+MOTIONS = ("shift", "rigid", "affine", "homography")
+"""From the stiffest: 2, 3 (turn and shift), 6 and 8 parameters."""
 _LONGEST_STEP = 0.25
 _SETTLED = 0.02
-"""Of a pixel: a step that moves no part of the map by more is the last."""
-KS = 1.48
-DAMP = 1e-5
-_OUTLIER = 2.5
-"""Standard deviations from which on a pixel hardly counts: there the part differs, or something lies on it."""
+"""Of a pixel: a step that changes no parameter by more is the last."""
+_HORIZON = 0.05
+"""Least divisor of a homography; what lies beyond is behind the camera."""
+_DOUBT = 3.0
+"""Deviations from which on a pixel counts less than half: something lies on the part there, or is missing."""
 
 
 def ecc_step(slopes: Array, seen: Array, wanted: Array, weight: Array) -> Array:
     """The change (B, K) of K parameters that raises the correlation most, at most 0.25 in any of them.
 
-    slopes: (B, K, N), how the N values seen change with each parameter; seen, wanted: (B, N); weight: (B, 1, N).
+    slopes: (B, K, N), how N values seen change with the parameters; seen, wanted: (B, N); weight: (B, 1, N), 0 to 1.
     """
     total = np.maximum(weight.sum(axis=2, keepdims=True), 1)
     slopes = (slopes - (slopes * weight).sum(axis=2, keepdims=True) / total) * weight
@@ -37,7 +39,7 @@ def ecc_step(slopes: Array, seen: Array, wanted: Array, weight: Array) -> Array:
     across = slopes.swapaxes(1, 2)
     normal = (slopes @ across).astype(np.float64)
     trace = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-    normal += np.eye(slopes.shape[1]) * (DAMP * trace + 1e-9)
+    normal += np.eye(slopes.shape[1]) * (1e-5 * trace + 1e-9)
     sides = np.concatenate([(seen @ across), (wanted @ across)], axis=1).astype(np.float64)  # (B, 2, K)
     both = np.linalg.solve(normal, sides.swapaxes(1, 2))  # (B, K, 2)
     seen_part, wanted_part = both[..., 0], both[..., 1]
@@ -50,14 +52,26 @@ def ecc_step(slopes: Array, seen: Array, wanted: Array, weight: Array) -> Array:
     return limited
 
 
+def box_mean(squares: Array, radius: int) -> Array:
+    """Means over (2 radius + 1)² pixels of (B, h, w), edges repeated."""
+    width = 2 * radius + 1
+    for axis in (1, 2):
+        padding = [(0, 0)] * 3
+        padding[axis] = (radius + 1, radius)
+        sums = np.cumsum(np.pad(squares, padding, mode="edge"), axis=axis, dtype=np.float64)
+        first, last = [slice(None)] * 3, [slice(None)] * 3
+        first[axis], last[axis] = slice(None, -width), slice(width, None)
+        squares = (sums[tuple(last)] - sums[tuple(first)]) / width
+    return squares
+
+
 @dataclass(frozen=True)
 class Plane:
-    """Grey values of a whole picture, at whatever scale."""
+    """One value a place over a whole picture, at some scale."""
 
     values: NDArray[np.float32]
     """Shape (h, w)."""
     half_wh: tuple[float, float]
-    weight: Any = None
     """Half the picture's width and height in units: (1, 0.75) for 640 x 480."""
 
     def centres(self) -> tuple[Array, Array]:
@@ -68,69 +82,64 @@ class Plane:
         return np.tile(x, height).astype(np.float32), np.repeat(y, width).astype(np.float32)
 
     def at(self, u: Array, v: Array) -> tuple[Array, Array, Array, Array]:
-        """Values, slopes along x and y in a unit, and what is inside, at places in units: all of the places' shape."""
+        """Bilinear values at places, their slopes along x and y (per unit), and whether that is inside."""
         (height, width), (half_w, half_h) = self.values.shape, self.half_wh
         inside = (np.abs(u) <= half_w) & (np.abs(v) <= half_h)
         by_x, by_y = np.float32(width / 2 / half_w), np.float32(height / 2 / half_h)
-        x = np.clip(u * by_x + np.float32(width / 2 - 0.5), 0, width - 1.001)
-        y = np.clip(v * by_y + np.float32(height / 2 - 0.5), 0, height - 1.001)
+        x = np.clip(u * by_x + np.float32(width / 2 - 0.5), 0, max(0, width - 1.001))
+        y = np.clip(v * by_y + np.float32(height / 2 - 0.5), 0, max(0, height - 1.001))
         left, top = x.astype(np.int32), y.astype(np.int32)
         across, down = x - left, y - top
-        at = top * width + left
-        flat = self.values.ravel()
-        a, b, c, d = (flat.take(at + more) for more in (0, 1, width, width + 1))
-        low, high = a + (c - a) * down, b + (d - b) * down
-        rise = high - low
-        fall = (c - a) + ((d - b) - (c - a)) * across
-        return low + rise * across, rise * by_x, fall * by_y, inside
+        right, under = min(1, width - 1), width * min(1, height - 1)  # a picture one pixel wide has no neighbour
+        flat, corner = self.values.ravel(), top * width + left
+        a, b, c, d = (flat.take(corner + more) for more in (0, right, under, right + under))
+        upper, lower = b - a, d - c
+        slope_x, slope_y = upper + (lower - upper) * down, (c - a) + (lower - upper) * across
+        return a + (c - a) * down + slope_x * across, slope_x * by_x, slope_y * by_y, inside
 
 
 def mapped(maps: Array, x: Array, y: Array) -> tuple[Array, Array, Array]:
-    """Places (N,) through homographies (B, 3, 3): u and v, and the divisor, each (B, N) of the places' dtype."""
+    """Places (N,) through the maps: u, v and the divisor, each (B, N) in the places' dtype."""
     m = maps.astype(x.dtype)[..., None]
     w = m[:, 2, 0] * x + m[:, 2, 1] * y + m[:, 2, 2]
-    safe = np.maximum(w, x.dtype.type(0.05))
-    return (m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2]) / safe, (m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]) / safe, w
+    ahead = np.maximum(w, x.dtype.type(_HORIZON))
+    u, v = ((m[:, row, 0] * x + m[:, row, 1] * y + m[:, row, 2]) / ahead for row in (0, 1))
+    return u, v, w
 
 
-def improved(wanted: Plane, other: Plane, maps: Array, *, motion: str, steps: int, robust: bool = False) -> Array:
-    """Better maps (B, 3, 3) from places of the wanted to those of the other plane; forward additive steps.
+def refine(wanted: Plane, other: Plane, maps: Array, *, motion: str, steps: int, doubting: bool = False) -> Array:
+    """Better maps from places of the wanted to those of the other plane; forward additive Gauss-Newton steps.
 
-    robust: weigh down where the planes differ much, once they are laid upon each other.
+    doubting: pixels count less where the planes differ much, which is safe once they lie nearly upon each other.
     """
     x, y = wanted.centres()
     target = wanted.values.reshape(1, -1)
-    pixel = 2 / max(wanted.values.shape)
+    settled = _SETTLED * 2 / max(wanted.values.shape)
     maps = maps.copy()
     moving = np.arange(len(maps))
     for _ in range(steps):
         u, v, w = mapped(maps[moving], x, y)
         seen, across, down, inside = other.at(u, v)
-        weight = (inside & (w > 0.05)).astype(np.float32)
-        if wanted.weight is not None:
-            weight = weight * wanted.weight.reshape(1, -1)
-        if robust:
-            weight = weight * _agreement(target, seen, weight)
+        weight = (inside & (w > _HORIZON)).astype(np.float32)
+        if doubting:
+            weight = weight * _trust(target, seen, weight)
         slopes = _slopes(motion, maps[moving], (x, y), (u, v, w), (across, down))
         change = ecc_step(slopes, seen, np.broadcast_to(target, seen.shape), weight[:, None])
         maps[moving] = _changed(motion, maps[moving], change)
-        moving = moving[np.abs(change).max(axis=1) > _SETTLED * pixel]
+        moving = moving[np.abs(change).max(axis=1) > settled]
         if not len(moving):
             break
     return maps
 
 
-def correlation(wanted: Plane, other: Plane, maps: Array, robust=False) -> tuple[Array, Array]:
-    """Correlation of the values where both are, -1 to 1, and the share of the wanted plane where both are: (B,)."""
+def correlate(wanted: Plane, other: Plane, maps: Array) -> tuple[Array, Array]:
+    """Correlation of the values where both planes are, -1 to 1, and the share of the wanted one where that is: (B,)."""
     u, v, w = mapped(maps, *wanted.centres())
     seen, _, _, inside = other.at(u, v)
-    weight = (inside & (w > 0.05)).astype(np.float32)
-    share = weight.mean(axis=1)
-    if robust:
-        weight = weight * _agreement(wanted.values.reshape(1, -1), seen, weight)
-    a, b = (_centred(each, weight) for each in (np.broadcast_to(wanted.values.reshape(1, -1), seen.shape), seen))
+    weight = (inside & (w > _HORIZON)).astype(np.float32)
+    a, b = _centred(wanted.values.reshape(1, -1), weight), _centred(seen, weight)
     scale = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    return (a * b).sum(axis=1) / np.maximum(scale, 1e-12), share
+    return (a * b).sum(axis=1) / np.maximum(scale, 1e-12), weight.mean(axis=1)
 
 
 def _centred(values: Array, weight: Array) -> Array:
@@ -139,46 +148,50 @@ def _centred(values: Array, weight: Array) -> Array:
     return result
 
 
-def _agreement(target: Array, seen: Array, weight: Array) -> Array:
-    """Weights (B, N) in (0, 1] that fall where the planes differ (Cauchy's), after the gain that fits best."""
-    a, b = _centred(np.broadcast_to(target, seen.shape), weight), _centred(seen, weight)
+def _trust(target: Array, seen: Array, weight: Array) -> Array:
+    """Cauchy's weights (B, N), 0 to 1, of what is left after the gain that fits best.
+
+    The spread is that of the pixels where there is something to see: a plain ground, which is most of many pictures,
+    agrees with itself so well that every edge would seem an outlier.
+    """
+    a, b = _centred(target, weight), _centred(seen, weight)
     gain = (a * b).sum(axis=1, keepdims=True) / np.maximum((b * b).sum(axis=1, keepdims=True), 1e-12)
     off = np.abs(a - gain * b)
-    salient = np.abs(a[0]) > np.sqrt((a[0] ** 2).mean())
-    spread = KS * np.median(off[:, salient], axis=1, keepdims=True) + 1e-6
-    result: Array = 1 / (1 + (off / (_OUTLIER * spread)) ** 2)
+    telling = np.abs(target[0]) >= np.sqrt((target * target).mean())
+    spread = 1.4826 * np.median(off[:, telling], axis=1, keepdims=True) + 1e-6
+    result: Array = 1 / (1 + (off / (_DOUBT * spread)) ** 2)
     return result
 
 
-def _slopes(motion: str, maps: Array, xy: tuple[Array, Array], uvw: tuple[Array, ...], slopes: tuple[Array, ...]) -> Array:
-    """(B, K, N): how the values seen change with the parameters of a motion."""
+def _slopes(
+    motion: str, maps: Array, xy: tuple[Array, Array], uvw: tuple[Array, ...], slopes: tuple[Array, ...]
+) -> Array:
+    """(B, K, N): how the values seen change with the K parameters of a motion."""
     (x, y), (u, v, w), (across, down) = xy, uvw, slopes
     if motion == "shift":
         return np.stack([across, down], axis=1)
     if motion == "rigid":
-        shift = maps[:, :2, 2].astype(np.float32)
-        turn = down * (u - shift[:, :1]) - across * (v - shift[:, 1:])
-        return np.stack([turn, across, down], axis=1)
+        shift = maps[:, :2, 2, None].astype(np.float32)
+        return np.stack([down * (u - shift[:, 0]) - across * (v - shift[:, 1]), across, down], axis=1)
     if motion == "homography":
-        across, down = across / np.maximum(w, 0.05), down / np.maximum(w, 0.05)
+        ahead = np.maximum(w, np.float32(_HORIZON))
+        across, down = across / ahead, down / ahead
     terms = [across * x, across * y, across, down * x, down * y, down]
     if motion == "homography":
-        fall = across * u + down * v
-        terms += [-fall * x, -fall * y]
+        away = across * u + down * v
+        terms += [-away * x, -away * y]
     return np.stack(terms, axis=1)
 
 
 def _changed(motion: str, maps: Array, change: Array) -> Array:
-    """Maps (B, 3, 3) after a change (B, K) of their parameters."""
+    """The maps after a change (B, K) of the parameters of a motion."""
     maps = maps.copy()
     if motion == "shift":
         maps[:, :2, 2] += change
     elif motion == "rigid":
         cos, sin = np.cos(change[:, 0]), np.sin(change[:, 0])
-        turn = np.stack([np.stack([cos, -sin], axis=1), np.stack([sin, cos], axis=1)], axis=1)
-        maps[:, :2, :2] = turn @ maps[:, :2, :2]
+        maps[:, :2, :2] = np.moveaxis(np.array([[cos, -sin], [sin, cos]]), 2, 0) @ maps[:, :2, :2]
         maps[:, :2, 2] += change[:, 1:]
     else:
-        flat = maps.reshape(-1, 9)
-        flat[:, : change.shape[1]] += change
+        maps.reshape(-1, 9)[:, : change.shape[1]] += change
     return maps

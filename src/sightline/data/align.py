@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.data._ecc import box_mean, ecc_step
+
 Array = NDArray[Any]
 
 _LEVELS = ((32, 15), (64, 8), (128, 5))
@@ -19,7 +21,7 @@ _GIVE_UP = {32: (0.8, 0.0), 64: (0.8, 0.5)}
 """Correlation of the values and of the detail below which a pair ends; true pairs stood above 0.91 (both), and 0.62."""
 _PIXELS = 1 << 17
 """In work at a time, so that the planes stay in the cache."""
-_LEAST_OVERLAP, _MOST_ZOOM, _LONGEST_STEP = 0.5, 2.0, 0.25
+_LEAST_OVERLAP, _MOST_ZOOM = 0.5, 2.0
 
 
 def aligned_correlation(firsts: Array, seconds: Array, *, least: float = 0.0) -> NDArray[np.float64]:
@@ -86,7 +88,7 @@ def _align(firsts: Array, seconds: Array, maps: Array, steps: int) -> Array:
         down, across = np.gradient(seen, 2 / side, axis=(1, 2))
         slopes = np.stack([across * x, across * y, across, down * x, down * y, down], axis=1)
         weight = inside.reshape(len(moving), 1, -1).astype(np.float32)
-        change = _solved(
+        change = ecc_step(
             slopes.reshape(len(moving), 6, -1),
             seen.reshape(len(moving), -1),
             firsts[moving].reshape(len(moving), -1),
@@ -97,30 +99,6 @@ def _align(firsts: Array, seconds: Array, maps: Array, steps: int) -> Array:
         if not len(moving):
             break
     return maps
-
-
-def _solved(slopes: Array, seen: Array, wanted: Array, weight: Array) -> Array:
-    """The step (B, 6) that raises the correlation most, at most _LONGEST_STEP in any part."""
-    total = np.maximum(weight.sum(axis=2, keepdims=True), 1)
-    slopes = (slopes - (slopes * weight).sum(axis=2, keepdims=True) / total) * weight
-    seen, wanted = (
-        (each[:, None] - (each[:, None] * weight).sum(axis=2, keepdims=True) / total) * weight
-        for each in (seen, wanted)
-    )
-    across = slopes.swapaxes(1, 2)
-    normal = (slopes @ across).astype(np.float64)
-    trace = np.trace(normal, axis1=1, axis2=2)[:, None, None]
-    normal += np.eye(6) * (1e-5 * trace + 1e-9)
-    sides = np.concatenate([(seen @ across), (wanted @ across)], axis=1).astype(np.float64)  # (B, 2, 6)
-    both = np.linalg.solve(normal, sides.swapaxes(1, 2))  # (B, 6, 2)
-    seen_part, wanted_part = both[..., 0], both[..., 1]
-    above = (seen * seen).sum(axis=(1, 2)) - (sides[:, 0] * seen_part).sum(axis=1)
-    below = (seen * wanted).sum(axis=(1, 2)) - (sides[:, 1] * seen_part).sum(axis=1)
-    gain = np.where(below > 0, above / np.where(below > 0, below, 1), 1.0)
-    step = gain[:, None] * wanted_part - seen_part
-    longest = np.abs(step).max(axis=1, keepdims=True)
-    limited: Array = step * np.minimum(1, _LONGEST_STEP / np.maximum(longest, 1e-12))
-    return limited
 
 
 def _composed(maps: Array, change: Array) -> Array:
@@ -136,7 +114,7 @@ def _correlated(firsts: Array, seconds: Array, maps: Array, radius: int) -> tupl
     sound = (inside.mean(axis=(1, 2)) >= _LEAST_OVERLAP) & (zoom <= _MOST_ZOOM) & (zoom >= 1 / _MOST_ZOOM)
     plain = _pearson(firsts, seen, inside)
     filled = np.where(inside, seen, firsts)
-    detail = _pearson(firsts - _blurred(firsts, radius), filled - _blurred(filled, radius), inside)
+    detail = _pearson(firsts - box_mean(firsts, radius), filled - box_mean(filled, radius), inside)
     return np.where(sound, plain, np.nan), np.where(sound, detail, np.nan)
 
 
@@ -149,16 +127,3 @@ def _pearson(firsts: Array, seconds: Array, inside: Array) -> Array:
     scale = np.sqrt((a * a).sum(axis=(1, 2)) * (b * b).sum(axis=(1, 2)))
     result: Array = (a * b).sum(axis=(1, 2)) / np.maximum(scale, 1e-12)
     return result
-
-
-def _blurred(squares: Array, radius: int) -> Array:
-    """Means over (2 radius + 1)² pixels, edges repeated."""
-    width = 2 * radius + 1
-    for axis in (1, 2):
-        padding = [(0, 0)] * 3
-        padding[axis] = (radius + 1, radius)
-        sums = np.cumsum(np.pad(squares, padding, mode="edge"), axis=axis, dtype=np.float64)
-        first, last = [slice(None)] * 3, [slice(None)] * 3
-        first[axis], last[axis] = slice(None, -width), slice(width, None)
-        squares = (sums[tuple(last)] - sums[tuple(first)]) / width
-    return squares

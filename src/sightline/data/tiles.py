@@ -46,8 +46,11 @@ def _starts(side: int, wide: int, overlap: float) -> list[int]:
 
 
 def windows_of(request: Request, preparation: Preparation) -> list[Window]:
-    """The windows that a tiled request was cut into."""
-    return windows(request.size_hw, preparation.tile, preparation.overlap)
+    """The windows that a tiled request was cut into: of the picture, or of the frame that it was brought into line with
+    (`frame_h`, `frame_w` of its geometry)."""
+    where = request.geometry
+    size_hw = (int(where["frame_h"]), int(where["frame_w"])) if "frame_h" in where else request.size_hw
+    return windows(size_hw, preparation.tile, preparation.overlap)
 
 
 def prepare_tiles(picture: Picture, preparation: Preparation) -> Request:

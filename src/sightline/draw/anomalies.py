@@ -28,8 +28,6 @@ PANEL, BAR, RAMP = 384, 96, 14
 """Side by side, in pixels: the square each picture is shown in, the colour bar with its numbers, the bar alone."""
 LEAST_WIDTH, LINES = 240, 3
 """Pixels that a verdict has at least, and its lines at most."""
-CELL = 4
-"""Pixels of the squares by which room for labels is looked for, on a page of small letters."""
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -160,7 +158,8 @@ def _stroke(page: Image.Image, paths: Sequence[Floats], colour: str, width: int,
 def _dashes(page: Image.Image, truth: NDArray[np.bool_], width: int) -> None:
     """Black and white dashes along the borders of a mask, which show on any ground."""
     small = Image.fromarray(truth.astype(np.uint8) * 255)
-    small.thumbnail((TRACED, TRACED), Image.Resampling.BOX, reducing_gap=None)
+    side = min(TRACED, max(page.size))
+    small.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=None)
     mask = np.asarray(small) > 0  # however thin, what is there stays there
     loops = [loop * [page.width / mask.shape[1], page.height / mask.shape[0]] for loop in _loops(mask)]
     white = [dash for loop in loops for dash in _cut(loop, 5 * width)]
@@ -205,42 +204,51 @@ def _loops(mask: NDArray[np.bool_]) -> list[Floats]:
         for corner in sides.tolist():
             after.setdefault(corner + start, []).append(corner + end)
     loops = []
-    while after:
-        at, path = next(iter(after)), list[int]()
+    for begin in [*after, *after]:  # a corner that pixels touch at begins two paths at most
+        at, path = begin, list[int]()
         while at in after:
             path.append(at)
             ends = after[at]
             at = ends.pop()
             if not ends:
                 del after[path[-1]]
-        y, x = np.divmod(np.array(path), stride)
-        corners = np.stack([x - 1.0, y - 1.0], axis=1)
-        loops.append((corners + np.roll(corners, -1, axis=0)) / 2)
+        if path:
+            y, x = np.divmod(np.array(path), stride)
+            corners = np.stack([x - 1.0, y - 1.0], axis=1)
+            loops.append((corners + np.roll(corners, -1, axis=0)) / 2)
     return loops
 
 
 def _labels(page: Image.Image, regions: Sequence[Region], polygons: Sequence[Floats], unit: float) -> None:
-    """A plate at each region, the highest peak first, off all regions and other plates; none where there is no room.
+    """A plate with a text at each region where there is room."""
+    letters, draw = _letters(page), ImageDraw.Draw(page)
+    face, pad = font(letters), max(2, letters // 4)
+    texts = [elide(_caption(region, unit), face, max(page.width - 2 * pad, 4 * letters)) for region in regions]
+    sizes = [(round(face.getlength(text)) + 2 * pad, round(1.2 * letters) + pad) for text in texts]
+    for text, (width, height), spot in zip(texts, sizes, _places(polygons, sizes, page.size, gap=2 * pad)):
+        if spot is not None:
+            left, top = spot
+            draw.rounded_rectangle((left, top, left + width - 1, top + height - 1), pad, fill=style.INK)
+            draw.text((left + pad, top + height / 2), text, fill=style.PAPER, font=face, anchor="lm")
 
-    The first region has one in any case, where it covers least.
+
+def _places(polygons: Sequence[Floats], sizes: Sequence[Pair], page: Pair, *, gap: int) -> Iterator[Pair | None]:
+    """Left and top of a plate at each region, the first served first, off all regions and other plates.
+
+    None where there is no room; the first has a place in any case, where it covers least, if the page can hold it.
     """
-    letters = _letters(page)
-    face, pad, cell = font(letters), max(2, letters // 4), CELL * letters // LEAST_TEXT
-    busy = Image.new("1", (page.width // cell + 1, page.height // cell + 1))
+    cell = max(2, gap // 2)
+    taken = Image.new("1", (page[0] // cell + 1, page[1] // cell + 1))
     for polygon in polygons:
-        ImageDraw.Draw(busy).polygon([tuple(point) for point in polygon / cell], fill=1, outline=1)
-    taken, draw = np.array(busy), ImageDraw.Draw(page)
-    for number, (region, polygon) in enumerate(zip(regions, polygons)):
-        text = elide(_caption(region, unit), face, max(page.width - 2 * pad, 4 * letters))
-        size = round(face.getlength(text)) + 2 * pad, round(1.2 * letters) + pad
-        spots = list(_spots(polygon, size, page.size, gap=2 * pad))
-        covered = [float(taken[_cells(spot, size, cell)].mean()) for spot in spots]
-        if not spots or (number and min(covered) > 0):
-            continue
-        left, top = spots[int(np.argmin(covered))]
-        taken[_cells((left, top), size, cell)] = True
-        draw.rounded_rectangle((left, top, left + size[0] - 1, top + size[1] - 1), pad, fill=style.INK)
-        draw.text((left + pad, top + size[1] / 2), text, fill=style.PAPER, font=face, anchor="lm")
+        ImageDraw.Draw(taken).polygon([tuple(point) for point in polygon / cell], fill=1, outline=1)
+    busy = np.array(taken)
+    for number, (polygon, size) in enumerate(zip(polygons, sizes)):
+        spots = list(_spots(polygon, size, page, gap=gap))
+        covered = [float(busy[_cells(spot, size, cell)].mean()) for spot in spots]
+        best = spots[int(np.argmin(covered))] if spots and (not number or min(covered) == 0) else None
+        if best is not None:
+            busy[_cells(best, size, cell)] = True
+        yield best
 
 
 def _caption(region: Region, unit: float) -> str:

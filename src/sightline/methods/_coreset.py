@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-CANDIDATES = 2048
+CANDIDATES = 1024
 """Gone through by themselves; more let longer rows of picks be found, and cost their square."""
-ROWS = 8192
+ROWS = 4096
 """Points held against the picks at a time, so that their distances stay in the cache."""
-MOST = 512
+MOST = 256
 """Picks that all points are held against together."""
+SAME = 1e-6
+"""Squared distances of so small a share of a point's squared length are rounding, and count as zero."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def _hold_against(points: Floats, squares: Floats, fresh: NDArray[np.int64], nea
         np.matmul(points[rows], others, out=product)
         product += squares[fresh]
         found = product.min(axis=1) + squares[rows]
-        np.minimum(nearest[rows], np.maximum(found, 0), out=nearest[rows])
+        found[found < SAME * squares[rows]] = 0.0
+        np.minimum(nearest[rows], found, out=nearest[rows])
     nearest[fresh] = 0.0
 
 
@@ -82,6 +85,7 @@ def _farthest(points: Floats, squares: Floats, nearest: Floats, most: int, slack
     apart *= -2
     apart += squares[candidates]
     apart += squares[candidates][:, None]
+    apart[apart < SAME * squares[candidates]] = 0.0
     left, picks = nearest[candidates].copy(), list[int]()
     while len(picks) < min(most, MOST):
         place = int(left.argmax())

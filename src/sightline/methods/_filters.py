@@ -18,6 +18,8 @@ from sightline.methods._sheet import Sheet
 
 FILTERS = "filters"
 """The variant that needs no file."""
+FAINT = 1e-3
+"""Magnitude that counts as little, so that its logarithm does not tell nothing from next to nothing."""
 ANGLES = 4
 """Directions of the wavelets, evenly over half a turn."""
 TINY = 1e-6
@@ -38,10 +40,18 @@ def wavelets(side: int) -> NDArray[np.float64]:
     return np.stack(found)[:, None]
 
 
-def filter_bank(sheet: Sheet, ready: Preparation, *, stride: int, pool: int) -> tuple[str, tuple[int, int, int]]:
-    """From `image` B H W C to maps B D h w at a stride of 4, 8, 16 or 32; returns the tensor's name and (D, h, w)."""
-    if stride not in (4, 8, 16, 32):
-        raise UsageError(f"net.strides is {stride}; of the filters it is 4, 8, 16 or 32")
+def filter_bank(
+    sheet: Sheet, ready: Preparation, *, strides: tuple[int, ...], pool: int
+) -> tuple[str, tuple[int, int, int]]:
+    """From `image` B H W C to maps B D h w at one stride of 4, 8, 16 or 32; returns the tensor's name and (D, h, w).
+
+    Raises UsageError for other strides or several, and for pictures with a side of less than two strides.
+    """
+    stride = strides[0]
+    if len(strides) > 1 or stride not in (4, 8, 16, 32):
+        raise UsageError(f"net.strides is {','.join(map(str, strides))}; of the filters it is 4, 8, 16 or 32")
+    if min(ready.size_hw) < 2 * stride:
+        raise UsageError(f"at a stride of {stride} the filters take pictures of {2 * stride} px or more; see --size")
     from onnx import TensorProto
 
     sheet.constant("unit", 1.0 / ready.high)
@@ -68,7 +78,10 @@ def filter_bank(sheet: Sheet, ready: Preparation, *, stride: int, pool: int) -> 
             count += ANGLES * ANGLES
     size_hw = tuple(side // stride for side in ready.size_hw)
     x = sheet.add("Concat", parts, "bank", {"axis": 1})
-    return sheet.add("Sqrt", sheet.add("Abs", x, "bank.abs"), "maps"), (count, size_hw[0], size_hw[1])
+    sheet.constant("faint", FAINT)
+    sheet.add("Abs", x, "bank.size")  # float pictures may lie a hair below black
+    sheet.add("Add", "bank.size faint", "bank.lifted")
+    return sheet.add("Log", "bank.lifted", "maps"), (count, size_hw[0], size_hw[1])
 
 
 def _energy(sheet: Sheet, x: str, name: str, channels: int) -> str:

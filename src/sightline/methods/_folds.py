@@ -18,9 +18,22 @@ def good_of(targets: Arrays) -> NDArray[np.intp]:
 
 
 def folds_of(targets: Arrays, rows: NDArray[np.intp], count: int, seed: int) -> NDArray[np.int64]:
-    """For each of the rows the fold it is in, from 0; pictures of one group (`targets["group"]`) share one."""
+    """For each of the rows the fold it is in, from 0; pictures of one group (`targets["group"]`) share one.
+
+    Groups with good parts are dealt out first, so that every fold leaves some out and has others to learn from. Raises
+    DataError where all good parts are of one group.
+    """
     groups = targets["group"][rows] if "group" in targets else np.arange(len(rows))
     names, member = np.unique(groups, return_inverse=True)
-    count = min(count, len(names))
+    good = np.zeros(len(names), np.bool_)
+    good[member[targets["anomalous"][rows] == 0]] = True
+    if good.sum() < 2:
+        raise DataError(
+            "all good parts are of one group, the same part again, so that none can be left out of what is learnt; "
+            "give pictures of other parts, or say --no-group-near-duplicates where parts only look alike"
+        )
     order = np.random.Generator(np.random.Philox(seed % 2**64)).permutation(len(names))
-    return np.asarray(order[member] % max(1, count), np.int64)
+    order = order[np.argsort(~good[order], kind="stable")]
+    turn = np.empty(len(names), np.int64)
+    turn[order] = np.arange(len(names))
+    return np.asarray(turn[member] % min(count, int(good.sum())), np.int64)

@@ -114,25 +114,27 @@ def _fix_size(value: Any, size_hw: tuple[int, int], channels_last: bool) -> None
 def _tap_at(graph: Any, shapes: dict[str, tuple[int, ...]], size_hw: tuple[int, int], stride: int) -> str:
     """The map of a stride that says most: the last residual sum, with its activation, else the last activation, else
     the last convolution; each at the end of its chain of quantising and back."""
-    wanted = tuple(-(-side // stride) for side in size_hw)
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    constants = {each.name for each in graph.initializer}
-    found: dict[str, str] = {}
+    found, have = dict[str, str](), set[int]()
     for node in graph.node:
-        kind = "act" if node.op_type in _ACTIVATIONS else node.op_type
-        if kind not in ("Add", "act", "Conv") or shapes.get(node.output[0], ())[2:] != wanted:
+        kind, shape = "act" if node.op_type in _ACTIVATIONS else node.op_type, shapes.get(node.output[0])
+        if kind not in ("Add", "act", "Conv") or shape is None:
             continue
-        if kind == "Add" and any(name in constants for name in node.input):
-            continue
-        found[kind] = _settled(node.output[0], readers, shapes)
+        if kind == "Add" and any(shapes.get(name, ())[1:] != shape[1:] for name in node.input):
+            continue  # a bias, or a share of a hard swish
+        own = round(size_hw[0] / shape[2])
+        have.add(own)
+        if own == stride or shape[2:] == tuple(-(-side // stride) for side in size_hw):
+            found[kind] = _settled(node.output[0], readers, shapes)
     for kind in ("Add", "act", "Conv"):
         if kind in found:
             return found[kind]
-    have = sorted({size_hw[0] // shape[2] for shape in shapes.values()})
-    raise UsageError(f"this encoder has no maps at a stride of {stride}; it has {', '.join(map(str, have))}")
+    raise UsageError(
+        f"this encoder has no maps at a stride of {stride}; it has {', '.join(map(str, sorted(have))) or 'none at all'}"
+    )
 
 
 def _settled(name: str, readers: dict[str, list[Any]], shapes: dict[str, tuple[int, ...]]) -> str:

@@ -94,7 +94,8 @@ def sharpened(patches: Floats, distance: Floats, targets: Arrays, fold: NDArray[
 
     distance: maps (N, h, w) of models that did not see the picture; fold: of each picture (N,). targets: `anomalous`
     (N,), `kind` (N,) from 0 to kinds - 1 (-1: good), `mask` (N, y, x), the share of each place that is defective, -1
-    where that is not known. shape: (h, w).
+    where that is not known. A defective picture none of which is defective, as a tile beside the defect, counts as
+    neither good nor bad.
     """
     bad = targets["anomalous"] == 1
     inside = np.stack([_inside(mask, far) for mask, far in zip(targets["mask"], distance)])
@@ -106,7 +107,8 @@ def sharpened(patches: Floats, distance: Floats, targets: Arrays, fold: NDArray[
         logits = known.kinds(patches[out])
         for place, gain in enumerate(GAINS):
             raised[place, out] = Known(known.weight, known.bias, gain * typical).raised(distance[out], logits)
-    areas = [_auroc(each.max(axis=(1, 2)), bad) for each in raised]
+    told = ~bad | inside.any(axis=(1, 2))
+    areas = [_auroc(each[told].max(axis=(1, 2)), bad[told]) for each in raised]
     best = int(np.argmax(areas))
     last = _learnt(patches, inside, targets["kind"], kinds)
     known = Known(last.weight, last.bias, GAINS[best] * typical)
@@ -156,8 +158,7 @@ def _regression(no: NDArray[np.float64], yes: NDArray[np.float64]) -> tuple[NDAr
 
 def _auroc(scores: Array, positive: Array) -> float:
     """Area under the ROC curve, ties half."""
-    order = np.argsort(np.r_[scores], kind="stable")
-    ranks = np.empty(len(scores))
-    ranks[order] = np.arange(1, len(scores) + 1)
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
     yes = int(positive.sum())
     return float((ranks[positive].sum() - yes * (yes + 1) / 2) / max(1, yes * (len(scores) - yes)))

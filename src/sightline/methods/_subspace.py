@@ -13,6 +13,8 @@ from sightline.methods._sheet import Sheet
 
 Floats = NDArray[np.float32]
 
+LEAST = 1e-6
+"""Added to deviations, so that a number that never varies is not blown up."""
 SAMPLED = 20_000
 """Patches that the components are computed from, evenly over all."""
 
@@ -22,21 +24,26 @@ class Subspace:
     """Where patches (..., D) are brought to: (..., d).
 
     With fewer components than numbers the last one is the length of what they leave out, so that what no good part has
-    still counts. Distances there are at most those between the patches themselves.
+    still counts; distances are then at most those between the patches themselves.
     """
 
     mean: Floats
     """Shape (D,)."""
     basis: Floats
-    """Shape (D, k), orthonormal columns; k = D keeps the patches as they are, turned."""
+    """Shape (D, k); of no columns where patches stay as they are."""
+    even: bool = False
+    """Whether each number is divided by its deviation first, for numbers of unlike units."""
 
     @property
     def width(self) -> int:
         """d."""
-        return self.basis.shape[1] + (self.basis.shape[1] < self.basis.shape[0])
+        depth, kept = self.basis.shape
+        return depth if not kept else kept + (kept < depth and not self.even)
 
     def project(self, places: Floats) -> Floats:
-        """Patches (N, h, w, D) as (N, h, w, d), a picture at a time."""
+        """Patches (N, h, w, D) as (N, h, w, d), a picture at a time; the same array where they stay as they are."""
+        if not self.basis.size:
+            return places
         found = np.empty((*places.shape[:-1], self.width), np.float32)
         for row, picture in enumerate(places):
             centred = picture - self.mean
@@ -49,10 +56,12 @@ class Subspace:
 
     def to_arrays(self) -> dict[str, Floats]:
         """By name, to be stored."""
-        return {"space.mean": self.mean, "space.basis": self.basis}
+        return {"space.mean": self.mean, "space.basis": self.basis, "space.even": np.array([self.even], np.uint8)}
 
     def add(self, sheet: Sheet, x: str) -> str:
         """The same in a graph: (B, n, D) → (B, n, d)."""
+        if not self.basis.size:
+            return x
         sheet.constant("space.mean", self.mean)
         sheet.constant("space.basis", self.basis)
         sheet.add("Sub", [x, "space.mean"], "space.centred")
@@ -69,17 +78,24 @@ class Subspace:
         return sheet.add("Concat", "space.inside space.length", "space.both", {"axis": 2})
 
 
-def subspace(places: Floats, dims: int) -> Subspace:
+def subspace(places: Floats, dims: int, *, even: bool = False) -> Subspace:
     """Of patches (N, h, w, D), with at most `dims` numbers each."""
-    flat = places.reshape(-1, places.shape[-1])
-    mean = flat.mean(axis=0, dtype=np.float64)
-    some = flat[:: max(1, len(flat) // SAMPLED)] - mean
-    _, vectors = np.linalg.eigh(some.T @ some)
-    kept = flat.shape[1] if flat.shape[1] <= dims else dims - 1
-    basis = np.ascontiguousarray(vectors[:, ::-1][:, :kept].astype(np.float32))
-    return Subspace(mean.astype(np.float32), basis)
+    depth = places.shape[-1]
+    flat = places.reshape(-1, depth)
+    flat = flat[:: max(1, len(flat) // SAMPLED)]
+    mean = flat.mean(axis=0)
+    if depth <= dims and not even:
+        return Subspace(mean, np.zeros((depth, 0), np.float32))
+    centred = flat - mean
+    scale = 1 / (centred.std(axis=0) + np.float32(LEAST)) if even else np.ones(depth, np.float32)
+    centred *= scale
+    _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    kept = min(depth, dims if even else dims - 1)
+    basis = scale[:, None] * vectors[:, ::-1][:, :kept]
+    return Subspace(mean, np.ascontiguousarray(basis, np.float32), even)
 
 
 def subspace_of(arrays: Mapping[str, Any]) -> Subspace:
     """The inverse of `to_arrays`."""
-    return Subspace(np.asarray(arrays["space.mean"]), np.asarray(arrays["space.basis"]))
+    even = bool(np.asarray(arrays["space.even"])[0])
+    return Subspace(np.asarray(arrays["space.mean"]), np.asarray(arrays["space.basis"]), even)

@@ -100,12 +100,19 @@ def blob_of(options: Any) -> bytes:
 
 
 def _read(blob: bytes, options: Any, size_hw: tuple[int, int]) -> Encoder:
+    taps = tuple(part.strip() for part in options.tap.split(",") if part.strip())
+    return encoder_at(blob, _strides(options, 16), taps=taps, size_hw=size_hw)
+
+
+def _strides(options: Any, usual: int) -> tuple[int, ...]:
+    """The strides as numbers, each once."""
     try:
-        strides = tuple(int(part) for part in (options.strides or "16").split(","))
+        strides = tuple(dict.fromkeys(int(part) for part in (options.strides or str(usual)).split(",")))
     except ValueError:
-        raise UsageError(f"net.strides is {options.strides!r}; write it as 16, or 8,16") from None
-    taps = tuple(part for part in options.tap.split(",") if part)
-    return encoder_at(blob, strides, taps=taps, size_hw=size_hw)
+        strides = ()
+    if not strides or min(strides) < 1:
+        raise UsageError(f"net.strides is {options.strides!r}; write it as 16, or 8,16")
+    return strides
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def add_maps(sheet: Sheet, blob: bytes, ready: Preparation, options: Any) -> Map
     from onnx import compose, helper
 
     if not blob:
-        name, shape = filter_bank(sheet, ready, stride=int(options.strides or 8), pool=options.pool)
+        name, shape = filter_bank(sheet, ready, strides=_strides(options, 8), pool=options.pool)
         return Maps(name, shape, (helper.make_opsetid("", 17),))
     read = _read(blob, options, ready.size_hw)
     sheet.add("Identity", seen(sheet, read, ready, (PLAIN,), options.scale), OWN + read.input)

@@ -59,7 +59,7 @@ def fit(
     began = time.perf_counter()
     good, blob = good_of(targets), _taps.blob_of(options)
     encoder = _taps.opened(blob, card.preparation, options)
-    space, patches = yield from patches_of(images, good, encoder, options.dims)
+    space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
     fold = folds_of(targets, np.arange(len(images)), options.folds, recipe.seed)
     apart = np.empty(patches.shape[:3], np.float32)
     for number in range(fold.max() + 1):
@@ -121,15 +121,21 @@ def graph(arrays: Arrays, card: Card, options: Options) -> Any:
     sheet, space = Sheet(), subspace_of(arrays)
     maps = _taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
     patches = space.add(sheet, _taps.rows_of(sheet, maps))
-    sheet.constant("place.mean", arrays["place.mean"])
-    sheet.constant("place.whiten", arrays["place.whiten"])
+    distance = add_distances(sheet, patches, arrays["place.mean"], arrays["place.whiten"], opset=maps.opset)
+    return finished(sheet, maps, card.preparation, patches, distance, arrays)
+
+
+def add_distances(sheet: Sheet, patches: str, mean: Floats, whiten: Floats, *, opset: int) -> str:
+    """`distances` in a graph: patches (B, n, d) → (B, n)."""
+    sheet.constant("place.mean", mean)
+    sheet.constant("place.whiten", whiten)
     sheet.add("Sub", [patches, "place.mean"], "off")
-    if len(arrays["place.mean"]) == 1:
+    if len(mean) == 1:
         sheet.add("MatMul", "off place.whiten", "white.rows")
     else:  # places first, so that each meets its own matrix
         sheet.add("Transpose", "off", "off.places", {"perm": [1, 0, 2]})
         sheet.add("MatMul", "off.places place.whiten", "white.places")
         sheet.add("Transpose", "white.places", "white.rows", {"perm": [1, 0, 2]})
     sheet.add("Mul", "white.rows white.rows", "white.squares")
-    _taps.reduced(sheet, "ReduceSum", "white.squares", "white.sum", [2], opset=maps.opset)
-    return finished(sheet, maps, card.preparation, patches, sheet.add("Sqrt", "white.sum", "distance"), arrays)
+    _taps.reduced(sheet, "ReduceSum", "white.squares", "white.sum", [2], opset=opset)
+    return sheet.add("Sqrt", "white.sum", "distance")

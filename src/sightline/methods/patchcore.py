@@ -32,8 +32,9 @@ CROSSES = True
 
 BANK_ROWS = 2048
 """Patches of the memory that are held against a picture at a time, so that distances stay in the cache."""
-SELECTING = 64
-"""Numbers a patch has while the coreset is chosen, at most, unless it is chosen exactly."""
+ROUNDING = 1e-4
+"""Share of a patch's squared length that is added to its squared distance: what float32 rounds away where the two are
+equal would be large under the root, and differ from one engine to the next."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Options(_taps.Taps):
 
     share: float = setting(0.1, "share of all patches of good parts that is remembered", low=0.0001, high=1)
     dims: int = setting(128, "numbers of a patch that are compared, at most: its main components", low=2, high=2048)
-    exact: bool = setting(
-        False, "choose the memory by all numbers of a patch instead of a random projection to 64, which is faster"
+    project: int = setting(
+        0, "numbers of the random projection that the memory is chosen in (0: chosen by the patches themselves)", low=0
     )
     folds: int = setting(
         5, "parts in turn left out of the memory, so that thresholds are of unseen parts", low=2, high=50
@@ -67,9 +68,9 @@ def fit(
     began = time.perf_counter()
     good, blob = good_of(targets), _taps.blob_of(options)
     encoder = _taps.opened(blob, card.preparation, options)
-    space, patches = yield from patches_of(images, good, encoder, options.dims)
+    space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
     bank, radius = yield from _remembered(patches[good], options, recipe.seed, what="patches remembered")
-    text = f"{len(bank):,} of {patches[good].size // space.width:,} patches are remembered; none is farther than"
+    text = f"{len(bank):,} of {patches[good].size // space.width:,} patches are remembered; none is farther than about"
     yield Note(text=f"{text} {radius:.3g} from the nearest of them")
     fold = folds_of(targets, np.arange(len(images)), options.folds, recipe.seed)
     apart = np.empty(patches.shape[:3], np.float32)
@@ -93,10 +94,10 @@ def _remembered(
     if count == len(flat):
         return np.ascontiguousarray(flat), 0.0
     chosen = flat
-    if not options.exact and flat.shape[1] > SELECTING:
+    if 0 < options.project < flat.shape[1]:
         random = np.random.Generator(np.random.Philox(seed % 2**64))
-        matrix = random.standard_normal((flat.shape[1], SELECTING)).astype(np.float32) / np.sqrt(np.float32(SELECTING))
-        chosen = flat @ matrix
+        matrix = random.standard_normal((flat.shape[1], options.project)).astype(np.float32)
+        chosen = flat @ (matrix / np.sqrt(np.float32(options.project)))
     for step in coreset(chosen, count, seed=seed):
         if isinstance(step, Coreset):
             break
@@ -106,7 +107,10 @@ def _remembered(
 
 
 def distances(patches: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Distance of each patch (N, h, w, d) from the nearest one of the memory (M, d): (N, h, w), float32."""
+    """Distance of each patch (N, h, w, d) from the nearest one of the memory (M, d): (N, h, w), float32.
+
+    One of a patch that is remembered is a hundredth of its length, not 0; of others hardly more than it is: `ROUNDING`.
+    """
     found = np.empty(patches.shape[:3], np.float32)
     squares = np.einsum("md,md->m", bank, bank)
     for row, picture in enumerate(patches):
@@ -115,8 +119,8 @@ def distances(patches: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArra
         for start in range(0, len(bank), BANK_ROWS):
             part = bank[start : start + BANK_ROWS]
             np.minimum(least, (squares[start : start + BANK_ROWS] - 2 * (flat @ part.T)).min(axis=1), out=least)
-        least += np.einsum("nd,nd->n", flat, flat)
-        found[row] = np.sqrt(np.maximum(least, 0)).reshape(found.shape[1:])
+        squared = np.einsum("nd,nd->n", flat, flat)
+        found[row] = np.sqrt(np.maximum(least + squared, 0) + np.float32(ROUNDING) * squared).reshape(found.shape[1:])
     return found
 
 
@@ -130,9 +134,15 @@ def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict
 
 def graph(arrays: Arrays, card: Card, options: Options) -> Any:
     """Encoder, subspace and memory as one `onnx.ModelProto`, from `image` B H W C in the card's dtype."""
-    sheet, space, bank = Sheet(), subspace_of(arrays), arrays["bank"]
+    sheet, space = Sheet(), subspace_of(arrays)
     maps = _taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
     patches = space.add(sheet, _taps.rows_of(sheet, maps))
+    distance = add_distances(sheet, patches, arrays["bank"], opset=maps.opset)
+    return finished(sheet, maps, card.preparation, patches, distance, arrays)
+
+
+def add_distances(sheet: Sheet, patches: str, bank: NDArray[np.float32], *, opset: int) -> str:
+    """`distances` in a graph: patches (B, n, d) → (B, n)."""
     least = []
     for number, start in enumerate(range(0, len(bank), BANK_ROWS)):
         part, name = bank[start : start + BANK_ROWS], f"bank.{number}"
@@ -140,10 +150,12 @@ def graph(arrays: Arrays, card: Card, options: Options) -> Any:
         sheet.constant(f"{name}.squares", np.einsum("md,md->m", part, part))
         sheet.add("MatMul", [patches, f"{name}.twice"], f"{name}.product")
         sheet.add("Add", [f"{name}.product", f"{name}.squares"], f"{name}.apart")
-        least.append(_taps.reduced(sheet, "ReduceMin", f"{name}.apart", f"{name}.least", [2], opset=maps.opset))
+        least.append(_taps.reduced(sheet, "ReduceMin", f"{name}.apart", f"{name}.least", [2], opset=opset))
     x = sheet.add("Min", least, "bank.least") if len(least) > 1 else least[0]
     sheet.add("Mul", [patches, patches], "patches.squares")
-    _taps.reduced(sheet, "ReduceSum", "patches.squares", "patches.length", [2], opset=maps.opset)
+    _taps.reduced(sheet, "ReduceSum", "patches.squares", "patches.length", [2], opset=opset)
     sheet.add("Add", [x, "patches.length"], "squared")
     sheet.add("Relu", "squared", "squared.positive")
-    return finished(sheet, maps, card.preparation, patches, sheet.add("Sqrt", "squared.positive", "distance"), arrays)
+    sheet.add("Mul", ["patches.length", sheet.constant("rounding", np.float32(ROUNDING))], "patches.rounding")
+    sheet.add("Add", "squared.positive patches.rounding", "squared.held")
+    return sheet.add("Sqrt", "squared.held", "distance")

@@ -98,15 +98,21 @@ of 0.5 % takes 199, one of 0.05 % 1,999.
     )
 
 
-def p_values(scores: NDArray[Any], good: NDArray[Any]) -> Floats:
+def p_values(scores: NDArray[Any], good: NDArray[Any], *, groups: NDArray[Any] | None = None) -> Floats:
     """Conformal p-values (N,) of scores by those of good parts (M,): (1 + how many are at least as high) / (M + 1).
+
+    groups: (M,), which good pictures show one part; each part counts once, a picture of it for its share.
 
     >>> p_values(np.array([0.0, 3.5, 9.0]), np.arange(4.0)).tolist()
     [1.0, 0.2, 0.2]
     """
-    ordered = np.sort(np.asarray(good, np.float64))
-    above = len(ordered) - np.searchsorted(ordered, np.asarray(scores, np.float64), side="left")
-    return np.asarray((1 + above) / (len(ordered) + 1), np.float64)
+    good = np.asarray(good, np.float64)
+    names, member = np.unique(np.arange(len(good)) if groups is None else groups, return_inverse=True)
+    order = np.argsort(good, kind="stable")
+    share = 1 / np.bincount(member)[member[order]]
+    above = np.append(np.cumsum(share[::-1])[::-1], 0.0)
+    place = np.searchsorted(good[order], np.asarray(scores, np.float64), side="left")
+    return np.asarray(np.minimum((1 + above[place]) / (len(names) + 1), 1.0), np.float64)
 
 
 def area_threshold(maps: Sequence[NDArray[Any]], share: float, *, groups: NDArray[Any] | None = None) -> float:
@@ -172,12 +178,15 @@ def _beyond(ordered: Floats, rate: float, above: float) -> float:
 
 
 def beta_quantile(share: float, a: float, b: float) -> float:
-    """Quantile of the Beta distribution with parameters a and b, by summing its density.
+    """Quantile of the Beta distribution with parameters a and b, 1 or more, by summing its density about its mean.
 
     >>> round(beta_quantile(0.5, 1, 1), 5), round(beta_quantile(0.975, 10, 191), 4)
     (0.5, 0.0837)
     """
-    x = np.linspace(0, 1, 200_001)[1:-1]
+    mean = a / (a + b)
+    reach = 14 * math.sqrt(mean * (1 - mean) / (a + b + 1))
+    edges = np.linspace(max(0.0, mean - reach), min(1.0, mean + reach), 10_001)
+    x = (edges[:-1] + edges[1:]) / 2
     log = (a - 1) * np.log(x) + (b - 1) * np.log1p(-x)
-    whole = np.cumsum(np.exp(log - log.max()))
-    return float(np.interp(share, whole / whole[-1], x))
+    whole = np.concatenate([[0.0], np.cumsum(np.exp(log - log.max()))])
+    return float(np.interp(share, whole / whole[-1], edges))

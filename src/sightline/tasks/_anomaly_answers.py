@@ -16,7 +16,7 @@ from sightline.metrics.conformal import p_values
 from sightline.metrics.regions import components, outline, simplified
 
 SIDE = 384
-"""Longer side in pixels of the map that regions are outlined in."""
+"""Longer side in pixels of the map that regions are outlined in, at most, unless the graph's own is longer."""
 MOST_REGIONS = 50
 """Of one picture, those with the highest peaks."""
 LOST = "the part was not found where it should be"
@@ -87,7 +87,8 @@ def judged(answer: AnomalyMap, card: Card) -> AnomalyMap:
     """The answer held against the card's thresholds: p-value, alarm, and of an alarm its regions."""
     told = card.operating
     threshold, good = float(told.get("threshold", "nan")), told.get("good_scores", [])
-    p_value = float(p_values(np.array([answer.score]), np.array(good, np.float64))[0])
+    parts = np.array(told["good_parts"]) if told.get("good_parts") else None
+    p_value = float(p_values(np.array([answer.score]), np.array(good, np.float64), groups=parts)[0])
     answer = dataclasses.replace(answer, threshold=threshold, p_value=p_value, regions=())
     if not answer.alarm or answer.abstained:
         return answer
@@ -96,16 +97,16 @@ def judged(answer: AnomalyMap, card: Card) -> AnomalyMap:
 
 def regions_of(answer: AnomalyMap, card: Card) -> tuple[Region, ...]:
     """The connected parts of an alarm's map above the value that outlines begin at, the highest peak first."""
-    heat = answer.heat(at_most=SIDE)
+    heat = answer.heat(at_most=max(SIDE, *answer.grid.shape), outside=-np.inf)
     level = min(float(card.operating.get("outline", answer.threshold)), answer.threshold)
     mask = heat > level
     if not mask.any():  # a peak between the pixels of the picture
-        mask = heat >= heat.max()
+        mask = (heat >= heat.max()) & np.isfinite(heat)
     labels = components(mask)
     by = np.array([answer.size_hw[1] / heat.shape[1], answer.size_hw[0] / heat.shape[0]])
     count = int(labels.max())
-    peaks = np.zeros(count + 1, np.float32)
-    np.maximum.at(peaks, labels.ravel(), np.where(mask, heat, 0).ravel())
+    peaks = np.full(count + 1, -np.inf, np.float32)
+    np.maximum.at(peaks, labels.ravel(), np.where(mask, heat, -np.inf).ravel())
     order = np.argsort(-peaks[1:], kind="stable")[:MOST_REGIONS] + 1
     return tuple(_region(labels == number, heat, by, answer, card) for number in order)
 
@@ -114,7 +115,7 @@ def _region(inside: NDArray[np.bool_], heat: Floats, by: NDArray[Any], answer: A
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     top, left = rows[0], columns[0]
     box = inside[top : rows[-1] + 1, left : columns[-1] + 1]
-    polygon = simplified(outline(box), 0.75) + [left, top]
+    polygon = simplified(outline(box), 0.75) + np.array([left, top])
     values = np.where(box, heat[top : rows[-1] + 1, left : columns[-1] + 1], -np.inf)
     y, x = np.unravel_index(int(values.argmax()), values.shape)
     kind, chance = _kind(inside, by, answer, card)

@@ -18,10 +18,10 @@ from sightline.draw.report import Picture
 
 def badness(result: AnomalyMap, target: Target) -> float:
     """How wrong an answer is: how far beyond the threshold on the wrong side, as a share of it; negative when right."""
-    share = result.score / result.threshold if result.threshold > 0 else float("nan")
-    if not np.isfinite(share):
+    beyond = (result.score - result.threshold) / (abs(result.threshold) or 1.0)
+    if not np.isfinite(beyond):
         return 0.0
-    return 1 - share + 1e-9 if inspected(target).kind != GOOD else share - 1
+    return 1e-9 - beyond if inspected(target).kind != GOOD else beyond
 
 
 def pictured(

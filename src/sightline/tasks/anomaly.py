@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from sightline.core.anomalies import AnomalyMap
 from sightline.core.card import LEAST_TILE, Card, Preparation
@@ -21,16 +17,17 @@ from sightline.core.errors import BundleError, DataError, UsageError
 from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Held, Request
 from sightline.core.recipe import setting
 from sightline.core.results import Result
+from sightline.data import register
 from sightline.data.masks import inspected, mask_of
 from sightline.data.pictures import Picture, read_picture
 from sightline.data.prepare import prepare
-from sightline.data import register
 from sightline.data.samples import GOOD, Inspected, Label, Target
 from sightline.data.tiles import prepare_tiles
 from sightline.metrics.anomalies import AnomalyMeter
 from sightline.metrics.conformal import area_threshold, conformal_threshold, parts_needed, refusal, sentence
-from sightline.tasks import _anomaly_answers, _anomaly_report, _whole
-from sightline.tasks._anomaly_answers import decode, judged, to_frame
+from sightline.tasks import _anomaly_answers, _anomaly_report, _anomaly_stored, _whole
+from sightline.tasks._anomaly_answers import judged, to_frame
+from sightline.tasks._anomaly_stored import MOST_KEPT, MOTIONS
 
 SUPPORTS = frozenset({"train", "evaluate", "predict", "export", "bench", "inspect"})
 DECODED = {"map": "B h w", "score": "B"}
@@ -38,13 +35,11 @@ DEFAULT_NET = "patchcore"
 HEADLINE = "auroc"
 
 USUAL_RATE, USUAL_AREA = 0.05, 0.01
-"""False alarms, and the share of a good part's area that is outlined, where neither is chosen."""
+"""False alarms, and the share of a good part's area that is outlined, where neither is chosen and the parts suffice."""
 GATE = 1e-4
 """Largest difference of a score, or of a map's value, as a share of the largest."""
 MASK_STRIDE = 8
 """Pixels of the input for each number of an encoded mask."""
-MOST_KEPT = 5000
-"""Good scores that a card holds; of more, as many evenly over their order."""
 _SIDES = (64, 96, 128, 160, 192, 224, 256)
 _MEASURED = 256
 """Longer side in pixels of the maps and masks that are measured."""
@@ -62,14 +57,15 @@ class Recipe(_whole.Looks):
     group_near_duplicates: bool = setting(
         True, "count near-duplicates (the same part again) as one part: in splits, folds and what is promised"
     )
-    false_alarms: float | None = setting(None, "share of good parts that may alarm, as 0.01", low=1e-6, high=0.5)
+    defects: str = setting("", "a folder of known defects, crack/1.png: they sharpen the map and name kinds", path=True)
+    false_alarms: float | None = setting(
+        None, "share of good parts that may alarm [0.05, or what they suffice for]", low=1e-6, high=0.5
+    )
     outlined: float | None = setting(
         None, "share of a good part's area that may be outlined in an alarm", low=1e-6, high=0.5
     )
     reference: str = setting("", "a picture of a good part that others are brought into line with", path=True)
-    motion: str = setting(
-        "rigid", "how a part may lie against --reference", choices=("shift", "rigid", "affine", "homography")
-    )
+    motion: str = setting("rigid", "how a part may lie against --reference", choices=MOTIONS)
     turned: float = setting(15.0, "degrees by which a part may be turned against --reference", low=0, high=180)
     roi: str = setting("", "a mask picture: what is black in it is not looked at", path=True)
 
@@ -97,14 +93,8 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     good = sum(_kind(target, recipe.normal) == GOOD for target in facts.targets)
     if good < 2:
         raise DataError(_FEW.format(count=good))
-    if recipe.false_alarms is None:
-        changes["false_alarms"] = USUAL_RATE if good >= parts_needed(USUAL_RATE) else 1 / (good + 1)
-        reasons["false_alarms"] = f"nobody chose; {good} good parts support {100 / (good + 1):.2g} % and more"
-    elif good < parts_needed(recipe.false_alarms):
+    if recipe.false_alarms and good < parts_needed(recipe.false_alarms):
         raise DataError(refusal(recipe.false_alarms, good))
-    if recipe.outlined is None:
-        changes["outlined"] = max(USUAL_AREA, 1.5 / (good + 1))
-        reasons["outlined"] = "a hundredth of a good part is little beside a defect"
     return dataclasses.replace(recipe, **changes), reasons
 
 
@@ -148,26 +138,8 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
         png = base64.b64encode(register.reference_of(read_picture(recipe.reference))).decode()
         operating["position"] = {"reference": png, "motion": recipe.motion, "turned": recipe.turned}
     if recipe.roi:
-        operating["roi"] = _as_png(recipe.roi)
+        operating["roi"] = _anomaly_stored.roi_png(recipe.roi)
     return Card(task="anomaly", net={}, classes=tuple(kinds), preparation=ready, operating=operating)
-
-
-def _as_png(path: str) -> str:
-    """A mask, not black where something is to be looked at, at most 512 px long, as base64 of a PNG."""
-    pixels = read_picture(path).pixels
-    image = Image.fromarray(((pixels > 0).any(axis=2) * 255).astype(np.uint8))
-    image.thumbnail((512, 512), Image.Resampling.NEAREST)
-    if not np.asarray(image).any():
-        raise DataError(f"{path} is black all over, so nothing would be looked at; white is what counts")
-    blob = io.BytesIO()
-    image.save(blob, "PNG", optimize=True)
-    return base64.b64encode(blob.getvalue()).decode()
-
-
-@lru_cache(maxsize=4)
-def _mask(png: str, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    image = Image.open(io.BytesIO(base64.b64decode(png)))
-    return np.asarray(image.resize(size_hw[::-1], Image.Resampling.NEAREST)) > 0
 
 
 def encode(picture: Picture, card: Card) -> Request:
@@ -183,7 +155,7 @@ def encode(picture: Picture, card: Card) -> Request:
             picture, base64.b64decode(position["reference"]), motion=position["motion"], turn=float(position["turned"])
         )
         moved = {f"h{row}{column}": float(found.homography[row, column]) for row in range(3) for column in range(3)}
-        moved["lost"] = float(not found.ok)
+        moved |= {"lost": float(not found.ok), "frame_h": float(found.size_hw[0]), "frame_w": float(found.size_hw[1])}
         picture = register.warped(picture, found.homography, found.size_hw)
     picture = _within(picture, card)
     return dataclasses.replace(
@@ -197,7 +169,7 @@ def _within(picture: Picture, card: Card) -> Picture:
     if not png:
         return picture
     shape = picture.pixels.shape[0], picture.pixels.shape[1]
-    return dataclasses.replace(picture, pixels=picture.pixels * _mask(png, shape)[..., None])
+    return dataclasses.replace(picture, pixels=picture.pixels * _anomaly_stored.roi_of(png, shape)[..., None])
 
 
 def _prepared(picture: Picture, card: Card) -> Request:
@@ -219,12 +191,11 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
     shape = side[0] // MASK_STRIDE, side[1] // MASK_STRIDE
     tiles = len(request.arrays["image"]) if card.preparation.tile else 1
     mask = mask_of(truth, request.size_hw) if bad else None
-    if mask is None:
-        share = np.full((tiles, *shape), -1.0 if bad else 0.0, np.float32)
-    else:
+    share = np.full((tiles, *shape), -1.0 if bad else 0.0, np.float32)
+    if mask is not None:
         share = _shares(mask, request, card)
     kind = card.classes.index(truth.kind) if truth.kind in card.classes else -1
-    found = {
+    found: dict[str, Array] = {
         "anomalous": np.full(tiles, int(bad), np.int64),
         "kind": np.full(tiles, kind, np.int64),
         "mask": share,
@@ -237,10 +208,8 @@ def _shares(mask: NDArray[np.bool_], request: Request, card: Card) -> NDArray[np
     pixels = (mask * np.uint8(255))[..., None]
     picture = Picture(pixels=pixels, size_hw=request.size_hw, source="mask", format="PNG", high=255.0)
     if "h00" in request.geometry:
-        position = card.operating["position"]
-        frame_hw = Image.open(io.BytesIO(base64.b64decode(position["reference"]))).size[::-1]
-        by = max(request.size_hw) / max(frame_hw)
-        picture = register.warped(picture, to_frame(request), (round(frame_hw[0] * by), round(frame_hw[1] * by)))
+        frame_hw = int(request.geometry["frame_h"]), int(request.geometry["frame_w"])
+        picture = register.warped(picture, to_frame(request), frame_hw)
     ready = dataclasses.replace(card.preparation, mode="grey", dtype="uint8", high=255.0)
     image = _prepared(picture, dataclasses.replace(card, preparation=ready)).arrays["image"]
     image = image if card.preparation.tile else image[None]
@@ -250,7 +219,7 @@ def _shares(mask: NDArray[np.bool_], request: Request, card: Card) -> NDArray[np
     return np.asarray(blocks.mean(axis=(2, 4)) / 255, np.float32)
 
 
-merge = _anomaly_answers.merge
+decode, merge = _anomaly_answers.decode, _anomaly_answers.merge
 badness, pictured = _anomaly_report.badness, _anomaly_report.pictured
 figures = _anomaly_report.figures
 
@@ -264,7 +233,7 @@ def enough(recipe: Recipe, held: Sequence[Target]) -> None:
     """Raise DataError where the pictures that are kept from learning cannot support the rate that is asked for."""
     good = sum(_kind(target, recipe.normal) == GOOD for target in held)
     rate = recipe.false_alarms or USUAL_RATE
-    if good < parts_needed(rate):
+    if good < (parts_needed(rate) if recipe.false_alarms else 1):
         raise DataError(f"{refusal(rate, good)} (--validation keeps more of them, patchcore and padim use all)")
 
 
@@ -286,11 +255,31 @@ def claim(held: Held, card: Card, recipe: Recipe) -> tuple[Card, list[AnomalyMap
         if card.preparation.tile:
             maps = []  # grids of whole pictures beside those of tiles: the tiles are enough
         maps.append((held.crossed["map"], held.crossed["group"]))
-    rate = recipe.false_alarms or USUAL_RATE
+    card = fitted(scores, groups, maps, card=card, rate=recipe.false_alarms, share=recipe.outlined)
+    return card, [judged(each, card) for each in held.results]
+
+
+def fitted(
+    scores: NDArray[Any],
+    groups: NDArray[Any],
+    maps: Sequence[tuple[NDArray[Any], NDArray[Any]]],
+    *,
+    card: Card,
+    rate: float | None,
+    share: float | None,
+) -> Card:
+    """The card with thresholds by good pictures that were not learnt from.
+
+    scores, groups: (N,), of pictures, and which of them show one part. maps: maps (P, h, w) of some, with the groups
+    (P,) of these. rate, share: of good parts that may alarm, and of the area of one that may be outlined; what is usual
+    and possible where they are None. Raises DataError where the parts are too few to support the rate.
+    """
+    names, part = np.unique(groups, return_inverse=True)
+    rate = rate or max(USUAL_RATE, 1 / (max(len(names), 1) + 1))
     threshold = conformal_threshold(scores, rate, groups=groups)
-    share = recipe.outlined or USUAL_AREA
+    share = share or max(USUAL_AREA, 1.5 / (len(names) + 1))
     level = area_threshold([each for each, _ in maps], share, groups=np.concatenate([some for _, some in maps]))
-    kept = np.sort(scores)
+    kept = np.argsort(scores, kind="stable")
     if len(kept) > MOST_KEPT:
         kept = kept[np.linspace(0, len(kept) - 1, MOST_KEPT).astype(int)]
     operating = {
@@ -298,11 +287,12 @@ def claim(held: Held, card: Card, recipe: Recipe) -> tuple[Card, list[AnomalyMap
         "threshold": threshold.value,
         "outline": min(level, threshold.value),
         "false_alarms": {"asked": rate, "expected": threshold.rate, "low": threshold.low, "high": threshold.high},
-        "good_scores": kept.tolist(),
+        "good_scores": scores[kept].tolist(),
+        "good_parts": part[kept].tolist() if len(names) < len(part) else [],
         "why": sentence(threshold),
     }
-    card = dataclasses.replace(card, operating=operating, notes=(*card.notes, operating["why"]))
-    return card, [judged(each, card) for each in held.results]
+    notes = (*(note for note in card.notes if note != card.operating.get("why")), operating["why"])
+    return dataclasses.replace(card, operating=operating, notes=notes)
 
 
 class _CardMeter(AnomalyMeter):
@@ -347,21 +337,19 @@ def check(card: Card, graphs: Graphs) -> None:
     thresholds that no calibration gives."""
     main = _whole.main_of(card, graphs)
     _whole.check_input(card, main)
-    ranks = {name: len(main.outputs[name].shape) for name in (*DECODED, "kinds") if name in main.outputs}
-    if {name: rank for name, rank in ranks.items() if name != "kinds"} != {"map": 3, "score": 1}:
+    shapes = {name: main.outputs[name].shape for name in (*DECODED, "kinds") if name in main.outputs}
+    if not {"map", "score"} <= set(shapes) or len(shapes["map"]) != 3 or len(shapes["score"]) != 1:
         raise BundleError(f"the graph puts out {', '.join(main.outputs)}; an anomaly's has map B h w and score B")
-    if "kinds" in ranks and main.outputs["kinds"].shape[1] != len(card.classes):
-        raise BundleError(f"the card names {len(card.classes)} kinds of defects, the graph's kinds have another number")
-    told = card.operating
-    good = told.get("good_scores", [])
-    numbers = [told.get("threshold", 0.0), told.get("outline", 0.0), *(good if isinstance(good, list) else [None])]
-    if any(
-        isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) for value in numbers
-    ):
-        raise BundleError("card.json: operating holds thresholds or good scores that are no numbers")
-    position = told.get("position")
-    if position is not None and not (isinstance(position, dict) and {"reference", "motion", "turned"} <= set(position)):
-        raise BundleError("card.json: operating.position must hold reference, motion and turned")
+    inner = shapes["map"][1:]
+    if not all(isinstance(side, int) and side > 0 for side in inner):
+        raise BundleError(f"the graph's map is {list(shapes['map'])}; its height and width must be fixed")
+    if "kinds" in shapes and shapes["kinds"][1:] != (len(card.classes), *inner):
+        raise BundleError(f"the card names {len(card.classes)} kinds of defects; the graph's {list(shapes['kinds'])}")
+    _anomaly_stored.check_operating(card.operating)
+    parts, count = card.operating.get("good_parts", []), len(card.operating.get("good_scores", []))
+    known = isinstance(parts, list) and len(parts) in (0, count)
+    if not known or not all(type(part) is int and 0 <= part < 1 << 31 for part in parts):
+        raise BundleError("card.json: operating.good_parts must be a whole number for each good score, or none")
 
 
 def correct(result: AnomalyMap, target: Target) -> bool:

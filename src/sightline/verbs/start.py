@@ -82,7 +82,10 @@ def start_at(run: Path) -> Start | None:
 
 
 def known(path: Path) -> Start:
-    """A file of weights and what the ledger says of it."""
+    """A file of weights, or a bundle that brings them, and what is known of it."""
+    if is_bundle(path):
+        place = path.resolve()
+        return Start(place.parent.name if place.name == MODEL else place.stem, None, open_bundle(path).card)
     entry = by_sum(path.read_bytes())
     if entry is not None and entry.restricted and not is_here(entry):
         raise UsageError(
@@ -100,8 +103,9 @@ def placed(settings: Settings) -> Settings:
     name, variant = split_net(settings.net)
     options = fields(Shelf(shelf_of(name)).load(name).Options) if name else ()
     files = [f"net.{field.name}" for field in options if field.metadata.get("path")]
-    net = f"{name}:{_placed(variant)}" if files and Path(variant).is_file() else settings.net
-    values = {each: _placed(value) if each in ("start", *files) else value for each, value in settings.values.items()}
+    net = f"{name}:{_placed(variant)}" if files and Path(variant).exists() else settings.net
+    files += [field.name for field in fields(Shelf("tasks").load(settings.task).Recipe) if field.metadata.get("path")]
+    values = {each: _placed(value) if each in files else value for each, value in settings.values.items()}
     return replace(settings, data=absolute(settings.data), net=net, values=values)
 
 

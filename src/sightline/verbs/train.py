@@ -26,6 +26,7 @@ from sightline.core.results import Result
 from sightline.core.runs import Run, environment, lock, new_run
 from sightline.core.shelf import Shelf
 from sightline.core.storage import append_line, read_lines, write_json
+from sightline.data.defects import with_defects
 from sightline.data.read import read
 from sightline.data.tiles import untiled
 from sightline.verbs.company import company, of_company
@@ -149,6 +150,7 @@ def _trained(
     if not (group.leads or wish.method.gradients):
         return Path()  # nothing is left to be done beside the leading process
     samples = read(settings.data, layout=settings.layout, group_by=wish.recipe.group_by)
+    samples = with_defects(samples, getattr(wish.recipe, "defects", ""))
     how = {"in_memory": not wish.method.gradients, "remember": hasattr(wish.method.module, "REMEMBERS")}
     gathered = yield from gather(task, samples, wish.recipe, source=settings.data, **how)
     card = as_it_saw(gathered.card, wish.start, wish.method)
@@ -206,7 +208,8 @@ def lawful(
     Raises LeakError where they were trained on this very data, unless that is allowed; the card then says so.
     """
     brings = getattr(method.module, "brings", None)
-    given = known(brings(method.options)) if brings else start
+    file = brings(method.options) if brings else None
+    given = known(file) if file else start
     if given is None:
         return gathered, LICENCES
     licences = LICENCES | {"weights": given.licence()}

@@ -17,6 +17,7 @@ from sightline.core.recipe import parse
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
 from sightline.data.ranges import shown
+from sightline.data.defects import with_defects
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
@@ -126,6 +127,7 @@ def training_samples(opened: Opened, data: str | None) -> Generator[Event, None,
     source = data or (training.data if training else "")
     recipe = parse(opened.task.Recipe, opened.card.recipe)
     samples = read(source, layout=training.layout if training and not data else None, group_by=recipe.group_by)
+    samples = with_defects(samples, str(training.values.get("defects", "")) if training else "")
     found = yield from surveyed(samples, opened.card, recipe)
     carved, _ = split(found, recipe)
     if fingerprint(carved, found.digests) != opened.card.data.get("fingerprint"):
