@@ -1,4 +1,4 @@
-"""Made parts: grey pictures, and a model without a graph whose score of a picture is how bright it is."""
+"""Made parts: textures with planted blots, grey pictures, and a model without a graph that scores how bright it is."""
 
 from __future__ import annotations
 
@@ -66,3 +66,50 @@ def bright(digest: str = "made") -> Opened:
     )
     bundle: Any = SimpleNamespace(digest=digest, card=card, path=Path("made"))
     return Opened(bundle, task, {}, "onnx")
+
+
+Blot = tuple[float, float, float]
+"""Middle x, y and radius in pixels."""
+
+
+def texture(rng: np.random.Generator, size_hw: tuple[int, int] = (64, 64), blot: Blot | None = None) -> Any:
+    """A woven surface, (H, W) uint8, each another; with a blot, a bright disc somewhere on it."""
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    waves = 30 * np.sin(x / 3 + rng.uniform(0, 6)) + 20 * np.cos(y / 4 + rng.uniform(0, 6))
+    pixels = 120 + waves + rng.normal(0, 6, size_hw)
+    if blot:
+        pixels[disc(size_hw, blot)] = 245
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def disc(size_hw: tuple[int, int], blot: Blot) -> Any:
+    """Where a blot is, (H, W) bool."""
+    y, x = np.indices(size_hw) + 0.5
+    return np.hypot(x - blot[0], y - blot[1]) <= blot[2]
+
+
+def blot_in(rng: np.random.Generator, size_hw: tuple[int, int], radius: float = 7) -> Blot:
+    """A blot that lies in the picture whole."""
+    x, y = (float(rng.uniform(radius + 2, side - radius - 2)) for side in size_hw[::-1])
+    return x, y, radius
+
+
+def textures(folder: Path, count: int, *, seed: int, blots: Path | None = None, size_hw: Any = (64, 64)) -> Path:
+    """PNG files 000.png and so on; with blots, each has one, and its mask goes there."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True)
+    for number in range(count):
+        blot = blot_in(rng, size_hw) if blots else None
+        Image.fromarray(texture(rng, size_hw, blot)).save(folder / f"{number:03d}.png")
+        if blots and blot:
+            blots.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(disc(size_hw, blot)).save(blots / f"{number:03d}_mask.png")
+    return folder
+
+
+def inspected_set(root: Path, *, good: int, test: int = 8, size_hw: Any = (64, 64)) -> Path:
+    """As MVTec AD has it: train/good, and of test/good and test/blot so many each, with masks of the blots."""
+    textures(root / "train" / "good", good, seed=1, size_hw=size_hw)
+    textures(root / "test" / "good", test, seed=2, size_hw=size_hw)
+    textures(root / "test" / "blot", test, seed=3, size_hw=size_hw, blots=root / "ground_truth" / "blot")
+    return root

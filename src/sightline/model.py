@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.core.card import Card
-from sightline.core.errors import PictureError
+from sightline.core.errors import PictureError, UsageError
 from sightline.core.events import Event, drain
 from sightline.core.results import Result
 from sightline.verbs import audit as auditing
@@ -93,21 +93,50 @@ class Model:
         pace: str = "",
         stop_after: int = 0,
         idle: float = 0.0,
+        part_by: str = "",
+        views_any: bool = False,
         listen: Listener | None = None,
     ) -> Inspection:
         """Sort the parts in a folder; with `move_to` watch it, record each part as it comes exactly once, and move it.
 
-        rules: a YAML file; see `verbs.rules`. Of watching: pace as `30/m`, and parts or idle seconds that end it.
+        rules: a YAML file; see `verbs.rules`. Of watching: pace as `30/m`, and parts or idle seconds that end it. Of a
+        folder: part_by, a regular expression that names the part a picture shows, and views_any; see `verbs.parts`.
         """
         from sightline.verbs.arrivals import rate_of
         from sightline.verbs.inspect import Watching, inspect, watch
+        from sightline.verbs.parts import Views
         from sightline.verbs.rules import read_rules
 
         said, place = read_rules(Path(rules)) if rules else None, Path(folder)
         if move_to is None:
-            return drain(inspect(self.opened, place, out=Path(out), rules=said, draw=draw), listen)
+            views = Views(part_by, views_any) if part_by else None
+            return drain(inspect(self.opened, place, out=Path(out), rules=said, draw=draw, views=views), listen)
+        if part_by:
+            raise UsageError(
+                "part_by is of a folder that is inspected once; a watched one is judged picture by picture"
+            )
         watching = Watching(move_to=Path(move_to), rate=rate_of(pace), stop_after=stop_after, idle=idle)
         return drain(watch(self.opened, place, watching, out=Path(out), rules=said, draw=draw), listen)
+
+    def adapt(
+        self,
+        data: str | Path,
+        out: str | Path,
+        *,
+        false_alarms: float | None = None,
+        part_by: str = "",
+        force: bool = False,
+        overwrite: bool = False,
+        listen: Listener | None = None,
+    ) -> Model:
+        """The model with a threshold by pictures of today's good parts, written to `out`; see `verbs.adapt`.
+
+        Whether the line has drifted, `listen` is told, and `card.operating["adapted"]` of what is returned holds.
+        """
+        from sightline.verbs.adapt import adapt
+
+        ways: dict[str, Any] = {"part_by": part_by, "force": force, "overwrite": overwrite}
+        return load(drain(adapt(self.opened, data, out=Path(out), rate=false_alarms, **ways), listen))
 
     def export(
         self,

@@ -12,7 +12,7 @@ from torchvision.ops import batched_nms
 
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
-from sightline.core.protocols import Facts, Request, Spec, unstack
+from sightline.core.protocols import Facts, Held, Request, Spec, unstack
 from sightline.core.results import Boxes
 from sightline.data.pictures import read_picture
 from sightline.data.samples import Label, Object, Objects
@@ -34,6 +34,10 @@ PLAIN = Request(arrays={}, size_hw=(64, 96), geometry={"scale_y": 1.0, "scale_x"
 def facts(targets: list[Any], sizes: Any = (480, 640), *, grey: bool = False, dtype: str = "uint8") -> Facts:
     shape = np.array([sizes] * len(targets)) if isinstance(sizes, tuple) else np.array(sizes)
     return Facts(count=len(targets), sizes_hw=shape, grey=grey, dtype=dtype, targets=targets)
+
+
+def held(results: list[Any], targets: list[Any]) -> Held:
+    return Held(results=results, targets=targets, groups=np.arange(len(results)))
 
 
 def objects(*boxes: tuple[str, float, float, float, float], **flags: bool) -> Objects:
@@ -122,7 +126,7 @@ def test_finding_what_is_difficult_is_held_against_nobody() -> None:
     outputs = {name: np.repeat(each, 40, axis=0) for name, each in one.items()}
     assert detect.quick(outputs, targets, CARD)["AP50"] == pytest.approx(1.0)
     answers = [detect.decode(unstack(outputs, row), request, CARD) for row in range(40)]
-    chosen, _ = detect.claim(answers, [things] * 40, CARD, detect.Recipe(box_precision=0.8))
+    chosen, _ = detect.claim(held(answers, [things] * 40), CARD, detect.Recipe(box_precision=0.8))
     assert chosen.operating["thresholds"]["dot"] <= 0.9
 
 
@@ -266,11 +270,11 @@ def test_thresholds_are_where_f1_is_best_or_what_was_wished_for() -> None:
     plain = dataclasses.replace(CARD, operating={})
     answers = [detect.decode(unstack(outputs, row), PLAIN, plain) for row in range(30)]
     truth = [objects(("cell", 0, 0, 20, 20), ("dot", 30, 30, 60, 60))] * 30
-    found_card, claimed = detect.claim(answers, truth, plain, detect.Recipe())
+    found_card, claimed = detect.claim(held(answers, truth), plain, detect.Recipe())
     thresholds = found_card.operating["thresholds"]
     assert 0.4 < thresholds["cell"] <= 0.9 and 0.5 < thresholds["dot"] <= 0.6 and found_card.notes == ()
     assert claimed[0].claimed.tolist() == [True, False, True] and np.array_equal(claimed[0].scores, answers[0].scores)
-    wished, none = detect.claim(answers, truth, plain, detect.Recipe(box_precision=0.999))
+    wished, none = detect.claim(held(answers, truth), plain, detect.Recipe(box_precision=0.999))
     assert any("99.9 %" in note for note in wished.notes) and not none[0].claimed.any()
     quick = detect.quick(outputs, targets, plain)
     assert quick["AP50"] == pytest.approx(1.0)

@@ -22,6 +22,7 @@ import sightline
 from blocking import NO_TORCH
 from sightline.cli import main as front
 from sightline.core.bundle import open_bundle
+from sightline.core.protocols import Held
 from sightline.data.layouts import coco
 from sightline.data.samples import Object, Objects, Sample, Samples
 from sightline.tasks import detect
@@ -182,9 +183,10 @@ def test_tiles_are_learnt_and_the_bundle_cuts_pictures_itself(tmp_path: Path) ->
     model = sightline.load(tmp_path / "run" / "model")
     shown = show_input(model.opened, next(iter(sorted(large.rglob("*.png")))))
     assert shown.figures["net sees"].startswith("96 x 96") and "+ (-" in shown.figures["geometry"]
-    held = coco.read(large).split("validation").rows
-    answers = [model.predict(large / row.path) for row in held]
-    chosen, _ = detect.claim(answers, [row.target for row in held], card, detect.Recipe())
+    rows = coco.read(large).split("validation").rows
+    answers = [model.predict(large / row.path) for row in rows]
+    held = Held(results=answers, targets=[row.target for row in rows], groups=np.arange(len(rows)))
+    chosen, _ = detect.claim(held, card, detect.Recipe())
     assert chosen.operating == card.operating  # fitted on what is answered about whole pictures
     found = model.predict(next(iter(sorted(large.rglob("*.png")))))
     assert found.xyxy[:, 2].max(initial=0) > 96 or found.xyxy[:, 3].max(initial=0) > 96

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ Examples:
   sightline inspect model --watch-folder in/ --move-to done/ --out inspected/ --draw
   sightline inspect model --watch-folder in/ --move-to done/ --out inspected/ --rules rules.yaml --pace 30/m
   sightline inspect model labelled/ --rules rules.yaml --cost-table --defective 0.01
+  sightline inspect model parts/ --out inspected/ --part-by '(.*)-view[0-9]'
+  sightline inspect model good-of-today/ --adapt --out model-of-today
 
 \b
 Rules are tried in order, and the first that holds decides: accept, rework, reject or ask.
@@ -34,6 +37,9 @@ Stop it with Ctrl-C, or kill it: the same command goes on, and no part is lost o
 
 TO_WATCH = ("move_to", "pace", "stop_after", "idle", "poll", "patience")
 """Options that only watching has."""
+TO_ADAPT = ("false_alarms", "force", "overwrite")
+"""Options that only --adapt has; those it shares are below."""
+ADAPTING = ("model", "folder", "adapt", "out", "graph", "part_by", *TO_ADAPT)
 
 
 @click.command(epilog=EXAMPLE)
@@ -41,7 +47,7 @@ TO_WATCH = ("move_to", "pace", "stop_after", "idle", "poll", "patience")
 @click.argument("folder", required=False)
 @click.option("--watch-folder", type=click.Path(path_type=Path), help="record pictures as they come into this folder")
 @click.option("--move-to", type=click.Path(path_type=Path), help="where they go then, into a folder for each decision")
-@click.option("--out", type=click.Path(path_type=Path), help="folder for results.jsonl, counter.json, pareto.png")
+@click.option("--out", type=click.Path(path_type=Path), help="folder for results.jsonl, counter.json ...; a new bundle")
 @click.option("--rules", type=click.Path(path_type=Path), help="YAML that says which parts are accepted, rejected ...")
 @click.option("--draw", is_flag=True, help="draw each answer on its picture, in OUT/pictures")
 @click.option("--pace", default="", help="most parts by time, as 2/s or 30/m [as fast as can be]")
@@ -68,6 +74,14 @@ TO_WATCH = ("move_to", "pace", "stop_after", "idle", "poll", "patience")
 @click.option(
     "--defective", type=click.FloatRange(0, 1), default=None, help="share of defective parts to reckon with [FOLDER's]"
 )
+@click.option("--part-by", default="", help="regular expression: its first group, in a picture's name, names the part")
+@click.option("--views-any", is_flag=True, help="of several views, each keeps the threshold of a single picture")
+@click.option("--adapt", is_flag=True, help="choose the threshold anew by FOLDER's good parts, and write a bundle OUT")
+@click.option(
+    "--false-alarms", type=click.FloatRange(0, 0.5, min_open=True), default=None, help="rate to adapt for [as before]"
+)
+@click.option("--force", is_flag=True, help="adapt though some pictures may not show good parts")
+@click.option("--overwrite", is_flag=True, help="adapt though OUT is a bundle already; MODEL itself changes in place")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -87,12 +101,26 @@ def command(
     graph: str,
     cost_table: bool,
     defective: float | None,
+    part_by: str,
+    views_any: bool,
+    adapt: bool,
+    false_alarms: float | None,
+    force: bool,
+    overwrite: bool,
 ) -> None:
-    """Sort parts by what MODEL finds on their pictures: all in FOLDER, or as they come into --watch-folder."""
+    """Sort parts by what MODEL finds on their pictures: all in FOLDER, or as they come into --watch-folder.
+
+    With --adapt, FOLDER shows good parts of today: say whether the line has drifted, and fit the threshold to them.
+    """
     _check(ctx)
+    if adapt:
+        ways = {"rate": false_alarms, "part_by": part_by, "force": force, "overwrite": overwrite}
+        _adapt(model, str(folder), Path(str(out)), graph, ways)
+        return
     from sightline.cli._display import watch as show
     from sightline.verbs.arrivals import rate_of
     from sightline.verbs.inspect import Watching, inspect, watch
+    from sightline.verbs.parts import Views
     from sightline.verbs.rules import read_rules
 
     rate, said = rate_of(pace), read_rules(rules) if rules else None
@@ -106,7 +134,8 @@ def command(
         watching = Watching(move_to=move_to, rate=rate, poll=poll, patience=patience, **ends)  # type: ignore[arg-type]
         found = show(watch(opened, watch_folder, watching, **asked))
     else:
-        found = show(inspect(opened, Path(str(folder)), **asked))
+        views = Views(part_by, views_any) if part_by else None
+        found = show(inspect(opened, Path(str(folder)), views=views, **asked))
     _conclude(ctx, found)
 
 
@@ -121,12 +150,33 @@ def _check(ctx: click.Context) -> None:
     other = [f"--{name.replace('_', '-')}" for name in TO_WATCH if name in given and not watched]
     if other:
         raise click.UsageError(f"{other[0]} needs --watch-folder; the pictures of a FOLDER stay where they are")
+    if "part_by" in given and (watched or "cost_table" in given):
+        raise click.UsageError(
+            "--part-by needs a FOLDER to inspect once; parts that come are judged picture by picture"
+        )
+    if "views_any" in given and "part_by" not in given:
+        raise click.UsageError("--views-any needs --part-by, which says what the views of a part are")
+    adapted = [name for name in TO_ADAPT if name in given]
+    if adapted and "adapt" not in given:
+        raise click.UsageError(f"--{adapted[0].replace('_', '-')} needs --adapt")
+    apart = [name for name in ctx.params if name in given and name not in ADAPTING]
+    if "adapt" in given and apart:
+        raise click.UsageError(f"--adapt inspects nothing; leave --{apart[0].replace('_', '-')} out")
     if "cost_table" in given and (watched or "rules" not in given):
         raise click.UsageError("--cost-table needs a FOLDER with labelled pictures, and --rules")
     if "defective" in given and "cost_table" not in given:
         raise click.UsageError("--defective needs --cost-table")
     if "out" not in given and "cost_table" not in given:
-        raise click.UsageError("--out is missing: the folder for results.jsonl, counter.json and pareto.png")
+        what = "the new bundle" if "adapt" in given else "the folder for results.jsonl, counter.json and pareto.png"
+        raise click.UsageError(f"--out is missing: {what}")
+
+
+def _adapt(model: Path, data: str, out: Path, graph: str, ways: Mapping[str, Any]) -> None:
+    """Write a bundle with a threshold by today's good parts, saying what is found on the way."""
+    from sightline.cli._display import watch as show
+    from sightline.verbs.adapt import adapt
+
+    show(adapt(open_for(model, graph=graph), data, out=out, **ways))
 
 
 def _print_costs(opened: Any, data: str, rules: Rules, share: float | None) -> None:

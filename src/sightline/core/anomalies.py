@@ -118,7 +118,7 @@ class AnomalyMap(Result):
         if self.abstained:
             return f"(not sure: {self.abstained})"
         share = f"{self.score / self.threshold:.2f} of the threshold" if self.threshold > 0 else f"{self.score:.3g}"
-        found = ", ".join(self.kinds) or "does not belong"
+        found = ", ".join(self.kinds) or "something that does not belong"
         places = f"{len(self.regions)} region{'s' if len(self.regions) != 1 else ''}"
         text = f"{found} in {places}" if self.alarm else "good"
         return f"{text} ({share}, p {self.p_value:.2g})"

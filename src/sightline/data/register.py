@@ -233,7 +233,7 @@ def _spectra(plane: Plane, maps: Array) -> Array:
 
 
 def _candidates(good: _Good, other: Plane) -> Array:
-    """Turns and shifts (K, 3, 3), the most likely first, by phase correlation."""
+    """The most likely turns and shifts (K, 3, 3) by phase correlation."""
     spectrum = _spectra(other, np.eye(3)[None])
     cross = spectrum * good.spectra.conj()
     power = np.maximum(np.abs(cross), 1e-6) ** _WHITENING
@@ -246,7 +246,7 @@ def _candidates(good: _Good, other: Plane) -> Array:
     highest &= (peaks >= np.roll(peaks, 1, axis=2)) & (peaks >= np.roll(peaks, -1, axis=2)) & near & near[:, None]
     scale = np.sqrt((np.abs(good.spectra) ** (2 - 2 * _WHITENING)).sum(axis=(1, 2)))
     likely = np.where(highest, peaks / np.maximum(scale, 1e-12)[:, None, None], -np.inf)
-    best = np.argsort(-likely, axis=None, kind="stable")[: _STAGES[0][1]]
+    best = np.argpartition(likely, -_STAGES[0][1], axis=None)[-_STAGES[0][1] :]
     which, row, column = np.unravel_index(best, likely.shape)
     maps: Array = good.turns[which]
     maps[:, 0, 2], maps[:, 1, 2] = shifts[column], shifts[row]

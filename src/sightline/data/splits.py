@@ -238,9 +238,10 @@ def _choose(rows: Sequence[Sample], units: list[list[int]], share: float, bits: 
 
 
 def _missing(rows: Sequence[Sample], split: str) -> list[str]:
-    """A note on classes that a carved split does not hold."""
+    """A note on classes of the training split that a carved one does not hold."""
     there = {name for row in rows if row.split == split for name in row.target.strata()}
-    absent = sorted({name for row in rows for name in row.target.strata()} - there)
+    learnt = {name for row in rows if row.split == "train" for name in row.target.strata()}
+    absent = sorted(learnt - there)
     if not absent:
         return []
     shown = ", ".join(absent[:_SHOWN]) + (f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else "")

@@ -33,8 +33,10 @@ Floats = NDArray[np.float64]
 Pair = tuple[int, int]
 
 
-def drawn(image: NDArray[np.uint8], result: AnomalyMap, *, truth: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """The picture with what does not belong on it and the verdict below, (h', w', 3) uint8.
+def drawn(
+    image: NDArray[np.uint8], result: AnomalyMap, *, truth: NDArray[np.bool_] | None = None, verdict: bool = True
+) -> NDArray[np.uint8]:
+    """The picture with what does not belong on it and, unless that is left out, the verdict below, (h', w', 3) uint8.
 
     image: (h, w, 3) at any scale of the picture that `result` is about; one with no side of 336 pixels is enlarged by a
     whole factor. Of an alarm, heat grows from nothing where outlines begin to full colour at the highest peak, and each
@@ -45,7 +47,8 @@ def drawn(image: NDArray[np.uint8], result: AnomalyMap, *, truth: NDArray[np.boo
     _check(image, truth)
     factor = math.ceil(SMALL / max(image.shape[:2]))
     page = Image.fromarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
-    return np.asarray(_with_verdict(_marked(page, result, truth), result))
+    marked = _marked(page, result, truth)
+    return np.asarray(_with_verdict(marked, result) if verdict else marked)
 
 
 def side_by_side(

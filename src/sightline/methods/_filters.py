@@ -63,7 +63,6 @@ def filter_bank(
         sheet.constant("luma.weight", luma_kernel(3))
         luma = sheet.add("Conv", "tones luma.weight", "luma")
     sheet.constant("tiny", TINY)
-    sheet.constant("wavelets", wavelets(7))
     parts, scales = [_down(sheet, tones, "tones.mean", stride, pool)], int(math.log2(stride))
     count = ready.channels
     for scale in range(scales):

@@ -63,17 +63,30 @@ def with_known(
     return learnt.known.to_arrays(), learnt.crossed
 
 
-def answered(distance: Floats, patches: Floats, arrays: Arrays) -> dict[str, Array]:
+def scores(maps: Floats, top: float) -> Floats:
+    """The score of each map (N, h, w): its maximum, or the mean of the share `top` of its places, the highest."""
+    flat = maps.reshape(len(maps), -1)
+    count = _counted(top, flat.shape[1])
+    return np.asarray(np.partition(flat, -count, axis=1)[:, -count:].mean(axis=1), np.float32)
+
+
+def _counted(top: float, places: int) -> int:
+    return max(1, round(top * places))
+
+
+def answered(distance: Floats, patches: Floats, arrays: Arrays, *, top: float) -> dict[str, Array]:
     """Outputs of pictures: `map` (N, h, w), `score` (N,), and `kinds` (N, K, h, w) where defects were known."""
     known = known_of(arrays)
     if known is None:
-        return {"map": distance, "score": distance.max(axis=(1, 2))}
+        return {"map": distance, "score": scores(distance, top)}
     kinds = known.kinds(patches)
     raised = known.raised(distance, kinds)
-    return {"map": raised, "score": raised.max(axis=(1, 2)), "kinds": np.asarray(kinds, np.float32)}
+    return {"map": raised, "score": scores(raised, top), "kinds": np.asarray(kinds, np.float32)}
 
 
-def finished(sheet: Sheet, maps: _taps.Maps, ready: Preparation, patches: str, distance: str, arrays: Arrays) -> Any:
+def finished(
+    sheet: Sheet, maps: _taps.Maps, ready: Preparation, patches: str, distance: str, arrays: Arrays, *, top: float
+) -> Any:
     """The same as a graph, from patches (B, h w, d) and distances (B, h w): an `onnx.ModelProto`."""
     known = known_of(arrays)
     _, height, width = maps.shape
@@ -91,5 +104,10 @@ def finished(sheet: Sheet, maps: _taps.Maps, ready: Preparation, patches: str, d
         sheet.add("Reshape", "kinds.first kinds.shape", "kinds")
     sheet.constant("map.shape", np.array([-1, height, width], np.int64))
     sheet.add("Reshape", [distance, "map.shape"], "map")
-    _taps.reduced(sheet, "ReduceMax", "map", "score", [1, 2], opset=maps.opset)
+    if (count := _counted(top, height * width)) == 1:
+        _taps.reduced(sheet, "ReduceMax", "map", "score", [1, 2], opset=maps.opset)
+    else:
+        sheet.constant("top.count", np.array([count], np.int64))
+        sheet.add("TopK", [distance, "top.count"], "top.values top.places", {"axis": 1})
+        _taps.reduced(sheet, "ReduceMean", "top.values", "score", [1], opset=maps.opset)
     return _taps.model_of(sheet, maps, ready, outputs)

@@ -41,6 +41,9 @@ class Taps:
     strides: str = setting("", "pixels of the encoder's input from one place to the next, as 8,16 [16; filters: 8]")
     tap: str = setting("", "the tensors that maps are taken from, with commas [the last of each stride]")
     pool: int = setting(3, "places each way that are averaged about a place", low=1, high=9)
+    top: float = setting(
+        0.0, "share of the places, the farthest, whose mean is the score (0: the farthest alone)", low=0, high=1
+    )
     scale: str = setting("auto", "what an encoder that takes floats is given", choices=("auto", *SCALES))
 
 

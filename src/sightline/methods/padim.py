@@ -20,7 +20,7 @@ from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
 from sightline.methods import _taps
 from sightline.methods._folds import folds_of, good_of
-from sightline.methods._maps import answered, finished, patches_of, with_known
+from sightline.methods._maps import answered, finished, patches_of, scores, with_known
 from sightline.methods._sheet import Sheet
 from sightline.methods._subspace import subspace_of
 
@@ -71,7 +71,7 @@ def fit(
     seconds, far = time.perf_counter() - began, float(np.median(apart))
     yield Epoch(epoch=1, epochs=1, step=len(good), loss=far, lr=0.0, seconds=seconds, metrics={})
     arrays = {"place.mean": mean, "place.whiten": whiten, "encoder": np.frombuffer(blob, np.uint8)}
-    crossing = {"crossed.map": crossed, "crossed.score": crossed.max(axis=(1, 2)), "crossed.row": good}
+    crossing = {"crossed.map": crossed, "crossed.score": scores(crossed, options.top), "crossed.row": good}
     return arrays | space.to_arrays() | known | crossing
 
 
@@ -113,7 +113,7 @@ def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict
     (N, K, h, w), all float32."""
     encoder = _taps.opened(arrays["encoder"].tobytes(), card.preparation, options)
     patches = subspace_of(arrays).project(drain(encoder.places_of(images)))
-    return answered(distances(patches, arrays["place.mean"], arrays["place.whiten"]), patches, arrays)
+    return answered(distances(patches, arrays["place.mean"], arrays["place.whiten"]), patches, arrays, top=options.top)
 
 
 def graph(arrays: Arrays, card: Card, options: Options) -> Any:
@@ -122,7 +122,7 @@ def graph(arrays: Arrays, card: Card, options: Options) -> Any:
     maps = _taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
     patches = space.add(sheet, _taps.rows_of(sheet, maps))
     distance = add_distances(sheet, patches, arrays["place.mean"], arrays["place.whiten"], opset=maps.opset)
-    return finished(sheet, maps, card.preparation, patches, distance, arrays)
+    return finished(sheet, maps, card.preparation, patches, distance, arrays, top=options.top)
 
 
 def add_distances(sheet: Sheet, patches: str, mean: Floats, whiten: Floats, *, opset: int) -> str:

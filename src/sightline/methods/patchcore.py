@@ -21,7 +21,7 @@ from sightline.core.recipe import Recipe, setting
 from sightline.methods import _taps
 from sightline.methods._coreset import Coreset, coreset
 from sightline.methods._folds import folds_of, good_of
-from sightline.methods._maps import answered, finished, patches_of, with_known
+from sightline.methods._maps import answered, finished, patches_of, scores, with_known
 from sightline.methods._sheet import Sheet
 from sightline.methods._subspace import subspace_of
 
@@ -82,7 +82,7 @@ def fit(
     known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes))
     seconds = time.perf_counter() - began
     yield Epoch(epoch=1, epochs=1, step=len(bank), loss=radius, lr=0.0, seconds=seconds, metrics={})
-    return arrays | known | {"crossed.map": crossed, "crossed.score": crossed.max(axis=(1, 2)), "crossed.row": good}
+    return arrays | known | {"crossed.map": crossed, "crossed.score": scores(crossed, options.top), "crossed.row": good}
 
 
 def _remembered(
@@ -129,7 +129,7 @@ def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict
     (N, K, h, w), all float32."""
     encoder = _taps.opened(arrays["encoder"].tobytes(), card.preparation, options)
     patches = subspace_of(arrays).project(drain(encoder.places_of(images)))
-    return answered(distances(patches, arrays["bank"]), patches, arrays)
+    return answered(distances(patches, arrays["bank"]), patches, arrays, top=options.top)
 
 
 def graph(arrays: Arrays, card: Card, options: Options) -> Any:
@@ -138,7 +138,7 @@ def graph(arrays: Arrays, card: Card, options: Options) -> Any:
     maps = _taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
     patches = space.add(sheet, _taps.rows_of(sheet, maps))
     distance = add_distances(sheet, patches, arrays["bank"], opset=maps.opset)
-    return finished(sheet, maps, card.preparation, patches, distance, arrays)
+    return finished(sheet, maps, card.preparation, patches, distance, arrays, top=options.top)
 
 
 def add_distances(sheet: Sheet, patches: str, bank: NDArray[np.float32], *, opset: int) -> str:

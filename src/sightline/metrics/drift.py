@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -46,3 +47,22 @@ def drift(
     others = (abs(distance(random.permutation(weights))) for _ in range(permutations))
     beyond = sum(other >= abs(found) - 1e-12 for other in others)
     return found, (1 + beyond) / (permutations + 1)
+
+
+def excess(alarms: float, count: int, *, beyond: float, n: int) -> float:
+    """Chance of at least so many alarms among `count` good parts where nothing has drifted.
+
+    beyond: how many of the n good parts that the threshold was chosen by are above it; what is true of the line is then
+    Beta(beyond + 1, n - beyond), and of further parts the beta-binomial. Parts of several pictures may count for shares.
+
+    >>> round(excess(7, 40, beyond=2, n=69), 4), excess(0, 40, beyond=2, n=69)
+    (0.0261, 1.0)
+    """
+    a, b, least = beyond + 1, max(n - beyond, 1e-9), math.floor(alarms + 1e-9)
+
+    def chance(x: int) -> float:
+        ways = math.lgamma(count + 1) - math.lgamma(x + 1) - math.lgamma(count - x + 1)
+        odds = math.lgamma(x + a) + math.lgamma(count - x + b) - math.lgamma(count + a + b)
+        return math.exp(ways + odds + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b))
+
+    return min(1.0, sum(map(chance, range(least, count + 1))))

@@ -32,7 +32,7 @@ def pictured(
     image: (h, w, 3), at any scale; size_hw: of the picture itself, whose pixels the regions are in.
     """
     truth = mask_of(inspected(target), size_hw) if target is not None else None
-    return drawn(image, result, truth=truth)
+    return drawn(image, result, truth=truth, verdict=target is None)  # a report says it below the picture
 
 
 def figures(results: Sequence[AnomalyMap], targets: Sequence[Target], card: Card) -> dict[str, Picture]:
@@ -46,7 +46,7 @@ def figures(results: Sequence[AnomalyMap], targets: Sequence[Target], card: Card
     made = {
         "scores.png": (
             "Scores",
-            "How far parts are from the good ones; the line is where an alarm begins, grey the parts it was chosen by.",
+            "How far parts are from the good ones; the upright line is where an alarm begins, the grey one the parts it was chosen by.",
             "sure",
             score_histogram(scores, np.array(kinds), threshold=threshold, calibration=good),
         )

@@ -322,8 +322,8 @@ def meters(card: Card) -> list[_CardMeter]:
 
 def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
     """Hold a graph's scores and maps against the trained model's, relative to the largest score."""
-    if not all(np.isfinite(candidate[name]).all() for name in DECODED):
-        return Agreement(ok=False, detail="the graph puts out numbers that are not finite")
+    if not all(np.isfinite(each[name]).all() for each in (reference, candidate) for name in DECODED):
+        return Agreement(ok=False, detail="the model or its graph puts out numbers that are not finite")
     scale = float(np.abs(reference["score"]).max()) or 1.0
     gaps = {name: float(np.abs(reference[name] - candidate[name]).max(initial=0)) / scale for name in DECODED}
     detail = (

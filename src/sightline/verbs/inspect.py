@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from sightline.verbs import parquet
 from sightline.verbs.arrivals import Arrivals, Rhythm, Seen
 from sightline.verbs.inspected import CLAIMS, Claims, Row, free_name, held, id_of, name_of, open_ledger, place
 from sightline.verbs.opened import Opened
+from sightline.verbs.parts import Jury, Views, digest_of, grouped
+from sightline.verbs.predict import Answer
 from sightline.verbs.rules import Rules
 from sightline.verbs.sorting import check_rules, unknown_names
 from sightline.verbs.sources import expand
@@ -60,30 +62,41 @@ class Watching:
 
 
 def inspect(
-    opened: Opened, folder: Path, *, out: Path, rules: Rules | None = None, draw: bool = False, table: bool = False
+    opened: Opened,
+    folder: Path,
+    *,
+    out: Path,
+    rules: Rules | None = None,
+    draw: bool = False,
+    table: bool = False,
+    views: Views | None = None,
 ) -> Generator[Event, None, Inspection]:
     """Record all pictures in a folder and those inside it, in sorted order, and leave them where they are.
 
     What is recorded already is passed over: the same name with the same bytes. So an interrupted inspection goes on,
-    and new pictures are added. table: also write results.parquet at the end. Raises UsageError, StorageError.
+    and new pictures are added. table: also write results.parquet at the end. views: which pictures show one part, and
+    are judged together (`verbs.parts`). Raises UsageError, DataError where the model cannot promise as much for parts
+    of so many views, StorageError.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; give one with pictures")
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"--out {out} lies in {folder}, where it would be inspected too; give another place")
-    sources = list(map(Path, expand([str(folder)])))
-    with stoppable() as stop, _station(opened, folder, out, rules, draw, table) as station:
+    units = grouped(list(map(Path, expand([str(folder)]))), folder, views)
+    jury = Jury(opened, views, [len(paths) for paths in units.values()]) if views else None
+    with stoppable() as stop, _station(opened, folder, out, rules, draw, table, views=views) as station:
         done = set()
         for row in station.ledger.rows():
             station.take_up(row)
             done.add((row["name"], row["sha256"]))
         yield from _told(station)
-        for some in _groups(sources, folder, done, stop):
-            rows = []
-            for part, answer in zip(some, station.answers(some)):
-                rows.append(station.row(part, answer, {"path": str(part.path)}))
-                yield from station.draw_on(rows[-1], answer, part.path)
-            yield from station.record(rows, some, len(sources))
+        for text in jury.told() if jury else ():
+            yield Note(text=text)
+        for some in _groups(units, folder, done, stop):
+            rows, answers = list[Row](), iter(station.answers([each for _, pictures in some for each in pictures]))
+            for name, pictures in some:
+                rows.append((yield from _row(station, jury, name, pictures, [next(answers) for _ in pictures])))
+            yield from station.record(rows, [pictures[0] for _, pictures in some], len(units))
             station.show({})
         return _finish(station, {}, table=table, stopped=stop())
 
@@ -235,6 +248,7 @@ def _station(
     draw: bool,
     table: bool,
     move_to: Path | None = None,
+    views: Views | None = None,
 ) -> Iterator[Station]:
     """A station with its records, after a look at whether all can be done that is asked."""
     check_rules(rules, opened.card.task)
@@ -246,6 +260,8 @@ def _station(
         "rules": rules.digest if rules else "",
         "folder": os.path.realpath(folder),
         "move_to": os.path.realpath(move_to) if move_to else "",
+        "part_by": views.part_by if views else "",
+        "views_any": "yes" if views and views.any_alarm else "",
     }
     with open_ledger(out, asked) as ledger:
         yield Station(opened, out, ledger, rules=rules, draw=draw)
@@ -262,24 +278,36 @@ def _check_places(folder: Path, move_to: Path, out: Path) -> None:
 
 
 def _groups(
-    sources: list[Path], folder: Path, done: set[tuple[str, str]], stop: Callable[[], bool]
-) -> Iterator[list[Part]]:
-    """Pictures that are not recorded, a few at a time."""
-    some: list[Part] = []
-    held = 0
-    for path in sources:
+    units: Mapping[str, list[Path]], folder: Path, done: set[tuple[str, str]], stop: Callable[[], bool]
+) -> Iterator[list[tuple[str, list[Part]]]]:
+    """Parts that are not recorded, by name with their pictures, a few at a time."""
+    some: list[tuple[str, list[Part]]] = []
+    count, held = 0, 0
+    for name, paths in units.items():
         if stop():
             break
-        part = read_part(path, path.relative_to(folder).as_posix())
-        if part is None or (part.name, part.sha256) in done:
+        read = (read_part(path, path.relative_to(folder).as_posix()) for path in paths)
+        pictures = [each for each in read if each is not None]
+        if not pictures or (name, digest_of(pictures)) in done:
             continue
-        some.append(part)
-        held += part.stamp[1]
-        if len(some) == GROUP or held > GROUP_BYTES:
+        some.append((name, pictures))
+        count, held = count + len(pictures), held + sum(each.stamp[1] for each in pictures)
+        if count >= GROUP or held > GROUP_BYTES:
             yield some
-            some, held = [], 0
+            some, count, held = [], 0, 0
     if some:
         yield some
+
+
+def _row(
+    station: Station, jury: Jury | None, name: str, pictures: Sequence[Part], answers: Sequence[Answer]
+) -> Generator[Event, None, Row]:
+    """What is recorded of a part of one picture, or by a jury of several; drawn before."""
+    if jury is not None:
+        return (yield from jury.row(station, name, pictures, answers))
+    row = station.row(pictures[0], answers[0], {"path": str(pictures[0].path)})
+    yield from station.draw_on(row, answers[0], pictures[0].path)
+    return row
 
 
 def _within(some: list[Seen]) -> Iterator[Seen]:

@@ -92,8 +92,9 @@ class Station:
     def take_up(self, row: Row) -> None:
         """Count a part that was recorded before, and leave its drawing alone."""
         self.tally.add(row)
-        if "drawing" in row and "id" not in row:
-            self._drawings_of(row["decision"]).keep([row["path"]])
+        drawn = [each["path"] for each in row.get("views", [row]) if "drawing" in each and "id" not in each]
+        if drawn:
+            self._drawings_of(row["decision"]).keep(drawn)
 
     def answers(self, parts: Sequence[Part]) -> list[Answer]:
         """One answer a part, in order."""
