@@ -1,4 +1,4 @@
-"""Anomaly methods beside anomalib's, both given identical feature arrays: quality, time and memory of fitting and asking.
+"""Anomaly methods beside anomalib's, given identical feature arrays: quality, time and memory of fitting and asking.
 
     python benchmarks/anomaly.py DATA ENCODER.onnx [--strides 16] [--share 0.1]
 
@@ -210,7 +210,7 @@ def theirs_patchcore(held: dict[str, Any], share: float) -> dict[str, Any]:
 
 
 def ours_padim(held: dict[str, Any], share: float) -> dict[str, Any]:
-    from sightline.methods import _taps, padim
+    from sightline.methods import padim
     from sightline.methods._subspace import subspace
 
     patches, train = pooled_patches(held), held["train"]

@@ -181,8 +181,8 @@ def answer_faults(module: Any) -> Iterator[str]:
 
 
 def facts(sizes: Sequence[tuple[int, int]], *, grey: bool = False, task: Any = None) -> Facts:
-    """Pictures of three classes in turn, with a box about the bright third where a task finds boxes; where it finds what
-    does not belong, good parts of which every fourth has a cut."""
+    """Pictures of three classes in turn, with a box about the bright third where a task finds boxes; where it finds
+    what does not belong, good parts, and every fourth with a cut."""
     targets: list[Target] = [Label(CLASSES[index % 3]) for index in range(len(sizes))]
     if task is not None and "boxes" in task.DECODED:
         targets = [Objects((third(index, hw),)) for index, hw in enumerate(sizes)]

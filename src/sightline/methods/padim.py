@@ -28,6 +28,9 @@ Floats = NDArray[np.float32]
 
 TASKS = frozenset({"anomaly"})
 OUTPUTS = {"map": "B h w", "score": "B"}
+LEAST = 0.01
+"""Added to each variance, as a share of the mean one of all places: where good parts never differ, as on a black
+ground, the least difference would be an alarm."""
 CROSSES = True
 """`fit` also says what models without a good part say of it."""
 
@@ -82,8 +85,10 @@ def gaussians(patches: Floats, place: str) -> tuple[Floats, Floats]:
     if place == "shared":
         by_place = by_place.reshape(1, -1, width)
     mean, whiten = by_place.mean(axis=1), np.empty((len(by_place), width, width), np.float32)
+    least = np.eye(width) * (LEAST * float(by_place.var(axis=1).mean()) + 1e-9)
     for row, (some, centre) in enumerate(zip(by_place, mean)):
-        whiten[row] = np.linalg.inv(np.linalg.cholesky(_shrunk((some - centre).astype(np.float64)))).T
+        covariance = _shrunk((some - centre).astype(np.float64)) + least
+        whiten[row] = np.linalg.inv(np.linalg.cholesky(covariance)).T
     return mean, whiten
 
 
@@ -95,7 +100,7 @@ def _shrunk(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     spread = float(((plain - level * np.eye(width)) ** 2).sum())
     noise = float(((centred**2).T @ (centred**2)).sum() / count - (plain**2).sum()) / count
     share = min(1.0, max(noise, 0.0) / spread) if spread > 0 else 1.0
-    return np.asarray((1 - share) * plain + (share * level + 1e-9) * np.eye(width))
+    return np.asarray((1 - share) * plain + share * level * np.eye(width))
 
 
 def distances(patches: Floats, mean: Floats, whiten: Floats) -> Floats:

@@ -52,11 +52,11 @@ def drift(
 def excess(alarms: float, count: int, *, beyond: float, n: int) -> float:
     """Chance of at least so many alarms among `count` good parts where nothing has drifted.
 
-    beyond: how many of the n good parts that the threshold was chosen by are above it; what is true of the line is then
-    Beta(beyond + 1, n - beyond), and of further parts the beta-binomial. Parts of several pictures may count for shares.
+    beyond: how many of the n good parts that the threshold was chosen by are above it, a part of several pictures for
+    the share of these. The true rate is then Beta(beyond + 1, n - beyond), and the alarms are beta-binomial.
 
     >>> round(excess(7, 40, beyond=2, n=69), 4), excess(0, 40, beyond=2, n=69)
-    (0.0261, 1.0)
+    (0.0116, 1.0)
     """
     a, b, least = beyond + 1, max(n - beyond, 1e-9), math.floor(alarms + 1e-9)
 
