@@ -412,6 +412,7 @@ def silent_arrays(*given: Any) -> Any:
         ({"fit": wordy}, "returns no arrays"),
         ({"OUTPUTS": {"logits": "B K", "features": "B C"}}, "features has shape"),
         ({"EVIDENCE": {"features": "features", "weight": "tail.weight"}}, "names tail.weight"),
+        ({"CROSSES": True}, "CROSSES is True, and fit returns"),
     ],
 )
 def test_a_broken_method_is_seen(changes: dict[str, Any], said: str) -> None:

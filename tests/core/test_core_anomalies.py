@@ -127,15 +127,15 @@ def region(kind: str, peak: float = 3.0) -> Region:
     [
         ({"score": 1.0}, "good (0.50 of the threshold, p 0.01)"),
         ({"score": 2.0}, "good (1.00 of the threshold, p 0.01)"),
-        ({}, "does not belong in 0 regions (1.50 of the threshold, p 0.01)"),
-        ({"regions": (region(""),)}, "does not belong in 1 region (1.50 of the threshold, p 0.01)"),
+        ({}, "something that does not belong in 0 regions (1.50 of the threshold, p 0.01)"),
+        ({"regions": (region(""),)}, "something that does not belong in 1 region (1.50 of the threshold, p 0.01)"),
         (
             {"regions": (region("dent"), region("scratch"), region("scratch"))},
             "scratch, dent in 3 regions (1.50 of the threshold, p 0.01)",
         ),
         ({"threshold": float("nan")}, "good (3, p 0.01)"),
-        ({"threshold": 0.0}, "does not belong in 0 regions (3, p 0.01)"),
-        ({"threshold": -1.0}, "does not belong in 0 regions (3, p 0.01)"),
+        ({"threshold": 0.0}, "something that does not belong in 0 regions (3, p 0.01)"),
+        ({"threshold": -1.0}, "something that does not belong in 0 regions (3, p 0.01)"),
         ({"abstained": "too dark"}, "(not sure: too dark)"),
     ],
 )

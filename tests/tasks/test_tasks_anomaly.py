@@ -299,7 +299,7 @@ def test_scores_below_zero_have_regions_within_what_was_looked_at() -> None:
     answer = anomaly.decode({"map": grid.astype(np.float32), "score": np.float32(-1)}, request, cropped)
     (found,) = answer.regions
     assert found.peak < 0 and 32 <= found.xyxy[0] < 60 < found.xyxy[2] <= 96
-    assert answer.line() == "does not belong in 1 region (-1, p 0.33)"
+    assert answer.line() == "something that does not belong in 1 region (-1, p 0.33)"
 
 
 def test_kinds_are_named_where_a_graph_tells_them() -> None:

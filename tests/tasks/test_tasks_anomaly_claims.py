@@ -147,10 +147,10 @@ def test_of_very_many_good_scores_an_even_selection_is_kept() -> None:
 def test_enough_parts_are_held_out_or_nothing_is_learnt(rate: float | None, targets: list[Any], said: str) -> None:
     recipe = anomaly.Recipe(false_alarms=rate)
     if not said:
-        anomaly.enough(recipe, targets)
+        anomaly.enough(recipe, targets, np.arange(len(targets)))
         return
     with pytest.raises(DataError, match=said):
-        anomaly.enough(recipe, targets)
+        anomaly.enough(recipe, targets, np.arange(len(targets)))
 
 
 # measures, comparisons
@@ -176,12 +176,12 @@ def test_a_graph_agrees_when_scores_and_maps_do() -> None:
     maps = rng.uniform(0, 5, (6, 8, 8)).astype(np.float32)
     reference = {"map": maps, "score": maps.max(axis=(1, 2))}
     assert anomaly.agree(reference, reference, CARD).ok
-    near = {name: array * np.float32(1 + 5e-5) for name, array in reference.items()}
+    near = {name: array * np.float32(1 + 5e-4) for name, array in reference.items()}
     assert anomaly.agree(reference, near, CARD).ok
     for name in reference:
-        off = {**reference, name: reference[name] + np.float32(1e-3)}
+        off = {**reference, name: reference[name] + np.float32(1e-2)}
         found = anomaly.agree(reference, off, CARD)
-        assert not found.ok and found.figures[name] > 1e-4
+        assert not found.ok and found.figures[name] > anomaly.GATE
         for value in (np.nan, np.inf):
             broken = reference[name].copy()
             broken.flat[0] = value

@@ -204,7 +204,7 @@ class Task(Protocol):
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
 #   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated; or, by whole answers,
 #   claim(held, card, recipe) -> (Card, results)           their thresholds, and the same answers by these
-#   enough(recipe, targets) -> None                        else any number of held-out pictures will do
+#   enough(recipe, targets, groups) -> None                else any number of held-out pictures will do
 #   agree(reference, candidate, card) -> Agreement         else outputs must be equal to 1e-4 of their scale
 #   check(card, graphs) -> None                            else the card is believed
 #   check_samples(classes, indexed, card) -> None          else any data may be judged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -111,7 +111,7 @@ def _fix_size(value: Any, size_hw: tuple[int, int], channels_last: bool) -> None
     axes[0].dim_param = "B"
 
 
-def _tap_at(graph: Any, shapes: dict[str, tuple[int, ...]], size_hw: tuple[int, int], stride: int) -> str:
+def _tap_at(graph: Any, shapes: Mapping[str, tuple[int, ...]], size_hw: tuple[int, int], stride: int) -> str:
     """The map of a stride that says most: the last residual sum, with its activation, else the last activation, else
     the last convolution; each at the end of its chain of quantising and back."""
     readers: dict[str, list[Any]] = {}
@@ -137,7 +137,7 @@ def _tap_at(graph: Any, shapes: dict[str, tuple[int, ...]], size_hw: tuple[int, 
     )
 
 
-def _settled(name: str, readers: dict[str, list[Any]], shapes: dict[str, tuple[int, ...]]) -> str:
+def _settled(name: str, readers: Mapping[str, list[Any]], shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The tensor at the end of the chain that activates, quantises and restores this one."""
     best = name
     while len(after := readers.get(name, [])) == 1 and after[0].op_type in _ACTIVATIONS | _PASSING:

@@ -118,12 +118,12 @@ def sharpened(patches: Floats, distance: Floats, targets: Arrays, fold: NDArray[
 def _inside(mask: Array, distance: Floats) -> NDArray[np.bool_]:
     """Which places (h, w) of a picture are defective; where that is not known, those that are farthest."""
     if (mask < 0).all():
-        return distance >= np.quantile(distance, 1 - SHOWN)
+        return np.asarray(distance >= np.quantile(distance, 1 - SHOWN), np.bool_)
     shape = distance.shape
     rows = np.minimum((np.arange(shape[0]) + 0.5) * mask.shape[0] / shape[0], mask.shape[0] - 1).astype(int)
     columns = np.minimum((np.arange(shape[1]) + 0.5) * mask.shape[1] / shape[1], mask.shape[1] - 1).astype(int)
     share = mask[rows][:, columns]
-    return np.asarray(share >= min(0.5, float(share.max())), np.bool_) & (share > 0)
+    return np.asarray((share >= min(0.5, float(share.max()))) & (share > 0), np.bool_)
 
 
 def _learnt(patches: Floats, inside: NDArray[np.bool_], kind: Array, kinds: int) -> Known:

@@ -30,6 +30,8 @@ def patches_of(
     Only the pictures that the subspace is computed from are in memory with all numbers of their patches at once.
     """
     first = good[np.unique(np.linspace(0, len(good) - 1, min(len(good), SHOWN)).astype(int))]
+    if even:
+        yield Note(text=_taps.HINT)
     places = yield from encoder.places_of(images[first])
     space = subspace(places, dims, even=even)
     patches = np.empty((len(images), *places.shape[1:3], space.width), np.float32)

@@ -38,7 +38,7 @@ class Subspace:
     def width(self) -> int:
         """d."""
         depth, kept = self.basis.shape
-        return depth if not kept else kept + (kept < depth and not self.even)
+        return int(depth if not kept else kept + (kept < depth and not self.even))
 
     def project(self, places: Floats) -> Floats:
         """Patches (N, h, w, D) as (N, h, w, d), a picture at a time; the same array where they stay as they are."""

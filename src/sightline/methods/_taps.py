@@ -87,6 +87,9 @@ def asks(options: Any) -> dict[str, tuple[Any, str]]:
     return wanted
 
 
+HINT = "filters often find less than an encoder does: --net METHOD:FILE.onnx, or a name of `sightline weights list`"
+
+
 def blob_of(options: Any) -> bytes:
     """The encoder's graph; b"" for the filters. Raises UsageError for a file that cannot be read."""
     if not options.file:

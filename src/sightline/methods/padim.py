@@ -73,9 +73,9 @@ def fit(
     known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes))
     seconds, far = time.perf_counter() - began, float(np.median(apart))
     yield Epoch(epoch=1, epochs=1, step=len(good), loss=far, lr=0.0, seconds=seconds, metrics={})
-    arrays = {"place.mean": mean, "place.whiten": whiten, "encoder": np.frombuffer(blob, np.uint8)}
-    crossing = {"crossed.map": crossed, "crossed.score": scores(crossed, options.top), "crossed.row": good}
-    return arrays | space.to_arrays() | known | crossing
+    arrays: dict[str, Array] = {"place.mean": mean, "place.whiten": whiten, "encoder": np.frombuffer(blob, np.uint8)}
+    crossing: dict[str, Array] = {"crossed.map": crossed, "crossed.score": scores(crossed, options.top)}
+    return arrays | space.to_arrays() | known | crossing | {"crossed.row": good}
 
 
 def gaussians(patches: Floats, place: str) -> tuple[Floats, Floats]:

@@ -78,11 +78,12 @@ def fit(
         kept, what = good[fold[good] != number], f"patches remembered without part {number + 1} of {fold.max() + 1}"
         some, _ = yield from _remembered(patches[kept], options, recipe.seed, what=what)
         apart[fold == number] = distances(patches[fold == number], some)
-    arrays = {"bank": bank, "encoder": np.frombuffer(blob, np.uint8), **space.to_arrays()}
+    arrays: dict[str, Array] = {"bank": bank, "encoder": np.frombuffer(blob, np.uint8), **space.to_arrays()}
     known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes))
     seconds = time.perf_counter() - began
     yield Epoch(epoch=1, epochs=1, step=len(bank), loss=radius, lr=0.0, seconds=seconds, metrics={})
-    return arrays | known | {"crossed.map": crossed, "crossed.score": scores(crossed, options.top), "crossed.row": good}
+    crossing: dict[str, Array] = {"crossed.map": crossed, "crossed.score": scores(crossed, options.top)}
+    return arrays | known | crossing | {"crossed.row": good}
 
 
 def _remembered(

@@ -118,7 +118,8 @@ def _region(inside: NDArray[np.bool_], heat: Floats, by: NDArray[Any], answer: A
     polygon = simplified(outline(box), 0.75) + np.array([left, top])
     values = np.where(box, heat[top : rows[-1] + 1, left : columns[-1] + 1], -np.inf)
     y, x = np.unravel_index(int(values.argmax()), values.shape)
-    kind, chance = _kind(inside, by, answer, card)
+    strong = inside & (heat >= (heat[inside].min() + values.max()) / 2)  # not the halo about a flaw
+    kind, chance = _kind(strong, by, answer, card)
     return Region(
         polygon=(polygon * by).astype(np.float32),
         xyxy=(left * by[0], top * by[1], (columns[-1] + 1) * by[0], (rows[-1] + 1) * by[1]),

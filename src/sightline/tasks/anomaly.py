@@ -36,8 +36,9 @@ HEADLINE = "auroc"
 
 USUAL_RATE, USUAL_AREA = 0.05, 0.01
 """False alarms, and the share of a good part's area that is outlined, where neither is chosen and the parts suffice."""
-GATE = 1e-4
-"""Largest difference of a score, or of a map's value, as a share of the largest."""
+GATE = 1e-3
+"""Largest difference of a score, or of a map's value, as a share of the largest: distances between features that are
+almost equal keep no more of float32's digits."""
 MASK_STRIDE = 8
 """Pixels of the input for each number of an encoded mask."""
 _SIDES = (64, 96, 128, 160, 192, 224, 256)
@@ -229,9 +230,12 @@ def decoded(outputs: Arrays, card: Card) -> dict[str, Array]:
     return {name: outputs[name] for name in ("map", "score", "kinds") if name in outputs}
 
 
-def enough(recipe: Recipe, held: Sequence[Target]) -> None:
-    """Raise DataError where the pictures that are kept from learning cannot support the rate that is asked for."""
-    good = sum(_kind(target, recipe.normal) == GOOD for target in held)
+def enough(recipe: Recipe, held: Sequence[Target], groups: NDArray[np.int64]) -> None:
+    """Raise DataError where the parts that thresholds will be chosen by cannot support the rate that is asked for.
+
+    groups: (N,), which of the pictures show one part.
+    """
+    good = len({int(part) for target, part in zip(held, groups) if _kind(target, recipe.normal) == GOOD})
     rate = recipe.false_alarms or USUAL_RATE
     if good < (parts_needed(rate) if recipe.false_alarms else 1):
         raise DataError(f"{refusal(rate, good)} (--validation keeps more of them, patchcore and padim use all)")

@@ -63,11 +63,13 @@ class Gathered:
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        """Which training pictures belong together, (N,), by number; None where each stands alone."""
-        rows = self.samples.rows
-        if not self.near and not any(row.group for row in rows):
+        """Which rows for training belong together, (N,), by number: the tiles of a picture, pictures of a group, and
+        near-duplicates; None where each stands alone."""
+        rows, pieces = self.samples.rows, self.pieces["train"]
+        if not self.near and not any(row.group for row in rows) and (pieces == 1).all():
             return None
-        return self.together()[[index for index, row in enumerate(rows) if row.split == "train"]]
+        own = self.together()[[index for index, row in enumerate(rows) if row.split == "train"]]
+        return np.repeat(own, pieces)
 
 
 def gather(

@@ -9,6 +9,9 @@ from sightline.core.bundle import open_bundle
 from sightline.core.errors import UsageError
 from sightline.data.pictures import read_picture
 
+_SHOWN, _WORD = 30, 200
+"""Numbers of a list, and letters of a text without blanks, that are shown whole."""
+
 
 def info(path: Path) -> dict[str, Any]:
     """A bundle's card in short, or a picture's size, depth and what was done to read it; JSON-ready."""
@@ -46,7 +49,7 @@ def _bundle(path: Path) -> dict[str, Any]:
             "fit": card.preparation.fit,
             "dtype": card.preparation.dtype,
         },
-        "operating": dict(card.operating),
+        "operating": {name: _short(value) for name, value in card.operating.items()},
         "graphs": graphs,
         "preferred": dict(card.preferred),
         "metrics": metrics,
@@ -55,6 +58,21 @@ def _bundle(path: Path) -> dict[str, Any]:
         "created": card.created,
         "digest": bundle.digest,
     }
+
+
+def _short(value: Any) -> Any:
+    """A long list of numbers, or a long text that is no sentence, in a few words.
+
+    >>> _short([0.5] * 40 + [2.0]), _short([1, 2]), _short("A word.")
+    ('41 numbers from 0.5 to 2', [1, 2], 'A word.')
+    """
+    if isinstance(value, dict):
+        return {name: _short(each) for name, each in value.items()}
+    if isinstance(value, list) and len(value) > _SHOWN and all(isinstance(each, int | float) for each in value):
+        return f"{len(value)} numbers from {min(value):g} to {max(value):g}"
+    if isinstance(value, str) and len(value) > _WORD and " " not in value:
+        return f"{len(value):,} characters"
+    return value
 
 
 def _picture(path: Path) -> dict[str, Any]:

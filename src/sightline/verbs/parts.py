@@ -110,7 +110,7 @@ class Jury:
             raise DataError(
                 f"parts have {count} views here; {100 * self.asked:.3g} % of good parts may alarm, and so {each:.3g} % "
                 f"of the pictures: {error}. Or give --views-any, which keeps the threshold of single pictures: then "
-                f"up to {most:.2g} % of good parts alarm"
+                f"up to {most:.3g} % of good parts alarm"
             ) from None
 
     def told(self) -> list[str]:
@@ -119,7 +119,7 @@ class Jury:
         for count, parts in sorted(self.counts.items()):
             rate = min(1.0, count * self.expected) if self.views.any_alarm else self.asked
             what = f"{parts:,} parts with {count} view{'s' if count > 1 else ''}"
-            text = f"of good ones at most {100 * rate:.2g} % alarm on average, by a view above"
+            text = f"of good ones at most {100 * rate:.3g} % alarm on average, by a view above"
             lines.append(f"{what}: {text} {self.thresholds[count]:.6g}")
         return lines
 

@@ -180,8 +180,9 @@ def _trained(
             yield Note(text=f"the head alone is learnt: {', '.join(told)} have no effect", kind="warning")
         if hasattr(task, "enough"):
             splits = ("validation", "train") if hasattr(method.module, "CROSSES") else ("validation",)
-            held = [row.target for name in splits for row in gathered.samples.split(name).rows]
-            task.enough(gathered.recipe, held)
+            held = [index for index, row in enumerate(gathered.samples.rows) if row.split in splits]
+            targets = [gathered.samples.rows[index].target for index in held]
+            task.enough(gathered.recipe, targets, gathered.together()[held])
         learned, gathered = yield from _learn(settings, task, method, gathered, run, group, began)
         if group.leads:
             bundle, answers = yield from _ship(task, method, gathered, learned, run, licences)
