@@ -315,6 +315,15 @@ def test_kinds_are_named_where_a_graph_tells_them() -> None:
     assert nameless.kinds == () and len(nameless.regions) == 2
 
 
+def test_a_kind_is_told_by_the_flaw_and_not_by_its_halo() -> None:
+    grid = np.full((8, 8), 1.3)
+    grid[2:4, 3:5] = 9.0
+    kinds = np.full((2, 8, 8), -4.0, np.float32)
+    kinds[0, 2:4, 3:5] = 4.0
+    (found,) = grid_of(grid, kinds=kinds).regions
+    assert found.kind == "blot" and found.area == 64 * 64
+
+
 def test_kinds_of_tiles_are_put_together_with_the_map() -> None:
     pixels = np.full((64, 112), 100, np.uint8)
     pixels[disc((64, 112), (90, 30, 10))] = 250

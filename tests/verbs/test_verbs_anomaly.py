@@ -26,9 +26,13 @@ from sightline.cli import main as front
 from sightline.core.anomalies import AnomalyMap
 from sightline.core.bundle import open_bundle, update_bundle
 from sightline.core.errors import BundleError, DataError
+from sightline.core.events import drain
 from sightline.data.layouts import mvtec
 from sightline.data.masks import mask_of
+from sightline.data.read import read
 from sightline.data.samples import Inspected
+from sightline.tasks import anomaly
+from sightline.verbs.gather import gather
 
 SMALL = {"size": 64, "net.folds": 3}
 BEYOND_FIT = hidden(
@@ -222,6 +226,18 @@ def test_large_pictures_are_seen_in_tiles(tmp_path: Path, capsys: pytest.Capture
         rows, columns = np.nonzero(np.asarray(image))
     x, y = answer.regions[0].peak_xy
     assert np.hypot(columns + 0.5 - x, rows + 0.5 - y).min() < 8
+
+
+def test_the_tiles_of_a_picture_are_left_out_together(tmp_path: Path) -> None:
+    """Else a model that did not see a tile has seen what overlaps with it."""
+    large = textures(tmp_path / "parts", 9, seed=8, size_hw=(80, 110))
+    recipe = anomaly.Recipe(size=64, tile=64, validation=0.3)
+    gathered = drain(gather(anomaly, read(large), recipe, source=str(large), in_memory=True))
+    pieces, groups = gathered.pieces["train"], gathered.groups
+    assert groups is not None and pieces.tolist() == [4] * 6 and len(groups) == 24
+    assert (groups.reshape(6, 4) == groups[::4, None]).all() and len(np.unique(groups)) == 6
+    whole = drain(gather(anomaly, read(large), anomaly.Recipe(size=64), source=str(large), in_memory=True))
+    assert whole.groups is None
 
 
 def test_parts_that_lie_anyhow_are_brought_into_line(tmp_path: Path) -> None:

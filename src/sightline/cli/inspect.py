@@ -74,14 +74,14 @@ ADAPTING = ("model", "folder", "adapt", "out", "graph", "part_by", *TO_ADAPT)
 @click.option(
     "--defective", type=click.FloatRange(0, 1), default=None, help="share of defective parts to reckon with [FOLDER's]"
 )
-@click.option("--part-by", default="", help="regular expression: its first group, in a picture's name, names the part")
+@click.option("--part-by", default="", help="regular expression whose first group, in a name, is the part; of a FOLDER")
 @click.option("--views-any", is_flag=True, help="of several views, each keeps the threshold of a single picture")
 @click.option("--adapt", is_flag=True, help="choose the threshold anew by FOLDER's good parts, and write a bundle OUT")
 @click.option(
     "--false-alarms", type=click.FloatRange(0, 0.5, min_open=True), default=None, help="rate to adapt for [as before]"
 )
 @click.option("--force", is_flag=True, help="adapt though some pictures may not show good parts")
-@click.option("--overwrite", is_flag=True, help="adapt though OUT is a bundle already; MODEL itself changes in place")
+@click.option("--overwrite", is_flag=True, help="replace a bundle that is at OUT, which may be MODEL")
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -26,7 +26,10 @@ from sightline.data.prepare import resize
 Array = NDArray[Any]
 
 _SIDE = 128
-_STAGES = ((32, 6, 10, "rigid"), (32, 3, 8, "affine"), (64, 2, 12, "affine"), (128, 1, 15, "homography"))
+_STAGES = (
+    *((32, 6, 10, "rigid"), (32, 3, 8, "affine"), (64, 2, 12, "affine"), (64, 1, 8, "homography")),
+    (128, 1, 15, "homography"),
+)
 """Longer side in pixels, how many maps are kept, steps at most, and the freest motion."""
 _DOUBTING_STEPS = 5
 _RADIUS = 5
@@ -233,7 +236,7 @@ def _spectra(plane: Plane, maps: Array) -> Array:
 
 
 def _candidates(good: _Good, other: Plane) -> Array:
-    """The most likely turns and shifts (K, 3, 3) by phase correlation."""
+    """Turns and shifts (K, 3, 3), the most likely first, by phase correlation."""
     spectrum = _spectra(other, np.eye(3)[None])
     cross = spectrum * good.spectra.conj()
     power = np.maximum(np.abs(cross), 1e-6) ** _WHITENING
@@ -245,9 +248,9 @@ def _candidates(good: _Good, other: Plane) -> Array:
     highest = (peaks >= np.roll(peaks, 1, axis=1)) & (peaks >= np.roll(peaks, -1, axis=1))
     highest &= (peaks >= np.roll(peaks, 1, axis=2)) & (peaks >= np.roll(peaks, -1, axis=2)) & near & near[:, None]
     scale = np.sqrt((np.abs(good.spectra) ** (2 - 2 * _WHITENING)).sum(axis=(1, 2)))
-    likely = np.where(highest, peaks / np.maximum(scale, 1e-12)[:, None, None], -np.inf)
-    best = np.argpartition(likely, -_STAGES[0][1], axis=None)[-_STAGES[0][1] :]
-    which, row, column = np.unravel_index(best, likely.shape)
+    which, row, column = np.nonzero(highest)
+    best = np.argsort(-peaks[which, row, column] / np.maximum(scale, 1e-12)[which], kind="stable")[: _STAGES[0][1]]
+    which, row, column = which[best], row[best], column[best]
     maps: Array = good.turns[which]
     maps[:, 0, 2], maps[:, 1, 2] = shifts[column], shifts[row]
     return maps

@@ -74,7 +74,11 @@ def refusal(rate: float, count: int) -> str:
     """Why so few good parts cannot support a rate, and what would."""
     needed = parts_needed(rate)
     parts = f"{count} good part{'s' if count != 1 else ''} held out"
-    least = f"{parts} support {100 / (count + 1):.2g} % at best" if count else f"{parts}: nothing can be promised"
+    least = (
+        f"{parts} support{'s' if count == 1 else ''} {100 / (count + 1):.2g} % at best"
+        if count
+        else f"{parts}: nothing can be promised"
+    )
     return (
         f"a false-alarm rate of {100 * rate:g} % takes at least {needed:,} good parts that were not learnt from; "
         f"{least}. Bring more good parts, or ask for a higher rate"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,25 +51,16 @@ class Gathered:
     pieces: dict[str, NDArray[np.int64]]
     """split → how many rows each of its pictures makes: one, or as many as it has tiles."""
 
-    near: Mapping[int, int] = field(default_factory=dict)
-    """row → the row its cluster of near-duplicates is named for, where they are to stay together."""
-
-    def together(self) -> NDArray[np.int64]:
-        """Which pictures of all splits belong together, (N,), by number: by their group, or as near-duplicates."""
-        numbers = np.empty(len(self.samples), np.int64)
-        for number, unit in enumerate(units_of(self.samples.rows, None, self.near)):
-            numbers[unit] = number
-        return numbers
+    parts: NDArray[np.int64]
+    """Shape (rows of all samples,): pictures with one number belong together: by their group, and where near-duplicates
+    are to stay together, as these or as copies."""
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        """Which rows for training belong together, (N,), by number: the tiles of a picture, pictures of a group, and
-        near-duplicates; None where each stands alone."""
-        rows, pieces = self.samples.rows, self.pieces["train"]
-        if not self.near and not any(row.group for row in rows) and (pieces == 1).all():
+        """Which training pictures belong together, (N,), by number; None where each stands alone."""
+        if len(np.unique(self.parts)) == len(self.parts):
             return None
-        own = self.together()[[index for index, row in enumerate(rows) if row.split == "train"]]
-        return np.repeat(own, pieces)
+        return self.parts[[index for index, row in enumerate(self.samples.rows) if row.split == "train"]]
 
 
 def gather(
@@ -120,8 +111,17 @@ def gather(
         images=images,
         targets=targets,
         pieces=pieces,
-        near=clusters(near, carved) if recipe.group_near_duplicates else {},
+        parts=_parts(carved, found, near if recipe.group_near_duplicates else None),
     )
+
+
+def _parts(samples: Samples, found: Survey, near: Sequence[Near] | None) -> NDArray[np.int64]:
+    """The number of what each row shows, with equal pictures and near-duplicates as one where they are given."""
+    alike = (None, {}) if near is None else (found.digests, clusters(near, samples))
+    numbers = np.empty(len(samples), np.int64)
+    for number, unit in enumerate(units_of(samples.rows, *alike)):
+        numbers[unit] = number
+    return numbers
 
 
 def surveyed(

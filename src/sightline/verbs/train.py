@@ -182,7 +182,7 @@ def _trained(
             splits = ("validation", "train") if hasattr(method.module, "CROSSES") else ("validation",)
             held = [index for index, row in enumerate(gathered.samples.rows) if row.split in splits]
             targets = [gathered.samples.rows[index].target for index in held]
-            task.enough(gathered.recipe, targets, gathered.together()[held])
+            task.enough(gathered.recipe, targets, gathered.parts[held])
         learned, gathered = yield from _learn(settings, task, method, gathered, run, group, began)
         if group.leads:
             bundle, answers = yield from _ship(task, method, gathered, learned, run, licences)
@@ -414,7 +414,7 @@ def _ship(
 def _claiming(task: Any, gathered: Gathered, learned: Learned, held: str) -> Settle:
     """How a task chooses by its answers to pictures that were held out what it claims."""
     targets = {row.path: row.target for row in gathered.samples.split(held).rows if held == "validation"}
-    numbers = gathered.together()
+    numbers = gathered.parts
     group = {row.path: number for row, number in zip(gathered.samples.rows, numbers.tolist())}
     crossed: dict[str, Any] = {}
     if learned.crossed is not None:

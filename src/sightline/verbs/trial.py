@@ -16,8 +16,8 @@ from sightline.core.protocols import Agreement, Arrays, Candidate, Change, Reque
 from sightline.core.recipe import parse
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
-from sightline.data.ranges import shown
 from sightline.data.defects import with_defects
+from sightline.data.ranges import shown
 from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
