@@ -147,9 +147,9 @@ def roi_of(path: str | os.PathLike[str], size_hw: tuple[int, int]) -> NDArray[np
 
     Raises PictureError for a file that is no picture, DataError for a mask under which nothing is looked at.
     """
-    white = (read_picture(path).pixels > 0).any(axis=2).astype(np.float64)
+    white = (read_picture(path).pixels > 0).any(axis=2).astype(np.float32)
     rows, columns = (_shares(cells, pixels) for cells, pixels in zip(size_hw, white.shape))
-    found: NDArray[np.bool_] = rows @ white @ columns.T > 0.5 + 1e-9
+    found: NDArray[np.bool_] = rows @ white @ columns.T > 0.5 + 1e-5
     if not found.any():
         raise DataError(f"{os.fspath(path)}: this mask leaves nothing to look at; draw white where to look, on black")
     return found
@@ -276,9 +276,9 @@ def _margins(back: Array, out_hw: tuple[int, int], in_hw: tuple[int, int]) -> tu
     return left, top, right, bottom
 
 
-def _shares(cells: int, pixels: int) -> Array:
+def _shares(cells: int, pixels: int) -> NDArray[np.float32]:
     """(cells, pixels): the share of each cell that a pixel covers, both dividing the same length."""
     edges, at = np.linspace(0, pixels, cells + 1)[:, None], np.arange(pixels)
     covered = np.minimum(edges[1:], at + 1) - np.maximum(edges[:-1], at)
-    result: Array = np.maximum(covered, 0) * (cells / pixels)
-    return result
+    shares: NDArray[np.float32] = (np.maximum(covered, 0) * (cells / pixels)).astype(np.float32)
+    return shares

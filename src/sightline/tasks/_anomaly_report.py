@@ -46,8 +46,8 @@ def figures(results: Sequence[AnomalyMap], targets: Sequence[Target], card: Card
     made = {
         "scores.png": (
             "Scores",
-            "How far parts are from the good ones; the upright line is where an alarm begins, the grey one the parts it "
-            "was chosen by.",
+            "How far parts are from the good ones; the upright line is where an alarm begins, the grey one the parts "
+            "it was chosen by.",
             "sure",
             score_histogram(scores, np.array(kinds), threshold=threshold, calibration=good),
         )
