@@ -34,9 +34,13 @@ def made(*, hidden: bool = True, kinds: int = 2, seed: int = 0) -> tuple[np.ndar
 FOLD = np.arange(GOOD + BAD) % 4
 
 
+def highest(maps: np.ndarray) -> np.ndarray:
+    return maps.max(axis=(1, 2))
+
+
 def test_defects_that_are_not_far_are_found_once_some_are_known() -> None:
     patches, distance, targets = made()
-    found = sharpened(patches, distance, targets, FOLD, 2)
+    found = sharpened(patches, distance, targets, FOLD, 2, score=highest)
     assert found.before < 0.75
     assert found.after > 0.95
     assert found.known.gain > 0
@@ -51,14 +55,14 @@ def test_defects_that_are_not_far_are_found_once_some_are_known() -> None:
 
 def test_a_map_that_is_right_already_is_left_as_it_is() -> None:
     patches, distance, targets = made(hidden=False)
-    found = sharpened(patches, distance, targets, FOLD, 2)
+    found = sharpened(patches, distance, targets, FOLD, 2, score=highest)
     assert (found.before, found.after, found.known.gain) == (1.0, 1.0, 0.0)
     np.testing.assert_array_equal(found.crossed, distance[:GOOD])
 
 
 def test_maps_are_never_lowered() -> None:
     patches, distance, targets = made()
-    found = sharpened(patches, distance, targets, FOLD, 2)
+    found = sharpened(patches, distance, targets, FOLD, 2, score=highest)
     assert (found.crossed >= distance[:GOOD]).all()
     assert found.crossed.shape == (GOOD, *HW)
     for gain in GAINS:
@@ -70,7 +74,7 @@ def test_what_is_crossed_is_said_by_regressions_that_did_not_see_the_part() -> N
     """A good part like a defect raises its own map, whereas one that learnt from it would keep it low."""
     patches, distance, targets = made(kinds=1)
     patches[0, 2:4, 1:3] = patches[GOOD, 2:4, 1:3]
-    found = sharpened(patches, distance, targets, FOLD, 1)
+    found = sharpened(patches, distance, targets, FOLD, 1, score=highest)
     assert found.known.gain > 0
     typical = float(np.median(distance[:GOOD]))
     assert (found.crossed[0, 2:4, 1:3] - distance[0, 2:4, 1:3]).min() > 0.25 * found.known.gain / typical
@@ -78,7 +82,7 @@ def test_what_is_crossed_is_said_by_regressions_that_did_not_see_the_part() -> N
 
 def test_kinds_are_told_apart() -> None:
     patches, distance, targets = made()
-    known = sharpened(patches, distance, targets, FOLD, 2).known
+    known = sharpened(patches, distance, targets, FOLD, 2, score=highest).known
     fresh, _, others = made(seed=2)
     kinds = known.kinds(fresh)
     assert kinds.shape == (GOOD + BAD, 2, *HW)
@@ -90,7 +94,7 @@ def test_kinds_are_told_apart() -> None:
 def test_masks_may_be_unknown() -> None:
     patches, distance, targets = made(hidden=False)
     targets["mask"][GOOD:] = -1
-    found = sharpened(patches, distance, targets, FOLD, 2)
+    found = sharpened(patches, distance, targets, FOLD, 2, score=highest)
     inside = found.known.kinds(patches)[GOOD:, :, 2:4, 1:3].mean(axis=(2, 3))
     np.testing.assert_array_equal(inside.argmax(axis=1), targets["kind"][GOOD:])
 
@@ -98,7 +102,7 @@ def test_masks_may_be_unknown() -> None:
 def test_a_kind_of_one_example_and_one_of_none() -> None:
     patches, distance, targets = made(kinds=1)
     targets["kind"][GOOD] = 2  # its only example is left out of its own fold
-    known = sharpened(patches, distance, targets, FOLD, 4).known
+    known = sharpened(patches, distance, targets, FOLD, 4, score=highest).known
     kinds = known.kinds(patches)
     assert kinds.shape[1] == 4
     assert np.isfinite(kinds).all()
@@ -107,7 +111,7 @@ def test_a_kind_of_one_example_and_one_of_none() -> None:
 
 def test_a_tile_beside_the_defect_is_neither_good_nor_bad() -> None:
     patches, distance, targets = made()
-    alone = sharpened(patches, distance, targets, FOLD, 2)
+    alone = sharpened(patches, distance, targets, FOLD, 2, score=highest)
     beside = GOOD + BAD
     patches = np.concatenate([patches, patches[:1]])
     distance = np.concatenate([distance, np.zeros_like(distance[:1])])  # as good as can be
@@ -116,7 +120,7 @@ def test_a_tile_beside_the_defect_is_neither_good_nor_bad() -> None:
         "kind": np.r_[targets["kind"], 0],
         "mask": np.concatenate([targets["mask"], np.zeros((1, *HW), np.float32)]),
     }
-    found = sharpened(patches, distance, targets, np.r_[FOLD, 0], 2)
+    found = sharpened(patches, distance, targets, np.r_[FOLD, 0], 2, score=highest)
     assert (found.before, found.after) == (alone.before, alone.after)
     assert len(found.crossed) == beside - BAD
 

@@ -157,7 +157,7 @@ def areas(rng: np.random.Generator, count: int) -> Floats:
 def test_the_outlined_share_of_a_further_part_is_kept() -> None:
     rng, share, n = np.random.default_rng(6), 0.05, 60
     fresh = areas(rng, 4000)
-    outlined = np.array([(fresh > area_threshold([areas(rng, n)], share)).mean() for _ in range(150)])
+    outlined = np.array([(fresh > area_threshold([areas(rng, n)], share).value).mean() for _ in range(150)])
     assert outlined.mean() <= share + 4 * outlined.std() / math.sqrt(len(outlined))
     assert outlined.mean() > share - 2 / (n + 1)
 
@@ -165,13 +165,15 @@ def test_the_outlined_share_of_a_further_part_is_kept() -> None:
 def test_the_outlined_share_counts_parts_and_takes_maps_of_any_size() -> None:
     rng = np.random.default_rng(7)
     maps = areas(rng, 40)
-    once = area_threshold([maps], 0.05)
-    assert area_threshold([np.repeat(maps, 3, axis=0)], 0.05, groups=np.repeat(np.arange(40), 3)) == once
+    once = area_threshold([maps], 0.05).value
+    assert area_threshold([np.repeat(maps, 3, axis=0)], 0.05, groups=np.repeat(np.arange(40), 3)).value == once
     large = [each.repeat(2, axis=0).repeat(2, axis=1)[None] for each in maps]
-    assert area_threshold(large, 0.05) == pytest.approx(once, rel=0.02)
-    assert math.isinf(area_threshold([maps[:18]], 0.05)) and math.isinf(area_threshold([], 0.05))
-    assert area_threshold([maps[:19]], 0.05) == maps[:19].max()  # of 19, nothing may be outlined
-    assert area_threshold([np.zeros((40, 4, 4))], 0.05) == 0.0
+    assert area_threshold(large, 0.05).value == pytest.approx(once, rel=0.02)
+    for few in ([maps[:18]], []):
+        with pytest.raises(DataError, match="at least 19 good parts"):
+            area_threshold(few, 0.05)
+    assert area_threshold([maps[:19]], 0.05).value == maps[:19].max()  # of 19, nothing may be outlined
+    assert area_threshold([np.zeros((40, 4, 4))], 0.05).value == 0.0
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_a_graph_agrees_when_scores_and_maps_do() -> None:
     maps = rng.uniform(0, 5, (6, 8, 8)).astype(np.float32)
     reference = {"map": maps, "score": maps.max(axis=(1, 2))}
     assert anomaly.agree(reference, reference, CARD).ok
-    near = {name: array * np.float32(1 + 5e-4) for name, array in reference.items()}
+    near = {name: array * np.float32(1 + 5e-5) for name, array in reference.items()}
     assert anomaly.agree(reference, near, CARD).ok
     for name in reference:
         off = {**reference, name: reference[name] + np.float32(1e-2)}

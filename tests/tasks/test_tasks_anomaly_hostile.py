@@ -34,6 +34,8 @@ def test_a_graph_that_is_the_cards_is_taken(tmp_path: Path) -> None:
     anomaly.check(CARD, {"main": graph(map=("B", 8, 8), score=("B",))})
     anomaly.check(CARD, {"main": graph(map=("B", 8, 8), score=("B",), kinds=("B", 2, 8, 8))})
     anomaly.check(dataclasses.replace(CARD, operating={}), {"main": graph(map=("B", 8, 8), score=("B",))})
+    told = {**CARD.operating, "false_alarms": RATES | {"asked": 0.5}, "adapted": [{"threshold_before": 2.0}]}
+    anomaly.check(dataclasses.replace(CARD, operating=told), {"main": graph(map=("B", 8, 8), score=("B",))})
     both = aligned(tmp_path, plate(), roi=saved(tmp_path / "roi.png", ring()))
     anomaly.check(both, {"main": graph(map=("B", 8, 8), score=("B",))})
 
@@ -74,6 +76,7 @@ def png(side: int = 16, value: int = 255, kind: str = "PNG") -> str:
     return base64.b64encode(blob.getvalue()).decode()
 
 
+RATES = {"asked": 0.1, "expected": 0.09, "low": 0.01, "high": 0.2}
 POSITION = {"reference": png(), "motion": "rigid", "turned": 15.0}
 LIST: list[Any] = [[], {}, None, 3, True, "", "ÿ", "not base64!", "AAAA", png()[:60], png(kind="BMP"), png(kind="JPEG")]
 
@@ -85,6 +88,10 @@ LIST: list[Any] = [[], {}, None, 3, True, "", "ÿ", "not base64!", "AAAA", png()
         *({"outline": value} for value in ("2", None, {}, -math.inf, -(10**400))),
         *({"good_scores": value} for value in ("12", None, {}, [None], ["a"], [math.nan], [[1]], [10**400], [True])),
         {"good_scores": [1.0] * 5001},
+        *({"false_alarms": value} for value in ("0.1", None, [], {}, {"asked": 0.1}, {**RATES, "low": None})),
+        *({"false_alarms": {**RATES, "asked": value}} for value in (0, 0.51, -0.1, math.nan, True, "0.1", None)),
+        *({"false_alarms": {**RATES, "expected": value}} for value in (math.inf, [], 10**400)),
+        *({"adapted": value} for value in ("often", None, {}, ["once"], [{}], [{"threshold_before": "2"}])),
         {"normal": ["ok"]},
         *({"good_parts": value} for value in ("12", None, [0], [0, 1, 2, -1], [0, 1, 2, 3.0], [0, 1, 2, 10**400])),
         *({"roi": value} for value in (*LIST, png(513), png(16, 0), "A" * 2_000_000)),

@@ -150,8 +150,8 @@ def _untold(card: Any) -> Any:
     return replace(card, operating={})
 
 
-def _odd(card: Any) -> Any:
-    return replace(card, operating={**card.operating, "adapted": "often"})
+def _without(name: str) -> Callable[[Any], Any]:
+    return lambda card: replace(card, operating={key: card.operating[key] for key in card.operating if key != name})
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,8 @@ def _odd(card: Any) -> Any:
         (None, 20, {"false_alarms": 0.01}, DataError, "1 % takes at least 99 good parts"),
         (None, 20, {"false_alarms": 0.7}, UsageError, "at most 0.5"),
         (_untold, 20, {}, UsageError, "has no threshold that was chosen by good parts"),
-        (_odd, 20, {}, UsageError, "operating.adapted in its card is no list"),
+        (_without("false_alarms"), 20, {}, UsageError, "has no threshold that was chosen by good parts"),
+        (_without("threshold"), 20, {}, UsageError, "has no threshold that was chosen by good parts"),
     ],
 )
 def test_what_is_refused(

@@ -255,6 +255,7 @@ def test_a_file_that_is_still_being_written(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_replaced_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answered anew where it is claimed, while another of its name comes at once."""
     fill(tmp_path / "in", a=20)
     take, times = Claims.take, [0]
 
@@ -263,14 +264,20 @@ def test_a_file_that_is_replaced_while_it_is_looked_at(tmp_path: Path, monkeypat
         if times[0] == 1:
             (path.parent / ".new").write_bytes(part(210, 9))
             (path.parent / ".new").rename(path)
-        return take(self, path)
+        claimed = take(self, path)
+        if times[0] == 1:
+            path.write_bytes(part(150, 8))
+        return claimed
 
     monkeypatch.setattr(Claims, "take", replaced)
     watched(tmp_path)
-    assert times == [2]
-    (row,) = rows(tmp_path / "out")
-    assert row["decision"] == "reject" and row["sha256"] == hashlib.sha256(part(210, 9)).hexdigest()
-    assert files(tmp_path / "done") == ["reject/a.png"]
+    assert times == [3]
+    found = {row["sha256"]: (row["name"], row["kinds"]) for row in rows(tmp_path / "out")}
+    assert found == {
+        hashlib.sha256(part(210, 9)).hexdigest(): ("a.png", ["glare"]),
+        hashlib.sha256(part(150, 8)).hexdigest(): ("a.png", ["scratch"]),
+    }
+    assert files(tmp_path / "done") == ["reject/a-2.png", "reject/a.png"]
 
 
 def test_a_file_that_goes_while_it_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

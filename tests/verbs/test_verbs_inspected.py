@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from sightline.core.errors import DataError, StorageError, UsageError
-from sightline.verbs.inspected import CLAIMS, Claims, free_name, held, id_of, name_of, open_ledger, place, within
+from sightline.verbs.inspected import CLAIMS, Claims, free_name, held, id_of, name_of, open_ledger, place
 
 ASKED = {"model": "a", "folder": "in"}
 LINE = b'{"number": 1, "name": "a"}\n'
+FED = {"a.": "accept", "b" * 251 + ".png": "reject", "c.png": "unreadable"}
+"""Name → decision of the parts of each trial: a name that ends in a dot, and the longest there can be."""
 
 
 # Every step.
@@ -61,7 +63,7 @@ def run(at, kill):
     drain(watch(MODEL, at / "in", watching, out=at / "out", draw=not copies))
     os._exit(0)
 
-FEED = {"a.png": part(20), "b.png": part(210), "c.png": b"no picture"}
+FEED = {"a.": part(20), "b" * 251 + ".png": part(210), "c.png": b"no picture"}
 kill, killed = 0, True
 while killed:
     kill += 1
@@ -96,13 +98,12 @@ def test_a_kill_before_any_step_neither_loses_nor_doubles_a_part(trials: Path) -
     found = sorted(trials.iterdir())
     assert len(found) > 25  # so many steps there are
     for at in found:
-        fed = Counter(["a.png", "b.png", "c.png", *(at / "again").read_text().split()])
+        fed = Counter([*FED, *(at / "again").read_text().split()])
         rows = [json.loads(line) for line in (at / "out" / "results.jsonl").read_text().splitlines()]
         assert Counter(row["name"] for row in rows) == fed, at
         assert [row["number"] for row in rows] == list(range(1, len(rows) + 1)), at
         assert len({row["id"] for row in rows}) == len(rows), at
-        decisions = {"a.png": "accept", "b.png": "reject", "c.png": "unreadable"}
-        assert all(row["decision"] == decisions[row["name"]] for row in rows), at
+        assert all(row["decision"] == FED[row["name"]] for row in rows), at
         files = sorted(path for path in (at / "done").rglob("*") if path.is_file())
         assert files == sorted(Path(row["path"]) for row in rows), at
         assert all(path.stat().st_size == row["bytes"] for row in rows for path in [Path(row["path"])]), at
@@ -114,7 +115,7 @@ def test_a_kill_before_any_step_neither_loses_nor_doubles_a_part(trials: Path) -
 def test_the_kills_came_at_all_states(trials: Path) -> None:
     """Some came before all parts were recorded, and some when all were gone from the folder."""
     again = {(at / "again").read_text() for at in trials.iterdir()}
-    assert {"", "a.png b.png c.png"} <= again and len(again) > 2
+    assert {"", " ".join(FED)} <= again and len(again) > 2
 
 
 # Records.
@@ -222,20 +223,17 @@ def test_a_full_disk_says_so_and_leaves_whole_lines(
 def test_a_claim_has_an_id_and_keeps_the_name(tmp_path: Path) -> None:
     claims = Claims(tmp_path)
     claims.folder.mkdir()
-    for name in ("left-door.png", "door", "a b.tar.gz"):
+    for name in ("left-door.png", "door", "a b.tar.gz", "door.", "door..", "0123456789abcdef-door.png"):
         (tmp_path / name).write_bytes(b"x")
         claimed = claims.take(tmp_path / name)
         assert claimed is not None and claimed.read_bytes() == b"x" and not (tmp_path / name).exists()
         assert name_of(claimed) == name
         assert claims.left() == {id_of(claimed): claimed}
         assert claims.take(claimed) == claimed
-        (tmp_path / name).write_bytes(b"newer")
-        claims.give_back(claimed)
-        assert claimed.exists() and (tmp_path / name).read_bytes() == b"newer"
-        (tmp_path / name).unlink()
-        claims.give_back(claimed)
-        assert not claimed.exists() and (tmp_path / name).read_bytes() == b"x"
-    assert claims.take(tmp_path / "gone.png") is None
+        claimed.unlink()
+    for name in ("gone.png", "gone" * 50):
+        assert claims.take(tmp_path / name) is None and not list(claims.folder.iterdir())
+    (tmp_path / "door").touch()
     claims.folder.rmdir()
     with pytest.raises(StorageError, match="cannot write"):
         claims.take(tmp_path / "door")
@@ -254,17 +252,59 @@ def test_claims_belong_to_the_records_of_one_inspection(tmp_path: Path) -> None:
         claims.belong(tmp_path / "c")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="names are counted otherwise")
-def test_long_names_are_cut_at_the_stem(tmp_path: Path) -> None:
+def test_two_parts_whose_names_end_in_a_dot_have_ids_of_their_own(tmp_path: Path) -> None:
     claims = Claims(tmp_path)
     claims.folder.mkdir()
-    name = "ä" * 124 + ".jpeg"
-    (tmp_path / name).touch()
+    for _ in range(2):
+        (tmp_path / "foo.").touch()
+        claims.take(tmp_path / "foo.")
+    left = claims.left()
+    assert len(left) == 2 and all(re.fullmatch("[0-9a-f]{16}", key) for key in left)
+
+
+def test_what_somebody_puts_among_the_claims_is_claimed_too(tmp_path: Path) -> None:
+    claims = Claims(tmp_path)
+    claims.folder.mkdir()
+    (claims.folder / "foo.png").touch()
+    assert claims.left() == {} and name_of(claims.folder / "foo.png") == "foo.png"
+    claimed = claims.take(claims.folder / "foo.png")
+    assert claimed is not None and name_of(claimed) == "foo.png" and claims.left() == {id_of(claimed): claimed}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="names are counted otherwise")
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        ("ä" * 124 + ".jpeg", ".jpeg"),
+        ("x" * 103, "-" + "x" * 103),
+        ("x" * 104, "-" + "x" * 103),
+        ("a." + "x" * 253, "-." + "x" * 102),
+        ("x" * 98 + ".part" + "y" * 50 + ".", "_part"),
+        (os.fsdecode(b"\xff" * 250) + ".png", ".png"),
+    ],
+    ids=["stem", "fits", "no ending", "long ending", "hidden ending", "no text"],
+)
+def test_long_names_are_cut_and_kept_beside(tmp_path: Path, name: str, ending: str) -> None:
+    claims, out = Claims(tmp_path), tmp_path / "out"
+    claims.folder.mkdir()
+    (tmp_path / name).write_bytes(b"x")
     claimed = claims.take(tmp_path / name)
-    assert claimed is not None
-    assert len(os.fsencode(claimed.name)) in (254, 255)
-    assert name.startswith(Path(name_of(claimed)).stem) and claimed.suffix == ".jpeg"
-    assert within("short", "-1.png") == "short-1.png"
+    assert claimed is not None and claimed.name.endswith(ending) and len(os.fsencode(claimed.name)) in (119, 120)
+    claims.belong(out)  # as the next start does
+    assert name_of(claimed) == name and claims.left() == {id_of(claimed): claimed}
+    (tmp_path / "done").mkdir()
+    (tmp_path / "done" / name).write_bytes(b"another")
+    moved = place(claimed, tmp_path / "done" / name, 17)
+    assert "-17" in moved.name and moved.read_bytes() == b"x"
+    assert [path.name for path in claims.folder.iterdir()] == [".out"]
+
+
+def test_a_name_that_a_kill_left_behind_is_swept(tmp_path: Path) -> None:
+    claims = Claims(tmp_path)
+    claims.folder.mkdir()
+    (claims.folder / ".0123456789abcdef.name").write_bytes(b"door.png")
+    claims.belong(tmp_path / "out")
+    assert [path.name for path in claims.folder.iterdir()] == [".out"]
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -275,7 +315,7 @@ def test_long_names_are_cut_at_the_stem(tmp_path: Path) -> None:
 def test_a_move_never_takes_another_files_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bytes | None, lands: str, elsewhere: bool
 ) -> None:
-    claimed, target = tmp_path / "a-0123456789abcdef.png", tmp_path / "done" / "accept" / "a.png"
+    claimed, target = tmp_path / "0123456789abcdef-a.png", tmp_path / "done" / "accept" / "a.png"
     claimed.write_bytes(b"part")
     os.utime(claimed, (1000, 2000))
     if there is not None:

@@ -200,6 +200,15 @@ def test_a_model_without_a_promise_is_refused() -> None:
         Jury(bright(), Views(BY), [2])
 
 
+@pytest.mark.parametrize("name", ["threshold", "false_alarms", "good_scores"])
+def test_a_card_that_lacks_a_part_of_the_promise_is_refused(model: Model, name: str) -> None:
+    told = {key: value for key, value in model.card.operating.items() if key != name}
+    card = replace(model.card, operating=told)
+    opened = replace(model.opened, bundle=replace(model.opened.bundle, card=card))
+    with pytest.raises(UsageError, match="no threshold that was chosen by good parts"):
+        Jury(opened, Views(BY), [2])
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

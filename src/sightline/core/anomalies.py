@@ -75,8 +75,8 @@ class AnomalyMap(Result):
 
     @property
     def alarm(self) -> bool:
-        """Whether the score is above the threshold."""
-        return self.score > self.threshold
+        """Whether the score is above the threshold; never of a part that was not judged."""
+        return self.abstained is None and self.score > self.threshold
 
     @property
     def kinds(self) -> tuple[str, ...]:

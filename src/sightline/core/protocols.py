@@ -218,6 +218,7 @@ class Task(Protocol):
 #   change(before, after, targets, card) -> Change         answer is more than right or wrong, by this instead
 #   standalone(blob, requests, results, card)              else no self-contained graph is written
 #            -> (ONNX file, what was found), or GateError
+#   reckoned(target, card) -> target                       else targets are judged as the data has them
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn
 #   confusion_table(results, targets, card)                else the report has none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def with_defects(samples: Samples, folder: str) -> Samples:
     """The samples with the known defects of a folder among the training pictures; as they are where it is "".
 
     `crack/1.png` is a crack, `1.png` alone a defect of no particular kind. Masks are `ground_truth/crack/1_mask.png`,
-    or `1_mask.png` beside the picture. Raises DataError for a folder without pictures, or with good ones.
+    or `1_mask.png` beside the picture; all in `ground_truth/crack/1` as well. Raises DataError for a folder without pictures, or with good ones.
     """
     if not folder:
         return samples
@@ -38,8 +39,11 @@ def with_defects(samples: Samples, folder: str) -> Samples:
         kind = inner.parts[0] if len(inner.parts) > 1 else ANY
         if is_good(kind):
             raise DataError(f"--defects {folder} holds {inner.as_posix()}, which its folder calls good")
-        beside = sorted(each for each in file.parent.glob(f"{file.stem}{MASK}.*") if looks_like_picture(each))
-        found = masks.take(inner.with_suffix("").as_posix()) or tuple(beside)
+        found = masks.take(inner.with_suffix("").as_posix())
+        if len(inner.parts) == 1:  # crack.png is not all that ground_truth/crack has masks of
+            found = tuple(mask for mask in found if mask.parent == root / TRUTH)
+        beside = file.parent.glob(f"{glob.escape(file.stem)}{MASK}.*")
+        found = found or tuple(sorted(filter(looks_like_picture, beside)))
         rows.append(Sample(str(file.resolve()), Inspected(kind, found), "train"))
     if not rows:
         raise DataError(f"--defects {folder} holds no pictures; give a folder with crack/1.png and the like in it")

@@ -6,7 +6,7 @@ lowered, and by how much is decided by defects and good parts that the regressio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 
 from sightline.core.protocols import Array, Arrays
 from sightline.methods._sheet import Sheet
+from sightline.methods._subspace import sampled
 
 Floats = NDArray[np.float32]
 
+Score = Callable[[Floats], Floats]
+"""Maps (N, h, w) → their scores (N,)."""
 GAINS = (0.0, 0.125, 0.25, 0.5, 1.0, 2.0)
 """By how much the map may be raised: shares of its median on good parts for each unit of logit."""
 NORMAL = 20_000
-"""Patches of good parts that are learnt from, evenly over all."""
+"""Patches of good parts that are learnt from, drawn from all."""
 SHOWN = 0.05
 """Of a defect without a mask, the share of its patches, the farthest ones, that is taken for it."""
 PENALTY = 1.0
@@ -86,16 +89,18 @@ class Sharpened:
     before: float
     """AUROC of the defects left out against the good parts left out, by distance alone."""
     after: float
-    """The same with the gain that was chosen."""
+    """The same with the gain that was chosen; by this very figure, so that it flatters a little."""
 
 
-def sharpened(patches: Floats, distance: Floats, targets: Arrays, fold: NDArray[np.int64], kinds: int) -> Sharpened:
+def sharpened(
+    patches: Floats, distance: Floats, targets: Arrays, fold: NDArray[np.int64], kinds: int, *, score: Score
+) -> Sharpened:
     """Learn from patches (N, h, w, d) of good and defective parts.
 
     distance: maps (N, h, w) of models that did not see the picture; fold: of each picture (N,). targets: `anomalous`
     (N,), `kind` (N,) from 0 to kinds - 1 (-1: good), `mask` (N, y, x), the share of each place that is defective, -1
     where that is not known. A defective picture none of which is defective, as a tile beside the defect, counts as
-    neither good nor bad.
+    neither good nor bad. score: what a map is judged by.
     """
     bad = targets["anomalous"] == 1
     inside = np.stack([_inside(mask, far) for mask, far in zip(targets["mask"], distance)])
@@ -108,7 +113,7 @@ def sharpened(patches: Floats, distance: Floats, targets: Arrays, fold: NDArray[
         for place, gain in enumerate(GAINS):
             raised[place, out] = Known(known.weight, known.bias, gain * typical).raised(distance[out], logits)
     told = ~bad | inside.any(axis=(1, 2))
-    areas = [_auroc(each[told].max(axis=(1, 2)), bad[told]) for each in raised]
+    areas = [_auroc(score(each[told]), bad[told]) for each in raised]
     best = int(np.argmax(areas))
     last = _learnt(patches, inside, targets["kind"], kinds)
     known = Known(last.weight, last.bias, GAINS[best] * typical)
@@ -129,7 +134,7 @@ def _inside(mask: Array, distance: Floats) -> NDArray[np.bool_]:
 def _learnt(patches: Floats, inside: NDArray[np.bool_], kind: Array, kinds: int) -> Known:
     """One regression a kind, against good patches; a kind without patches never says yes."""
     good = patches[kind < 0].reshape(-1, patches.shape[-1])
-    good = good[:: max(1, len(good) // NORMAL)].astype(np.float64)
+    good = good[sampled(len(good), NORMAL)].astype(np.float64)
     mean, spread = good.mean(axis=0), good.std(axis=0) + 1e-6
     weights, biases = np.zeros((kinds, good.shape[1])), np.full(kinds, -10.0)
     for number in range(kinds):

@@ -25,7 +25,8 @@ SHOWN = 64
 def patches_of(
     images: Array, good: NDArray[np.intp], encoder: _taps.Opened, dims: int, *, even: bool
 ) -> Generator[Event, None, tuple[Subspace, Floats]]:
-    """The subspace of good parts, and all pictures' patches in it (N, h, w, d).
+    """The subspace of good parts, and all pictures' patches in it (N, h, w, d). It is of all folds alike, which tells
+    one of another hardly anything.
 
     Only the pictures that the subspace is computed from are in memory with all numbers of their patches at once.
     """
@@ -45,17 +46,20 @@ def patches_of(
 
 
 def with_known(
-    patches: Floats, apart: Floats, targets: Arrays, fold: NDArray[np.int64], kinds: int
+    patches: Floats, apart: Floats, targets: Arrays, fold: NDArray[np.int64], kinds: int, *, top: float
 ) -> Generator[Event, None, tuple[dict[str, Array], Floats]]:
     """What known defects teach, as arrays to store, and the maps of the good parts (G, h, w) with that taken in.
 
     patches (N, h, w, d); apart: maps (N, h, w) of models that did not see the picture's fold. Nothing where no defects
     are known, or kinds is 0.
     """
-    good = targets["anomalous"] == 0
-    if good.all() or not kinds:
+    good, told = targets["anomalous"] == 0, targets["anomalous"] >= 0  # those below 0 are neither
+    if not kinds or not (targets["anomalous"] == 1).any():
         return {}, apart[good]
-    learnt = sharpened(patches, apart, targets, fold, kinds)
+    if not told.all():
+        patches, apart, fold = patches[told], apart[told], fold[told]
+        targets = {name: array[told] for name, array in targets.items()}
+    learnt = sharpened(patches, apart, targets, fold, kinds, score=lambda maps: scores(maps, top))
     said = (
         f"known defects sharpen the map: AUROC of those left out {learnt.before:.3f} without, {learnt.after:.3f} with"
     )

@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 LEAST = 1e-6
 """Added to deviations, so that a number that never varies is not blown up."""
 SAMPLED = 20_000
-"""Patches that the components are computed from, evenly over all."""
+"""Patches that the components are computed from, drawn from all."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Subspace:
     mean: Floats
     """Shape (D,)."""
     basis: Floats
-    """Shape (D, k); of no columns where patches stay as they are."""
+    """Shape (D, k); of no columns where nothing but the mean is taken off."""
     even: bool = False
     """Whether each number is divided by its deviation first, for numbers of unlike units."""
 
@@ -41,8 +41,9 @@ class Subspace:
         return int(depth if not kept else kept + (kept < depth and not self.even))
 
     def project(self, places: Floats) -> Floats:
-        """Patches (N, h, w, D) as (N, h, w, d), a picture at a time; the same array where they stay as they are."""
+        """Patches (N, h, w, D) as (N, h, w, d), a picture at a time; the same array, changed, where D is d."""
         if not self.basis.size:
+            places -= self.mean
             return places
         found = np.empty((*places.shape[:-1], self.width), np.float32)
         for row, picture in enumerate(places):
@@ -60,11 +61,11 @@ class Subspace:
 
     def add(self, sheet: Sheet, x: str) -> str:
         """The same in a graph: (B, n, D) → (B, n, d)."""
-        if not self.basis.size:
-            return x
         sheet.constant("space.mean", self.mean)
+        centred = sheet.add("Sub", [x, "space.mean"], "space.centred")
+        if not self.basis.size:
+            return centred
         sheet.constant("space.basis", self.basis)
-        sheet.add("Sub", [x, "space.mean"], "space.centred")
         inside = sheet.add("MatMul", "space.centred space.basis", "space.inside")
         if self.width == self.basis.shape[1]:
             return inside
@@ -82,8 +83,8 @@ def subspace(places: Floats, dims: int, *, even: bool = False) -> Subspace:
     """Of patches (N, h, w, D), with at most `dims` numbers each."""
     depth = places.shape[-1]
     flat = places.reshape(-1, depth)
-    flat = flat[:: max(1, len(flat) // SAMPLED)]
-    mean = flat.mean(axis=0)
+    flat = flat[sampled(len(flat), SAMPLED)]
+    mean = flat.mean(axis=0, dtype=np.float64).astype(np.float32)
     if depth <= dims and not even:
         return Subspace(mean, np.zeros((depth, 0), np.float32))
     centred = flat - mean
@@ -93,6 +94,13 @@ def subspace(places: Floats, dims: int, *, even: bool = False) -> Subspace:
     kept = min(depth, dims if even else dims - 1)
     basis = scale[:, None] * vectors[:, ::-1][:, :kept]
     return Subspace(mean, np.ascontiguousarray(basis, np.float32), even)
+
+
+def sampled(count: int, most: int) -> NDArray[np.intp]:
+    """At most so many rows of `count`, drawn alike from all: every nth would be from the same columns of maps."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.Generator(np.random.Philox(0)).choice(count, most, replace=False))
 
 
 def subspace_of(arrays: Mapping[str, Any]) -> Subspace:

@@ -70,7 +70,7 @@ def fit(
         apart[fold == number] = distances(patches[fold == number], mean, whiten)
         yield Progress(what="Gaussians without a part of the pictures", done=number + 1, total=int(fold.max()) + 1)
     mean, whiten = gaussians(patches[good], options.place)
-    known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes))
+    known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes), top=options.top)
     seconds, far = time.perf_counter() - began, float(np.median(apart))
     yield Epoch(epoch=1, epochs=1, step=len(good), loss=far, lr=0.0, seconds=seconds, metrics={})
     arrays: dict[str, Array] = {"place.mean": mean, "place.whiten": whiten, "encoder": np.frombuffer(blob, np.uint8)}
@@ -84,7 +84,8 @@ def gaussians(patches: Floats, place: str) -> tuple[Floats, Floats]:
     by_place = patches.reshape(count, -1, width).transpose(1, 0, 2)
     if place == "shared":
         by_place = by_place.reshape(1, -1, width)
-    mean, whiten = by_place.mean(axis=1), np.empty((len(by_place), width, width), np.float32)
+    mean = by_place.mean(axis=1, dtype=np.float64).astype(np.float32)
+    whiten = np.empty((len(by_place), width, width), np.float32)
     least = np.eye(width) * (LEAST * float(by_place.var(axis=1).mean()) + 1e-9)
     for row, (some, centre) in enumerate(zip(by_place, mean)):
         covariance = _shrunk((some - centre).astype(np.float64)) + least

@@ -32,7 +32,7 @@ CROSSES = True
 
 BANK_ROWS = 2048
 """Patches of the memory that are held against a picture at a time, so that distances stay in the cache."""
-ROUNDING = 1e-4
+ROUNDING = 1e-3
 """Share of a patch's squared length that is added to its squared distance: what float32 rounds away where the two are
 equal would be large under the root, and differ from one engine to the next."""
 
@@ -69,9 +69,11 @@ def fit(
     good, blob = good_of(targets), _taps.blob_of(options)
     encoder = _taps.opened(blob, card.preparation, options)
     space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
-    bank, radius = yield from _remembered(patches[good], options, recipe.seed, what="patches remembered")
-    text = f"{len(bank):,} of {patches[good].size // space.width:,} patches are remembered; none is farther than about"
+    whole = patches if len(good) == len(patches) else patches[good]
+    bank, radius = yield from _remembered(whole, options, recipe.seed, what="patches remembered")
+    text = f"{len(bank):,} of {whole.size // space.width:,} patches are remembered; none is farther than about"
     yield Note(text=f"{text} {radius:.3g} from the nearest of them")
+    del whole
     fold = folds_of(targets, np.arange(len(images)), options.folds, recipe.seed)
     apart = np.empty(patches.shape[:3], np.float32)
     for number in range(fold.max() + 1):
@@ -79,7 +81,7 @@ def fit(
         some, _ = yield from _remembered(patches[kept], options, recipe.seed, what=what)
         apart[fold == number] = distances(patches[fold == number], some)
     arrays: dict[str, Array] = {"bank": bank, "encoder": np.frombuffer(blob, np.uint8), **space.to_arrays()}
-    known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes))
+    known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes), top=options.top)
     seconds = time.perf_counter() - began
     yield Epoch(epoch=1, epochs=1, step=len(bank), loss=radius, lr=0.0, seconds=seconds, metrics={})
     crossing: dict[str, Array] = {"crossed.map": crossed, "crossed.score": scores(crossed, options.top)}
@@ -110,7 +112,7 @@ def _remembered(
 def distances(patches: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np.float32]:
     """Distance of each patch (N, h, w, d) from the nearest one of the memory (M, d): (N, h, w), float32.
 
-    One of a patch that is remembered is a hundredth of its length, not 0; of others hardly more than it is: `ROUNDING`.
+    One of a patch that is remembered is a thirtieth of its length, not 0; of others hardly more than it is: `ROUNDING`.
     """
     found = np.empty(patches.shape[:3], np.float32)
     squares = np.einsum("md,md->m", bank, bank)

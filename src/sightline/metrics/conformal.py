@@ -70,6 +70,21 @@ def conformal_threshold(scores: NDArray[Any], rate: float, *, groups: NDArray[An
     return Threshold(float(scores[order[place]]), (beyond + 1) / (n + 1), low, high, n)
 
 
+def extrapolated_threshold(scores: NDArray[Any], rate: float, *, groups: NDArray[Any] | None = None) -> Threshold:
+    """A threshold for a rate that so few parts cannot support, by the tail of each part's highest score.
+
+    `low` and `high` are what the parts themselves say of its rate. See `tail_threshold` for what it is worth.
+    """
+    scores = np.asarray(scores, np.float64)
+    names, member = np.unique(np.arange(len(scores)) if groups is None else groups, return_inverse=True)
+    highest = np.full(len(names), -np.inf)
+    np.maximum.at(highest, member, scores)
+    value = tail_threshold(highest, rate)[0]
+    above, n = int((highest > value).sum()), len(names)
+    low, high = (beta_quantile(level, above + 1, n - above) for level in (0.025, 0.975))
+    return Threshold(value, rate, low, high, n)
+
+
 def refusal(rate: float, count: int) -> str:
     """Why so few good parts cannot support a rate, and what would."""
     needed = parts_needed(rate)
@@ -92,6 +107,12 @@ def sentence(threshold: Threshold) -> str:
     Of 100 good parts 5 alarm on average; by chance of these 200 held-out parts it may be 2.4 to 8.4 (95 %). A promise \
 of 0.5 % takes 199, one of 0.05 % 1,999.
     """
+    if threshold.rate * (threshold.n + 1) < 1 - 1e-9:
+        return (
+            f"By the shape of the tail of {threshold.n:,} held-out good parts {100 * threshold.rate:.2g} of 100 alarm, "
+            f"which nobody has seen: by the parts themselves it may be up to {100 * threshold.high:.2g}. "
+            f"To promise it takes {parts_needed(threshold.rate):,}."
+        )
     stricter = [10**-(step) * threshold.rate for step in (1, 2)]
     rates = [float(f"{100 * rate:.1g}") for rate in stricter]
     needs = [parts_needed(rate / 100) for rate in rates]
@@ -119,32 +140,39 @@ def p_values(scores: NDArray[Any], good: NDArray[Any], *, groups: NDArray[Any] |
     return np.asarray(np.minimum((1 + above[place]) / (len(names) + 1), 1.0), np.float64)
 
 
-def area_threshold(maps: Sequence[NDArray[Any]], share: float, *, groups: NDArray[Any] | None = None) -> float:
+def area_threshold(maps: Sequence[NDArray[Any]], share: float, *, groups: NDArray[Any] | None = None) -> Threshold:
     """The lowest value of a map at which at most a share of a good part's area is expected to be outlined.
 
     Conformal risk control (Angelopoulos et al., ICLR 2024): the expectation is over further good parts, whatever their
     maps. maps: parts (P, h, w) of all maps of good parts that were not learnt from. groups: (P,), which of several
-    belong to one part.
-    Infinite where so few parts cannot support the share.
+    belong to one part. `low` and `high` are of the mean share that these parts show, from 1,000 bootstrap samples of
+    them. Raises DataError, with the number of parts that it would take, where so few cannot support the share.
     """
     flat = [row for some in maps for row in np.sort(np.asarray(some, np.float32).reshape(len(some), -1), axis=1)]
     names, member = np.unique(np.arange(len(flat)) if groups is None else groups, return_inverse=True)
     counts = np.bincount(member)
     allowed = (len(names) + 1) * share - 1
     if allowed < 0:
-        return math.inf
+        raise DataError(
+            f"that {100 * share:g} % of a good part's area is outlined takes at least {parts_needed(share):,} good "
+            f"parts that were not learnt from, and there are {len(names)}; bring more, or allow more"
+        )
 
-    def outlined(value: float) -> float:
+    def outlined(value: float) -> Floats:
         shares = np.array([1 - np.searchsorted(row, value, side="right") / len(row) for row in flat])
-        return float((np.bincount(member, shares) / counts).sum())
+        return np.asarray(np.bincount(member, shares) / counts)
 
     steps = np.linspace(0, 1, 1001)
     ladder = np.unique(np.concatenate([row[(steps * (len(row) - 1)).astype(int)] for row in flat]))
     low, high = 0, len(ladder) - 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if outlined(ladder[middle]) <= allowed else (middle + 1, high)
-    return float(ladder[low])
+        low, high = (low, middle) if outlined(ladder[middle]).sum() <= allowed else (middle + 1, high)
+    shown, random = outlined(ladder[low]), np.random.Generator(np.random.Philox(0))
+    means = [shown[random.integers(len(shown), size=len(shown))].mean() for _ in range(1000)]
+    rate = float(shown.sum() + 1) / (len(names) + 1)
+    least, most = (float(each) for each in np.quantile(means, [0.025, 0.975]))
+    return Threshold(float(ladder[low]), rate, least, most, len(names))
 
 
 def tail_threshold(scores: NDArray[Any], rate: float, *, above: float = 0.1) -> tuple[float, float, float]:

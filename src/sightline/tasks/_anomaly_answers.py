@@ -66,10 +66,11 @@ def to_frame(request: Request) -> NDArray[np.float64]:
 def _answer(
     grid: Floats, kinds: Any, score: float, to_grid: NDArray[np.float64], request: Request, card: Card
 ) -> AnomalyMap:
-    if not (np.isfinite(grid).all() and np.isfinite(score)):
+    if not all(np.isfinite(each).all() for each in (grid, score, kinds) if each is not None):
         grid, score, why = np.zeros_like(grid), 0.0, "the graph's outputs for this picture are not finite"
     else:
         why = LOST if request.geometry.get("lost") else ""
+        score = min(score, _highest(grid, to_grid, request.size_hw))
     found = AnomalyMap(
         score=score,
         threshold=float("nan"),
@@ -81,6 +82,14 @@ def _answer(
         abstained=why or None,
     )
     return judged(found, card)
+
+
+def _highest(grid: Floats, to_grid: NDArray[np.float64], size_hw: tuple[int, int]) -> float:
+    """The largest value in the picture itself, as borders that fill up the input are no part of it."""
+    rows, columns = np.indices(grid.shape) + 0.5
+    x, y, w = np.linalg.inv(to_grid) @ np.stack([columns.ravel(), rows.ravel(), np.ones(grid.size)])
+    inside = (x >= 0) & (x <= size_hw[1] * w) & (y >= 0) & (y <= size_hw[0] * w)
+    return float(grid.ravel()[inside].max()) if inside.any() else float(grid.max())
 
 
 def judged(answer: AnomalyMap, card: Card) -> AnomalyMap:

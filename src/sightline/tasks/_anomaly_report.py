@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,7 @@ def figures(results: Sequence[AnomalyMap], targets: Sequence[Target], card: Card
     from sightline.draw.anomaly_figures import found_by_kind, score_histogram
 
     scores = np.array([each.score for each in results])
-    kinds: list[Any] = [_kind_of(target, card) for target in targets]
+    kinds = [inspected(target).kind for target in targets]
     threshold = float(card.operating.get("threshold", "nan"))
     good = np.array(card.operating.get("good_scores", []))
     made = {
@@ -61,9 +60,3 @@ def figures(results: Sequence[AnomalyMap], targets: Sequence[Target], card: Card
             found_by_kind(scores, alarms, np.array(kinds), threshold=threshold),
         )
     return {name: Picture(title=t, caption=c, section=s, data=d) for name, (t, c, s, d) in made.items()}
-
-
-def _kind_of(target: Target, card: Card) -> str:
-    from sightline.tasks.anomaly import truth_of
-
-    return truth_of(target, card).kind

@@ -57,6 +57,7 @@ def check_operating(told: Mapping[str, Any]) -> None:
     numbers = [told.get("threshold", 0.0), told.get("outline", 0.0), *(good if isinstance(good, list) else [None])]
     if not all(map(_is_number, numbers)) or len(numbers) > MOST_KEPT + 2:
         raise BundleError("card.json: operating holds thresholds or good scores that are no numbers, or too many")
+    _check_promise(told)
     if not isinstance(told.get("normal", ""), str):
         raise BundleError("card.json: operating.normal must be text, the classes that count as good")
     if "roi" in told and not (_stored(told["roi"], _ROI, "roi").pixels > 0).any():
@@ -70,6 +71,20 @@ def check_operating(told: Mapping[str, Any]) -> None:
     if position["motion"] not in MOTIONS or not _is_number(turned) or not 0 <= turned <= 180:
         raise BundleError(f"card.json: operating.position has a motion other than {', '.join(MOTIONS)}, or no turn")
     _stored(position["reference"], _REFERENCE, "position.reference")
+
+
+def _check_promise(told: Mapping[str, Any]) -> None:
+    """Of false alarms, and when it was changed."""
+    names = ("asked", "expected", "low", "high")
+    rates = told.get("false_alarms", dict.fromkeys(names, 0.5))
+    if not isinstance(rates, dict) or not all(_is_number(rates.get(name)) for name in names):
+        raise BundleError(f"card.json: operating.false_alarms must hold the numbers {', '.join(names)}")
+    if not 0 < rates["asked"] <= 0.5:
+        raise BundleError("card.json: operating.false_alarms.asked must be a share above 0, at most 0.5")
+    log = told.get("adapted", [])
+    known = isinstance(log, list) and all(isinstance(each, dict) for each in log)
+    if not known or not all(_is_number(each.get("threshold_before")) for each in log):
+        raise BundleError("card.json: operating.adapted must be a list of objects, each with its threshold_before")
 
 
 def _is_number(value: Any) -> bool:

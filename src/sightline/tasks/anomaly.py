@@ -24,7 +24,14 @@ from sightline.data.prepare import prepare
 from sightline.data.samples import GOOD, Inspected, Label, Target
 from sightline.data.tiles import prepare_tiles
 from sightline.metrics.anomalies import AnomalyMeter
-from sightline.metrics.conformal import area_threshold, conformal_threshold, parts_needed, refusal, sentence
+from sightline.metrics.conformal import (
+    area_threshold,
+    conformal_threshold,
+    extrapolated_threshold,
+    parts_needed,
+    refusal,
+    sentence,
+)
 from sightline.tasks import _anomaly_answers, _anomaly_report, _anomaly_stored, _whole
 from sightline.tasks._anomaly_answers import judged, to_frame
 from sightline.tasks._anomaly_stored import MOST_KEPT, MOTIONS
@@ -36,7 +43,7 @@ HEADLINE = "auroc"
 
 USUAL_RATE, USUAL_AREA = 0.05, 0.01
 """False alarms, and the share of a good part's area that is outlined, where neither is chosen and the parts suffice."""
-GATE = 1e-3
+GATE = 1e-4
 """Largest difference of a score, or of a map's value, as a share of the largest: distances between features that are
 almost equal keep no more of float32's digits."""
 MASK_STRIDE = 8
@@ -61,6 +68,9 @@ class Recipe(_whole.Looks):
     defects: str = setting("", "a folder of known defects, crack/1.png: they sharpen the map and name kinds", path=True)
     false_alarms: float | None = setting(
         None, "share of good parts that may alarm [0.05, or what they suffice for]", low=1e-6, high=0.5
+    )
+    extrapolate: bool = setting(
+        False, "where the good parts cannot support --false-alarms, go by the shape of their scores' tail instead"
     )
     outlined: float | None = setting(
         None, "share of a good part's area that may be outlined in an alarm", low=1e-6, high=0.5
@@ -94,7 +104,7 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     good = sum(_kind(target, recipe.normal) == GOOD for target in facts.targets)
     if good < 2:
         raise DataError(_FEW.format(count=good))
-    if recipe.false_alarms and good < parts_needed(recipe.false_alarms):
+    if recipe.false_alarms and not recipe.extrapolate and good < parts_needed(recipe.false_alarms):
         raise DataError(refusal(recipe.false_alarms, good))
     return dataclasses.replace(recipe, **changes), reasons
 
@@ -188,6 +198,7 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
     """
     truth = truth_of(target, card)
     bad = truth.kind != GOOD
+    state = -1 if request.geometry.get("lost") and not bad else int(bad)  # a part that was not found teaches nothing
     side = card.preparation.size_hw
     shape = side[0] // MASK_STRIDE, side[1] // MASK_STRIDE
     tiles = len(request.arrays["image"]) if card.preparation.tile else 1
@@ -197,7 +208,7 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
         share = _shares(mask, request, card)
     kind = card.classes.index(truth.kind) if truth.kind in card.classes else -1
     found: dict[str, Array] = {
-        "anomalous": np.full(tiles, int(bad), np.int64),
+        "anomalous": np.full(tiles, state, np.int64),
         "kind": np.full(tiles, kind, np.int64),
         "mask": share,
     }
@@ -237,7 +248,7 @@ def enough(recipe: Recipe, held: Sequence[Target], groups: NDArray[np.int64]) ->
     """
     good = len({int(part) for target, part in zip(held, groups) if _kind(target, recipe.normal) == GOOD})
     rate = recipe.false_alarms or USUAL_RATE
-    if good < (parts_needed(rate) if recipe.false_alarms else 1):
+    if good < (parts_needed(rate) if recipe.false_alarms and not recipe.extrapolate else 1):
         raise DataError(f"{refusal(rate, good)} (--validation keeps more of them, patchcore and padim use all)")
 
 
@@ -259,7 +270,8 @@ def claim(held: Held, card: Card, recipe: Recipe) -> tuple[Card, list[AnomalyMap
         if card.preparation.tile:
             maps = []  # grids of whole pictures beside those of tiles: the tiles are enough
         maps.append((held.crossed["map"], held.crossed["group"]))
-    card = fitted(scores, groups, maps, card=card, rate=recipe.false_alarms, share=recipe.outlined)
+    wish = {"rate": recipe.false_alarms, "share": recipe.outlined}
+    card = fitted(scores, groups, maps, card=card, extrapolate=recipe.extrapolate, **wish)
     return card, [judged(each, card) for each in held.results]
 
 
@@ -271,25 +283,30 @@ def fitted(
     card: Card,
     rate: float | None,
     share: float | None,
+    extrapolate: bool = False,
 ) -> Card:
     """The card with thresholds by good pictures that were not learnt from.
 
     scores, groups: (N,), of pictures, and which of them show one part. maps: maps (P, h, w) of some, with the groups
     (P,) of these. rate, share: of good parts that may alarm, and of the area of one that may be outlined; what is usual
-    and possible where they are None. Raises DataError where the parts are too few to support the rate.
+    and possible where they are None. extrapolate: go by the tail of the scores where the parts are too few to support
+    the rate, which else raises DataError.
     """
     names, part = np.unique(groups, return_inverse=True)
     rate = rate or max(USUAL_RATE, 1 / (max(len(names), 1) + 1))
-    threshold = conformal_threshold(scores, rate, groups=groups)
-    share = share or max(USUAL_AREA, 1.5 / (len(names) + 1))
-    level = area_threshold([each for each, _ in maps], share, groups=np.concatenate([some for _, some in maps]))
+    beyond = extrapolate and len(names) < parts_needed(rate)
+    threshold = (extrapolated_threshold if beyond else conformal_threshold)(scores, rate, groups=groups)
+    owners = np.concatenate([some for _, some in maps])
+    share = share or max(USUAL_AREA, 1.5 / (len(np.unique(owners)) + 1))
+    area = area_threshold([each for each, _ in maps], share, groups=owners)
     kept = np.argsort(scores, kind="stable")
     if len(kept) > MOST_KEPT:
         kept = kept[np.linspace(0, len(kept) - 1, MOST_KEPT).astype(int)]
     operating = {
         **card.operating,
         "threshold": threshold.value,
-        "outline": min(level, threshold.value),
+        "outline": min(area.value, threshold.value),
+        "outlined": {"asked": share, "expected": area.rate, "low": area.low, "high": area.high},
         "false_alarms": {"asked": rate, "expected": threshold.rate, "low": threshold.low, "high": threshold.high},
         "good_scores": scores[kept].tolist(),
         "good_parts": part[kept].tolist() if len(names) < len(part) else [],
@@ -326,10 +343,15 @@ def meters(card: Card) -> list[_CardMeter]:
 
 def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
     """Hold a graph's scores and maps against the trained model's, relative to the largest score."""
-    if not all(np.isfinite(each[name]).all() for each in (reference, candidate) for name in DECODED):
+    if not all(np.isfinite(each[name]).all() for each in (reference, candidate) for name in each):
         return Agreement(ok=False, detail="the model or its graph puts out numbers that are not finite")
     scale = float(np.abs(reference["score"]).max()) or 1.0
-    gaps = {name: float(np.abs(reference[name] - candidate[name]).max(initial=0)) / scale for name in DECODED}
+    names = reference.keys() & candidate.keys()
+    gaps = {name: float(np.abs(reference[name] - candidate[name]).max(initial=0)) for name in names}
+    gaps = {
+        name: gap / (scale if name in DECODED else 1 + float(np.abs(reference[name]).max(initial=0)))
+        for name, gap in gaps.items()
+    }
     detail = (
         f"largest relative difference of a score {gaps['score']:.1e}, of a map {gaps['map']:.1e} (allowed {GATE:.0e})"
     )
@@ -356,6 +378,9 @@ def check(card: Card, graphs: Graphs) -> None:
         raise BundleError("card.json: operating.good_parts must be a whole number for each good score, or none")
 
 
+reckoned = truth_of
+
+
 def correct(result: AnomalyMap, target: Target) -> bool:
     """Whether a good part passes, or a defective one alarms."""
     return result.alarm == (inspected(target).kind != GOOD)
@@ -367,4 +392,4 @@ def same(result: AnomalyMap, other: AnomalyMap) -> bool:
 
 
 def check_samples(classes: tuple[str, ...], indexed: bool, card: Card) -> None:
-    """Any kinds of defects may be judged, since none were learnt."""
+    """Any kinds of defects may be judged, whether or not they were known."""

@@ -104,7 +104,7 @@ def adapt(
         "when": now(),
         "parts": today.count,
         "pictures": len(today.answers),
-        "false_alarms": rate,
+        "false_alarms": card.operating["false_alarms"]["asked"],
         "threshold_before": opened.card.operating["threshold"],
         "threshold": card.operating["threshold"],
         "drift": {"distance": round(held.distance, 6), "p": round(held.p, 6), "alarms_p": round(held.alarms_p, 6)},
@@ -122,20 +122,18 @@ def adapt(
     return out
 
 
-def _checked(opened: Opened, rate: float | None) -> float:
-    """The rate to refit for; raises UsageError for a model that has no threshold of this kind."""
+def _checked(opened: Opened, rate: float | None) -> float | None:
+    """The rate to refit for, None where nobody ever chose one; raises UsageError for a model that has no threshold of this kind."""
     told = opened.card.operating
-    asked = told["false_alarms"].get("asked") if isinstance(told.get("false_alarms"), dict) else None
-    if not hasattr(opened.task, "fitted") or not told.get("good_scores") or not isinstance(asked, float):
+    promised = told.get("good_scores") and {"threshold", "false_alarms"} <= set(told)
+    if not hasattr(opened.task, "fitted") or not promised:
         raise UsageError(
             f"{opened.bundle.path} has no threshold that was chosen by good parts; --adapt needs a model of the task "
             "anomaly, as train writes it"
         )
     if rate is not None and not 0 < rate <= 0.5:
         raise UsageError(f"the rate of false alarms is {rate:g}; give a share above 0, at most 0.5, as 0.01")
-    if not isinstance(told.get("adapted", []), list):
-        raise UsageError(f"{opened.bundle.path}: operating.adapted in its card is no list; the card is damaged")
-    return rate or asked
+    return rate or (float(told["false_alarms"]["asked"]) if opened.card.recipe.get("false_alarms") else None)
 
 
 def _today(opened: Opened, data: str, part_by: str) -> Generator[Event, None, _Today]:
@@ -226,7 +224,7 @@ def _told(card: Card, today: _Today, held: _Held) -> Generator[Event]:
         yield Note(text=f"no drift towards more alarms is seen ({test})")
 
 
-def _refitted(opened: Opened, today: _Today, rate: float) -> Card:
+def _refitted(opened: Opened, today: _Today, rate: float | None) -> Card:
     """The card with thresholds by today's parts."""
     share = opened.card.recipe.get("outlined")
     maps = [(each.grid[None], today.parts[row : row + 1]) for row, each in enumerate(today.answers)]

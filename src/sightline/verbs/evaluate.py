@@ -124,6 +124,8 @@ def judge(
     """
     meters = opened.task.meters(opened.card)
     badness = getattr(opened.task, "badness", None)
+    reckoned = getattr(opened.task, "reckoned", lambda target, card: target)
+    rows = [dataclasses.replace(row, target=reckoned(row.target, opened.card)) for row in rows]
     judged, left_out = [], []
     sources = (samples.open(row) for row in rows if row.path not in answers)
     batch = even_batch(opened.card)

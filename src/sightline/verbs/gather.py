@@ -57,10 +57,10 @@ class Gathered:
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
-        """Which training pictures belong together, (N,), by number; None where each stands alone."""
-        if len(np.unique(self.parts)) == len(self.parts):
-            return None
-        return self.parts[[index for index, row in enumerate(self.samples.rows) if row.split == "train"]]
+        """Which training pictures, or tiles, belong together, (N,), by number; None where each stands alone."""
+        rows = [index for index, row in enumerate(self.samples.rows) if row.split == "train"]
+        numbers = np.repeat(self.parts[rows], self.pieces["train"])
+        return None if len(np.unique(numbers)) == len(numbers) else numbers
 
 
 def gather(

@@ -211,8 +211,7 @@ class _Line:
         """The picture where nobody else writes to it, if it is still the one that was read."""
         self.arrivals.forget(seen)
         claimed = self.claims.take(seen.path)
-        if claimed is not None and stamp_of(claimed.stat()) != part.stamp:  # it was replaced meanwhile
-            self.claims.give_back(claimed)
+        if claimed is not None and stamp_of(claimed.stat()) != part.stamp:  # it was replaced meanwhile, and waits there
             return None
         return claimed
 

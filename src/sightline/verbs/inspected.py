@@ -3,12 +3,13 @@
 A picture in a watched folder IN goes through four states, and every step from one to the next is one atomic act:
 
 1. waiting, `IN/NAME`: whatever lies there is a part that nobody has recorded.
-2. claimed, `IN/.inspecting/STEM-ID.png`: renamed, with an ID of its own, once its answer is known; both folders are
-   synced.
+2. claimed, `IN/.inspecting/ID-NAME`: renamed, with an ID of its own, once its answer is known; both folders are
+   synced. A long name is cut here, and stands whole in `.ID.name`, written before.
 3. recorded: a line with that ID stands in `OUT/results.jsonl`, synced. Parts may share the wait for the disk.
 4. moved, `DONE/DECISION/NAME`: renamed once more (copied, where DONE is on another file system), never over a file.
 
-After a kill, a claimed picture whose ID is recorded is only moved, and one whose ID is not is answered and recorded.
+After a kill, a claimed picture whose ID is recorded is only moved, and one whose ID is not is answered and recorded;
+so is one that somebody replaced between answer and claim.
 So what tells a kill from the same picture coming again is neither name nor bytes, but where the picture lies.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +33,9 @@ from sightline.core.storage import append_line, storing, sweep, write_bytes, wri
 Row = dict[str, Any]
 RESULTS, HEAD, CLAIMS, LOCK, OWNER = "results.jsonl", "inspection.json", ".inspecting", ".lock", ".out"
 FORMAT, VERSION = "sightline-inspection", 1
-ID, LONGEST = 16, 255
-"""Hexadecimal digits of an ID, and bytes of a file's name."""
+ID, LONGEST, CUT = 16, 255, 120
+"""Hexadecimal digits of an ID, and most bytes of a file's name and of a claimed one's, whose drawing's is longer."""
+_CLAIMED = re.compile(rf"[0-9a-f]{{{ID}}}-.+", re.DOTALL)
 
 
 class Ledger:
@@ -111,31 +114,35 @@ class Claims:
                 "they are moved, and then take another"
             )
         write_text(owner, text)
+        ids = self.left()
+        with storing(self.folder):
+            for path in self.folder.glob(f".{'[0-9a-f]' * ID}.name"):  # a kill came before the claim or after the move
+                if path.name[1 : ID + 1] not in ids:
+                    path.unlink()
 
     def take(self, path: Path) -> Path | None:
         """Claim a picture under a new ID; one that is claimed already keeps its own. None where it has gone."""
-        if path.parent == self.folder:
+        if path.parent == self.folder and _CLAIMED.fullmatch(path.name):
             return path
-        claimed = self.folder / within(path.stem, f"-{secrets.token_hex(ID // 2)}{path.suffix}")
+        name, most = path.name, CUT - ID - 1
+        if len(os.fsencode(name)) > most:
+            name = within(path.stem.replace(".", "_"), path.suffix, most=most)  # no new ending, which might be .part
+        claimed = self.folder / f"{secrets.token_hex(ID // 2)}-{name}"
         with storing(claimed):
+            if name != path.name:
+                write_bytes(_whole_name(claimed), os.fsencode(path.name))
             try:
                 path.rename(claimed)
             except FileNotFoundError:
+                _whole_name(claimed).unlink(missing_ok=True)
                 if path.exists():  # then it is the folder that has gone
                     raise
                 return None
         return claimed
 
-    def give_back(self, claimed: Path) -> None:
-        """Let a picture wait again under its own name, if that is free; else it waits where it is."""
-        path = self.watched / name_of(claimed)
-        if not path.exists():
-            claimed.rename(path)
-
     def left(self) -> dict[str, Path]:
         """ID → picture."""
-        found = (path for path in self.folder.iterdir() if not path.name.startswith("."))
-        return {id_of(path): path for path in found}
+        return {id_of(path): path for path in self.folder.iterdir() if _CLAIMED.fullmatch(path.name)}
 
     def sync(self) -> None:
         """Wait until claims are on the disk."""
@@ -146,16 +153,19 @@ class Claims:
 
 def id_of(claimed: Path) -> str:
     """The ID of a claimed picture."""
-    return claimed.stem[-ID:]
+    return claimed.name[:ID]
 
 
 def name_of(claimed: Path) -> str:
     """The name that a claimed picture had.
 
-    >>> name_of(Path("in/.inspecting/left-door-0123456789abcdef.png"))
+    >>> name_of(Path("in/.inspecting/0123456789abcdef-left-door.png"))
     'left-door.png'
     """
-    return claimed.stem[: -ID - 1] + claimed.suffix
+    if not _CLAIMED.fullmatch(claimed.name):  # somebody put it there
+        return claimed.name
+    whole = _whole_name(claimed)
+    return os.fsdecode(whole.read_bytes()) if whole.exists() else claimed.name[ID + 1 :]
 
 
 def place(claimed: Path, target: Path, number: int) -> Path:
@@ -169,14 +179,11 @@ def place(claimed: Path, target: Path, number: int) -> Path:
         while not _reserved(target):
             if _same_bytes(claimed, target):  # a copy that a kill left standing beside its original
                 claimed.unlink()
-                return target
+                break
             target = free_name(target, number)
-        try:
-            claimed.replace(target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            _carry(claimed, target)
+        else:
+            _rename(claimed, target)
+        _whole_name(claimed).unlink(missing_ok=True)
     return target
 
 
@@ -193,10 +200,16 @@ def free_name(target: Path, number: int, taken: Sequence[Path] = ()) -> Path:
     return path
 
 
-def within(stem: str, ending: str) -> str:
-    """A stem with its ending, cut so that a file can have the name."""
-    while stem and len(os.fsencode(stem + ending)) > LONGEST:
+def within(stem: str, ending: str, *, most: int = LONGEST) -> str:
+    """A stem with its ending, cut to so many bytes that a file can have the name: the ending last, and at its end.
+
+    >>> within("door", "-17.png", most=9), within("door", ".a_long_ending", most=9)
+    ('do-17.png', '.a_long_e')
+    """
+    while stem and len(os.fsencode(stem + ending)) > most:
         stem = stem[:-1]
+    while len(os.fsencode(stem + ending)) > most:
+        ending = ending[:-1]
     return stem + ending
 
 
@@ -265,6 +278,20 @@ def _same_bytes(one: Path, other: Path) -> bool:
     if not other.is_file() or one.stat().st_size != other.stat().st_size:
         return False
     return one.read_bytes() == other.read_bytes()
+
+
+def _whole_name(claimed: Path) -> Path:
+    """Where the name of a claimed picture stands that was too long for it."""
+    return claimed.with_name(f".{id_of(claimed)}.name")
+
+
+def _rename(claimed: Path, target: Path) -> None:
+    try:
+        claimed.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _carry(claimed, target)
 
 
 def _carry(claimed: Path, target: Path) -> None:

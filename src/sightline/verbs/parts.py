@@ -84,14 +84,14 @@ class Jury:
 
     def __init__(self, opened: Opened, views: Views, counts: Sequence[int]) -> None:
         told = opened.card.operating
-        rates = told.get("false_alarms")
-        if not hasattr(opened.task, "judged") or not told.get("good_scores") or not isinstance(rates, dict):
+        promised = told.get("good_scores") and {"threshold", "false_alarms"} <= set(told)
+        if not hasattr(opened.task, "judged") or not promised:
             raise UsageError(
                 f"{opened.bundle.path} has no threshold that was chosen by good parts; --part-by needs a model of the "
                 "task anomaly, as train writes it"
             )
         self.opened, self.views = opened, views
-        self.asked, self.expected = float(rates["asked"]), float(rates["expected"])
+        self.asked, self.expected = (float(told["false_alarms"][name]) for name in ("asked", "expected"))
         self.thresholds = {count: self._threshold(count) for count in sorted(set(counts))}
         """By how many views a part has."""
         self.counts = Counter(counts)

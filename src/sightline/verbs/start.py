@@ -103,7 +103,7 @@ def placed(settings: Settings) -> Settings:
     name, variant = split_net(settings.net)
     options = fields(Shelf(shelf_of(name)).load(name).Options) if name else ()
     files = [f"net.{field.name}" for field in options if field.metadata.get("path")]
-    net = f"{name}:{_placed(variant)}" if files and Path(variant).exists() else settings.net
+    net = f"{name}:{_placed(variant)}" if files and (Path(variant).is_file() or is_bundle(variant)) else settings.net
     files += [field.name for field in fields(Shelf("tasks").load(settings.task).Recipe) if field.metadata.get("path")]
     values = {each: _placed(value) if each in files else value for each, value in settings.values.items()}
     return replace(settings, data=absolute(settings.data), net=net, values=values)
