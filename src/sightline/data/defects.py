@@ -22,7 +22,8 @@ def with_defects(samples: Samples, folder: str) -> Samples:
     """The samples with the known defects of a folder among the training pictures; as they are where it is "".
 
     `crack/1.png` is a crack, `1.png` alone a defect of no particular kind. Masks are `ground_truth/crack/1_mask.png`,
-    or `1_mask.png` beside the picture; all in `ground_truth/crack/1` as well. Raises DataError for a folder without pictures, or with good ones.
+    all in `ground_truth/crack/1`, or `1_mask.png` beside the picture. Raises DataError for a folder without pictures,
+    or with good ones.
     """
     if not folder:
         return samples

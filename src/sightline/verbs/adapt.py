@@ -123,7 +123,7 @@ def adapt(
 
 
 def _checked(opened: Opened, rate: float | None) -> float | None:
-    """The rate to refit for, None where nobody ever chose one; raises UsageError for a model that has no threshold of this kind."""
+    """The rate to refit for, None where nobody chose one; raises UsageError for a model without such a threshold."""
     told = opened.card.operating
     promised = told.get("good_scores") and {"threshold", "false_alarms"} <= set(told)
     if not hasattr(opened.task, "fitted") or not promised:
