@@ -43,9 +43,8 @@ HEADLINE = "auroc"
 
 USUAL_RATE, USUAL_AREA = 0.05, 0.01
 """False alarms, and the share of a good part's area that is outlined, where neither is chosen and the parts suffice."""
-GATE = 1e-4
-"""Largest difference of a score, or of a map's value, as a share of the largest: distances between features that are
-almost equal keep no more of float32's digits."""
+GATE = {"score": 1e-4, "map": 1e-3, "kinds": 1e-3}
+"""Largest differences, as shares of the largest score, or kind's logit."""
 MASK_STRIDE = 8
 """Pixels of the input for each number of an encoded mask."""
 _SIDES = (64, 96, 128, 160, 192, 224, 256)
@@ -342,20 +341,17 @@ def meters(card: Card) -> list[_CardMeter]:
 
 
 def agree(reference: Arrays, candidate: Arrays, card: Card) -> Agreement:
-    """Hold a graph's scores and maps against the trained model's, relative to the largest score."""
+    """Hold a graph's scores, maps and kinds against the trained model's, relative to the largest of each."""
     if not all(np.isfinite(each[name]).all() for each in (reference, candidate) for name in each):
         return Agreement(ok=False, detail="the model or its graph puts out numbers that are not finite")
-    scale = float(np.abs(reference["score"]).max()) or 1.0
-    names = reference.keys() & candidate.keys()
-    gaps = {name: float(np.abs(reference[name] - candidate[name]).max(initial=0)) for name in names}
-    gaps = {
-        name: gap / (scale if name in DECODED else 1 + float(np.abs(reference[name]).max(initial=0)))
-        for name, gap in gaps.items()
+    names = [name for name in GATE if name in reference and name in candidate]
+    scales = {
+        name: float(np.abs(reference["score" if name == "map" else name]).max(initial=0)) or 1.0 for name in names
     }
-    detail = (
-        f"largest relative difference of a score {gaps['score']:.1e}, of a map {gaps['map']:.1e} (allowed {GATE:.0e})"
-    )
-    return Agreement(ok=max(gaps.values()) <= GATE, detail=detail, figures=gaps)
+    gaps = {name: float(np.abs(reference[name] - candidate[name]).max(initial=0)) / scales[name] for name in names}
+    said = ", ".join(f"of {name} {gap:.1e} (allowed {GATE[name]:.0e})" for name, gap in gaps.items())
+    ok = all(gap <= GATE[name] for name, gap in gaps.items())
+    return Agreement(ok=ok, detail=f"largest relative difference {said}", figures=gaps)
 
 
 def check(card: Card, graphs: Graphs) -> None:

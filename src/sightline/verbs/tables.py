@@ -17,8 +17,8 @@ from sightline.verbs.journal import Journal, forget_published, open_journal
 
 Row = Mapping[str, Any]
 ENDINGS = (".jsonl", ".csv", ".parquet")
-THINGS = "boxes"
-"""Of an answer with many things, their list, each a dictionary."""
+THINGS = ("boxes", "regions")
+"""Of an answer with many things, what their list may be called, each a dictionary."""
 _SIDES = ("left", "top", "right", "bottom")
 
 
@@ -73,8 +73,9 @@ def _flat(rows: Iterable[Row]) -> Iterator[Row]:
     [{'path': 'a.jpg', 'count': 1, 'label': 'cat', 'score': 0.9, 'left': 0, 'top': 1, 'right': 8, 'bottom': 9}]
     """
     for row in rows:
-        own = {name: value for name, value in row.items() if name != THINGS}
-        for thing in row.get(THINGS) or [{}]:
+        own = {name: value for name, value in row.items() if name not in THINGS}
+        things: list[Row] = next((row[name] for name in THINGS if row.get(name)), [{}])
+        for thing in things:
             corners = dict(zip(_SIDES, thing.get("xyxy", ())))
             yield own | {name: value for name, value in thing.items() if name != "xyxy"} | corners
 
