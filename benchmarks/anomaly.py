@@ -174,7 +174,10 @@ def ours_patchcore(held: dict[str, Any], share: float) -> dict[str, Any]:
     good, test = patches[train], patches[~train]
     with Watch() as fitting:
         space = subspace(good, 128)
-        bank, radius = drain(patchcore._remembered(space.project(good), patchcore.Options(share=share), 0, what=""))
+        counts = np.ones(len(good), np.bool_)
+        bank, radius = drain(
+            patchcore._remembered(space.project(good), counts, patchcore.Options(share=share), 0, what="")
+        )
 
     def add(sheet: Any) -> str:
         return patchcore.add_distances(sheet, space.add(sheet, "rows"), bank, opset=17)

@@ -37,18 +37,23 @@ class Coreset:
     """Largest distance of any point from the nearest pick."""
 
 
-def coreset(points: Floats, count: int, *, slack: float = 0.0, seed: int = 0) -> Iterator[int | Coreset]:
+def coreset(
+    points: Floats, count: int, *, left_out: NDArray[np.bool_] | None = None, slack: float = 0.0, seed: int = 0
+) -> Iterator[int | Coreset]:
     """Choose `count` of the points (N, D), float32; yields how many are chosen so far, and the `Coreset` at last.
 
+    left_out: (N,), points that are neither chosen nor have to be near; as with a copy of the others, without copying.
     slack: how much nearer than the farthest point a pick may be, as a share; with 0 the picks are those of exact
     farthest-first traversal, up to ties and rounding. The first is the point that the seed draws. Memory beside the
     points is a few numbers for each. Points that are equal are chosen once; `picks` may be fewer than `count`.
     """
-    count = min(count, len(points))
+    rows = np.arange(len(points)) if left_out is None else np.flatnonzero(~left_out)
+    count = min(count, len(rows))
     squares = np.einsum("nd,nd->n", points, points)
-    first = int(np.random.Generator(np.random.Philox(seed % 2**64)).integers(len(points)))
+    first = int(rows[np.random.Generator(np.random.Philox(seed % 2**64)).integers(len(rows))])
     picks = [first]
-    nearest = np.full(len(points), np.inf, np.float32)
+    nearest = np.zeros(len(points), np.float32)
+    nearest[rows] = np.inf
     fresh = [first]
     while True:
         _hold_against(points, squares, np.array(fresh), nearest)

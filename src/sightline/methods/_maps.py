@@ -18,7 +18,7 @@ from sightline.methods._subspace import Subspace, subspace
 
 Floats = NDArray[np.float32]
 
-SHOWN = 64
+SHOWN = 48
 """Pictures that are encoded at a time, and that a subspace is computed from."""
 
 

@@ -69,16 +69,18 @@ def fit(
     good, blob = good_of(targets), _taps.blob_of(options)
     encoder = _taps.opened(blob, card.preparation, options)
     space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
-    whole = patches if len(good) == len(patches) else patches[good]
-    bank, radius = yield from _remembered(whole, options, recipe.seed, what="patches remembered")
-    text = f"{len(bank):,} of {whole.size // space.width:,} patches are remembered; none is farther than about"
-    yield Note(text=f"{text} {radius:.3g} from the nearest of them")
-    del whole
+    counts = np.zeros(len(images), np.bool_)
+    counts[good] = True
+    bank, radius = yield from _remembered(patches, counts, options, recipe.seed, what="patches remembered")
+    text = (
+        f"{len(bank):,} of {len(good) * patches[0].size // space.width:,} patches are remembered; none is farther than"
+    )
+    yield Note(text=f"{text} about {radius:.3g} from the nearest of them")
     fold = folds_of(targets, np.arange(len(images)), options.folds, recipe.seed)
     apart = np.empty(patches.shape[:3], np.float32)
     for number in range(fold.max() + 1):
-        kept, what = good[fold[good] != number], f"patches remembered without part {number + 1} of {fold.max() + 1}"
-        some, _ = yield from _remembered(patches[kept], options, recipe.seed, what=what)
+        what = f"patches remembered without part {number + 1} of {fold.max() + 1}"
+        some, _ = yield from _remembered(patches, counts & (fold != number), options, recipe.seed, what=what)
         apart[fold == number] = distances(patches[fold == number], some)
     arrays: dict[str, Array] = {"bank": bank, "encoder": np.frombuffer(blob, np.uint8), **space.to_arrays()}
     known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes), top=options.top)
@@ -89,19 +91,18 @@ def fit(
 
 
 def _remembered(
-    patches: NDArray[np.float32], options: Options, seed: int, *, what: str
+    patches: NDArray[np.float32], counts: NDArray[np.bool_], options: Options, seed: int, *, what: str
 ) -> Generator[Event, None, tuple[NDArray[np.float32], float]]:
-    """A coreset of patches (N, h, w, d), as (M, d), and its radius."""
+    """A coreset of the patches (N, h, w, d) of those pictures that count (N,), as (M, d), and its radius."""
     flat = patches.reshape(-1, patches.shape[-1])
-    count = max(1, round(options.share * len(flat)))
-    if count == len(flat):
-        return np.ascontiguousarray(flat), 0.0
+    left_out = np.repeat(~counts, patches.shape[1] * patches.shape[2])
+    count = max(1, round(options.share * int((~left_out).sum())))
     chosen = flat
     if 0 < options.project < flat.shape[1]:
         random = np.random.Generator(np.random.Philox(seed % 2**64))
         matrix = random.standard_normal((flat.shape[1], options.project)).astype(np.float32)
         chosen = flat @ (matrix / np.sqrt(np.float32(options.project)))
-    for step in coreset(chosen, count, seed=seed):
+    for step in coreset(chosen, count, left_out=left_out, seed=seed):
         if isinstance(step, Coreset):
             break
         yield Progress(what=what, done=step, total=count)

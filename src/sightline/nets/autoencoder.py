@@ -23,6 +23,8 @@ OUTPUTS = {"map": "B h w", "score": "B", "unlike": "B"}
 
 WINDOW = 11
 """Pixels each way over which structure is compared."""
+LEAST = 8
+"""Pixels of the shorter side that halvings leave, so that the passage still knows where things are."""
 CELL = 4
 """Pixels each way that one place of the map is the mean of."""
 FAINT = 0.03
@@ -38,7 +40,7 @@ class Options:
     """Shape of the network."""
 
     width: int = setting(16, "channels after the first halving; each further one doubles them", low=2, high=256)
-    halvings: int = setting(4, "halvings of the picture before the passage", low=1, high=6)
+    halvings: int = setting(4, "halvings of the picture before the passage, at most", low=1, high=6)
     passage: int = setting(
         32, "channels of the passage: fewer redraw less of what good parts do not have", low=1, high=1024
     )
@@ -59,7 +61,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.size = [-(-side // CELL) for side in size_hw]
         self.usual = nn.BatchNorm1d(self.size[0] * self.size[1], affine=False, momentum=MOMENTUM, eps=1e-2)
-        widths = [options.width * 2**step for step in range(options.halvings)]
+        halvings = max(1, min(options.halvings, int(math.log2(min(size_hw) / LEAST))))
+        widths = [options.width * 2**step for step in range(halvings)]
         down = [layer for a, b in zip([channels, *widths], widths) for layer in (_conv(a, b, stride=2), _conv(b, b))]
         self.down = nn.Sequential(*down, nn.Conv2d(widths[-1], options.passage, 1))
         self.enter = _conv(options.passage, widths[-1])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sightline.core.anomalies import AnomalyMap
 from sightline.core.card import LEAST_TILE, Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
+from sightline.core.measures import Measure
 from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Held, Request
 from sightline.core.recipe import setting
 from sightline.core.results import Result
@@ -32,6 +33,7 @@ from sightline.metrics.conformal import (
     refusal,
     sentence,
 )
+from sightline.metrics.intervals import proportion
 from sightline.tasks import _anomaly_answers, _anomaly_report, _anomaly_stored, _whole
 from sightline.tasks._anomaly_answers import judged, to_frame
 from sightline.tasks._anomaly_stored import MOST_KEPT, MOTIONS
@@ -321,9 +323,14 @@ class _CardMeter(AnomalyMeter):
     def __init__(self, card: Card) -> None:
         super().__init__()
         self.card = card
+        self.asked, self.answered = 0, 0
 
     def update(self, result: Result, target: Any, group: str) -> None:  # type: ignore[override]
         assert isinstance(result, AnomalyMap)
+        self.asked += 1
+        if result.abstained:
+            return
+        self.answered += 1
         truth = truth_of(target, self.card)
         mask = mask_of(truth, result.size_hw)
         both = None
@@ -333,6 +340,12 @@ class _CardMeter(AnomalyMeter):
             columns = (np.arange(heat.shape[1]) + 0.5) * mask.shape[1] / heat.shape[1]
             both = heat, mask[rows.astype(int)[:, None], columns.astype(int)]
         super().update(result.score, result.alarm, kind=truth.kind, heat_and_mask=both, group=group)
+
+    def compute(self) -> dict[str, Measure]:
+        """The measures over the parts that were judged, and the share that was."""
+        whole = self.answered == self.asked
+        share = {} if whole else {"judged": proportion(self.answered / self.asked, self.asked)}
+        return {**super().compute(), **share} if self.answered else share
 
 
 def meters(card: Card) -> list[_CardMeter]:
