@@ -112,8 +112,12 @@ def _fix_size(value: Any, size_hw: tuple[int, int], channels_last: bool) -> None
 
 
 def _tap_at(graph: Any, shapes: Mapping[str, tuple[int, ...]], size_hw: tuple[int, int], stride: int) -> str:
-    """The map of a stride that says most: the last residual sum, with its activation, else the last activation, else
-    the last convolution; each at the end of its chain of quantising and back."""
+    """The map of a stride that says most: what the graph itself puts out, else the last residual sum, with its
+    activation, else the last activation, else the last convolution; each at the end of its chain of quantising and
+    back."""
+    wanted = tuple(-(-side // stride) for side in size_hw)
+    if own := [str(each.name) for each in graph.output if shapes.get(each.name, ())[2:] == wanted]:
+        return own[-1]
     readers: dict[str, list[Any]] = {}
     for node in graph.node:
         for name in node.input:
@@ -125,9 +129,9 @@ def _tap_at(graph: Any, shapes: Mapping[str, tuple[int, ...]], size_hw: tuple[in
             continue
         if kind == "Add" and any(shapes.get(name, ())[1:] != shape[1:] for name in node.input):
             continue  # a bias, or a share of a hard swish
-        own = round(size_hw[0] / shape[2])
-        have.add(own)
-        if own == stride or shape[2:] == tuple(-(-side // stride) for side in size_hw):
+        there = round(size_hw[0] / shape[2])
+        have.add(there)
+        if there == stride or shape[2:] == wanted:
             found[kind] = _settled(node.output[0], readers, shapes)
     for kind in ("Add", "act", "Conv"):
         if kind in found:

@@ -22,6 +22,7 @@ from sightline.core.runs import usable_cores
 from sightline.methods._filters import FILTERS, filter_bank
 from sightline.methods._foreign import Encoder, encoder_at
 from sightline.methods._sheet import Sheet, declared
+from sightline.methods._timm import timm_encoder
 from sightline.methods._views import OWN, SCALES, USUAL, factor, seen
 
 PLAIN = (False, False)
@@ -37,6 +38,9 @@ class Taps:
         "the encoder: an ONNX file, a bundle made by Sightline, or a name of the ledger; METHOD:FILE sets it "
         "[a bank of filters, which needs no file]",
         path=True,
+    )
+    arch: str = setting(
+        "", "architecture of timm that the file, .safetensors, holds weights of; learning needs PyTorch"
     )
     strides: str = setting("", "pixels of the encoder's input from one place to the next, as 8,16 [16; filters: 8]")
     tap: str = setting("", "the tensors that maps are taken from, with commas [the last of each stride]")
@@ -94,6 +98,8 @@ def blob_of(options: Any) -> bytes:
     """The encoder's graph; b"" for the filters. Raises UsageError for a file that cannot be read."""
     if not options.file:
         return b""
+    if options.arch:
+        return timm_encoder(Path(options.file), options.arch)
     if is_bundle(options.file):
         bundle = open_bundle(options.file)
         if "onnx" not in bundle.card.graphs.get("main", {}):
