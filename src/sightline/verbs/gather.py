@@ -55,6 +55,12 @@ class Gathered:
     """Shape (rows of all samples,): pictures with one number belong together: by their group, and where near-duplicates
     are to stay together, as these or as copies."""
 
+    def grouped(self, split: str) -> list[Sample]:
+        """The rows of a split, each with the number of its part for a group where near-duplicates count once."""
+        rows = [(row, part) for row, part in zip(self.samples.rows, self.parts.tolist()) if row.split == split]
+        once = self.recipe.group_near_duplicates
+        return [dataclasses.replace(row, group=f"part {part}") if once else row for row, part in rows]
+
     @property
     def groups(self) -> NDArray[np.int64] | None:
         """Which training pictures, or tiles, belong together, (N,), by number; None where each stands alone."""

@@ -456,7 +456,7 @@ def _measure(gathered: Gathered, opened: Opened, answers: Mapping[str, Result]) 
     splits = gathered.samples.splits()
     split = next(name for name in ("test", "validation", "train") if name in splits)
     label = split if split == "test" else f"{split} (optimistic)"
-    rows = gathered.samples.split(split).rows
+    rows = gathered.grouped(split)
     return (yield from judge(opened, gathered.samples, rows, split=split, label=label, answers=answers))
 
 
