@@ -452,34 +452,51 @@ def test_a_pace_that_is_not_held_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.counts["pace"]["held"] is False and found.counts["waiting"] > 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_with_everything_written(tmp_path: Path, number: signal.Signals) -> None:
-    fill(tmp_path / "in", a=20, b=210)
+def alone(what: str, folder: Path, *given: int) -> None:
+    """Run a function of this file in a process of its own, which signals may end."""
+    call = f"import sys, pathlib, {__name__} as here; here.{what}(pathlib.Path(sys.argv[1]), *map(int, sys.argv[2:]))"
+    command = [sys.executable, "-c", call, str(folder), *map(str, given)]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    ran = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def signalled(folder: Path, number: int) -> None:
+    fill(folder / "in", a=20, b=210)
 
     def send(event: Event) -> None:
         if isinstance(event, Progress):
             os.kill(os.getpid(), number)
 
-    found = watched(tmp_path, send, idle=0.0)
+    found = watched(folder, send, idle=0.0)
     assert found.stopped and found.parts == 2
-    assert files(tmp_path / "done") == ["accept/a.png", "reject/b.png"]
-    assert json.loads((tmp_path / "out" / "counter.json").read_text())["parts"] == 2
+    assert files(folder / "done") == ["accept/a.png", "reject/b.png"]
+    assert json.loads((folder / "out" / "counter.json").read_text())["parts"] == 2
 
 
-def test_a_second_signal_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(tmp_path / "in", a=20)
+def signalled_twice(folder: Path) -> None:
+    fill(folder / "in", a=20)
 
     def twice(*_: object) -> None:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.01)
 
-    monkeypatch.setattr("sightline.verbs.inspect.place", twice)
-    with pytest.raises(KeyboardInterrupt):
-        watched(tmp_path)
-    monkeypatch.undo()
-    assert watched(tmp_path).parts == 0 and files(tmp_path / "done") == ["accept/a.png"]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("sightline.verbs.inspect.place", twice)
+        watched(folder)
+    assert watched(folder).parts == 0 and files(folder / "done") == ["accept/a.png"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_everything_written(tmp_path: Path, number: signal.Signals) -> None:
+    alone("signalled", tmp_path, number)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    alone("signalled_twice", tmp_path)
 
 
 def test_random_kills(tmp_path: Path) -> None:
