@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sightline.core.bundle import WEIGHTS, is_bundle, open_bundle
+from sightline.core.bundle import MANIFEST, WEIGHTS, is_bundle, open_bundle
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.ledger import Entry, by_sum, entry_of, file_of, is_here
@@ -103,10 +103,15 @@ def placed(settings: Settings) -> Settings:
     name, variant = split_net(settings.net)
     options = fields(Shelf(shelf_of(name)).load(name).Options) if name else ()
     files = [f"net.{field.name}" for field in options if field.metadata.get("path")]
-    net = f"{name}:{_placed(variant)}" if files and (Path(variant).is_file() or is_bundle(variant)) else settings.net
+    net = f"{name}:{_placed(variant)}" if files and _stands(Path(variant)) else settings.net
     files += [field.name for field in fields(Shelf("tasks").load(settings.task).Recipe) if field.metadata.get("path")]
     values = {each: _placed(value) if each in files else value for each, value in settings.values.items()}
     return replace(settings, data=absolute(settings.data), net=net, values=values)
+
+
+def _stands(path: Path) -> bool:
+    """Whether there is a file or the folder of a bundle, not just any folder of a variant's name."""
+    return path.is_file() or (path / MANIFEST).is_file()
 
 
 def _placed(weights: Any) -> Any:
