@@ -205,17 +205,7 @@ def theirs_patchcore(held: dict[str, Any], share: float) -> dict[str, Any]:
             given.row = row
             model(blank)
         model.subsample_embedding(share)
-    model.eval()
-    test = np.flatnonzero(~held["train"])
-
-    def ask(place: int) -> Any:
-        given.row = test[place]
-        found = model(blank)
-        return found.anomaly_map.numpy()[0], found.pred_score.numpy()
-
-    with Watch() as asking, torch.no_grad():
-        seconds = asked_one_by_one(len(test), ask)
-    return _row(fitting, asking, seconds, [ask(row) for row in range(len(test))], bank=len(model.memory_bank))
+    return _their_row(held, model, given, fitting, bank=len(model.memory_bank))
 
 
 def ours_padim(held: dict[str, Any], share: float) -> dict[str, Any]:
@@ -254,8 +244,15 @@ def theirs_padim(held: dict[str, Any], share: float) -> dict[str, Any]:
             given.row = row
             model(blank)
         model.fit()
+    return _their_row(held, model, given, fitting)
+
+
+def _their_row(held: dict[str, Any], model: Any, given: Any, fitting: Watch, **more: float) -> dict[str, Any]:
+    """Ask a fitted model of theirs about the test pictures."""
+    import torch
+
     model.eval()
-    test = np.flatnonzero(~held["train"])
+    test, blank = np.flatnonzero(~held["train"]), torch.zeros(1, 3, SIDE, SIDE)
 
     def ask(place: int) -> Any:
         given.row = test[place]
@@ -264,7 +261,7 @@ def theirs_padim(held: dict[str, Any], share: float) -> dict[str, Any]:
 
     with Watch() as asking, torch.no_grad():
         seconds = asked_one_by_one(len(test), ask)
-    return _row(fitting, asking, seconds, [ask(row) for row in range(len(test))])
+    return _row(fitting, asking, seconds, [ask(row) for row in range(len(test))], **more)
 
 
 def _Given(held: dict[str, Any], names: list[str]) -> Any:  # noqa: N802

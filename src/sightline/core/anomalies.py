@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from sightline.core.results import Result
 
+GOOD = "good"
+"""What the kind of a flawless part is called where a layout or a table has to name it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Region:

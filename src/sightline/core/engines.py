@@ -7,6 +7,7 @@ ONNX Runtime from 1.30 on (`telemetry_1ds` in its Privacy.md) and `openvino_tele
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -79,3 +80,17 @@ def silent() -> Iterator[None]:
             del sys.modules[_SENDER]
         else:
             sys.modules[_SENDER] = sender
+
+
+@contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Let the named loggers speak of errors only, and put them back."""
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

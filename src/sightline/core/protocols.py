@@ -374,6 +374,12 @@ def collated(task: Any, items: Sequence[Arrays]) -> dict[str, Array]:
     return own(items) if own else {name: np.stack([item[name] for item in items]) for name in items[0]}
 
 
+def reckoned(task: Any, target: Any, card: Card) -> Any:
+    """A target as the task reckons it by this card, or as the data has it."""
+    own = getattr(task, "reckoned", None)
+    return own(target, card) if own else target
+
+
 def stack(requests: Iterable[Request]) -> dict[str, Array]:
     """Batch requests of one shape: {"image": N H W C}."""
     items = [request.arrays for request in requests]

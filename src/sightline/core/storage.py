@@ -59,7 +59,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             temp.replace(target)
-            _sync_folder(target.parent)
+            sync_folder(target.parent)
         finally:
             temp.unlink(missing_ok=True)
 
@@ -130,7 +130,7 @@ def replace_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             for folder, _, names in os.walk(temp):
                 for name in names:
                     _sync_file(Path(folder, name))
-                _sync_folder(Path(folder))
+                sync_folder(Path(folder))
             _swap(temp, final)
         finally:
             shutil.rmtree(temp, ignore_errors=True)
@@ -186,7 +186,7 @@ def _swap(temp: Path, target: Path) -> None:
         if aside is not None:
             aside.replace(target)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     if aside is not None:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -215,7 +215,8 @@ def _sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, as far as the file system can say so."""
     if os.name == "nt":  # Windows has no handle on a folder to sync; its rename is journalled
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.data._modes import ALPHA_NOTE
 from sightline.data.pictures import read_picture
-from sightline.data.samples import GOOD, Inspected, Label, NoTarget, Target
+from sightline.data.samples import Inspected, Label, NoTarget, Target
 
 _GOOD = re.compile(r"good|ok(ay)?|normal|flawless|intact|perfect|healthy|pass(ed)?|nodefects?|defectfree|nondefective")
 """Names of the class of flawless parts, letters alone."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.data.ranges import Stored
 
@@ -138,10 +139,6 @@ class Objects(Target):
         counts = Counter(item.name for item in self.items)
         ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
         return ", ".join(f"{count} {name}" for name, count in ordered) or "(nothing)"
-
-
-GOOD = "good"
-"""What the kind of a flawless part is called where a layout or a table has to name it."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.draw import style
 from sightline.draw.figures import dress, figure_of, plain, png
@@ -16,7 +17,6 @@ from sightline.draw.figures import dress, figure_of, plain, png
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GOOD = "good"
 SPREAD = 20
 """Positive scores that differ by a larger factor are drawn on a logarithmic axis."""
 WIDE = 500

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from sightline.core.card import Card, Preparation
+from sightline.core.engines import quiet
 from sightline.core.errors import BundleError, MissingExtraError
 from sightline.graphs._session import OnnxSession, describe, open_session
 
@@ -69,7 +67,7 @@ def _exported(net: Any, preparation: Preparation) -> Any:
     net = copy.deepcopy(net).cpu().float().eval()
     # Two pictures, because the exporter takes an axis of length one for a constant.
     example = torch.zeros(2, preparation.channels, *preparation.size_hw)
-    with torch.no_grad(), _quiet("torch.onnx", "onnxscript", "onnx_ir"):
+    with torch.no_grad(), quiet("torch.onnx", "onnxscript", "onnx_ir"):
         program = torch.onnx.export(
             net,
             (example,),
@@ -129,17 +127,3 @@ def _strip(model: Any) -> None:
         if part is not model:
             part.ClearField("doc_string")
     del graph.value_info[:]
-
-
-@contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Let the named loggers speak of errors only, and put them back."""
-    loggers = [logging.getLogger(name) for name in names]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

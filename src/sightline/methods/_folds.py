@@ -17,16 +17,16 @@ def good_of(targets: Arrays) -> NDArray[np.intp]:
     return good
 
 
-def folds_of(targets: Arrays, rows: NDArray[np.intp], count: int, seed: int) -> NDArray[np.int64]:
-    """For each of the rows the fold it is in, from 0; pictures of one group (`targets["group"]`) share one.
+def folds_of(targets: Arrays, count: int, seed: int) -> NDArray[np.int64]:
+    """For each picture the fold it is in, (N,), from 0; pictures of one group (`targets["group"]`) share one.
 
     Groups with good parts are dealt out first, so that every fold leaves some out and has others to learn from. Raises
     DataError where all good parts are of one group.
     """
-    groups = targets["group"][rows] if "group" in targets else np.arange(len(rows))
+    groups = targets["group"] if "group" in targets else np.arange(len(targets["anomalous"]))
     names, member = np.unique(groups, return_inverse=True)
     good = np.zeros(len(names), np.bool_)
-    good[member[targets["anomalous"][rows] == 0]] = True
+    good[member[targets["anomalous"] == 0]] = True
     if good.sum() < 2:
         raise DataError(
             "all good parts are of one group, the same part again, so that none can be left out of what is learnt; "

@@ -73,16 +73,12 @@ def encoder_at(
     model = loaded(blob)
     from onnx import shape_inference
 
-    graph = model.graph
-    constants = {each.name for each in graph.initializer}
-    inputs = [each for each in graph.input if each.name not in constants]
-    if len(inputs) != 1:
-        raise UsageError(f"an encoder takes one picture; this graph takes {', '.join(each.name for each in inputs)}")
-    dtype, own_hw, channels, channels_last = _picture(inputs[0])
+    entrance = _entrance(model.graph)
+    dtype, own_hw, channels, channels_last = _picture(entrance)
     fixed_hw = own_hw if all(own_hw) else size_hw
     if not all(fixed_hw):
         fixed_hw = (224, 224)
-    _fix_size(inputs[0], fixed_hw, channels_last)
+    _fix_size(entrance, fixed_hw, channels_last)
     try:
         graph = shape_inference.infer_shapes(model).graph
     except shape_inference.InferenceError as error:
@@ -93,14 +89,14 @@ def encoder_at(
         near = ", ".join(list(shapes)[-5:])
         raise UsageError(f"this graph has no map {unknown[0]!r} of known shape; its last ones are {near}")
     chosen.sort(key=lambda name: -shapes[name][2])
-    _prune(graph, chosen, inputs[0].name)
+    _prune(graph, chosen, entrance.name)
     made = type(model)()
     made.CopyFrom(model)
     made.graph.CopyFrom(graph)
     widths = {name: shapes[name][1] for name in chosen}
     sizes = {name: shapes[name][2:] for name in chosen}
     kept = own_hw if all(own_hw) else (0, 0)
-    return Encoder(made, inputs[0].name, dtype, kept, channels, channels_last, widths, frozenset(chosen), sizes)
+    return Encoder(made, entrance.name, dtype, kept, channels, channels_last, widths, frozenset(chosen), sizes)
 
 
 def _fix_size(value: Any, size_hw: tuple[int, int], channels_last: bool) -> None:
@@ -180,11 +176,8 @@ def loaded(blob: bytes, *, least: int = LEAST_OPSET) -> Any:
 
 def _cut(model: Any, tap: str, layers: int) -> Encoder:
     graph = model.graph
-    constants = {each.name for each in graph.initializer}
-    inputs = [each for each in graph.input if each.name not in constants]
-    if len(inputs) != 1:
-        raise UsageError(f"an encoder takes one picture; this graph takes {', '.join(each.name for each in inputs)}")
-    dtype, size_hw, channels, channels_last = _picture(inputs[0])
+    entrance = _entrance(graph)
+    dtype, size_hw, channels, channels_last = _picture(entrance)
     shapes = _shapes(graph)
     if tap and tap not in shapes:
         near = ", ".join(list(shapes)[-5:])
@@ -192,10 +185,19 @@ def _cut(model: Any, tap: str, layers: int) -> Encoder:
     taps = [tap] if tap else _found(graph, layers, shapes)
     if any(len(shapes.get(name, ())) not in (2, 4) or not shapes[name][1] for name in taps):
         raise UsageError(f"{taps[0]} is neither a map nor a row of numbers; name another tensor with --net.tap")
-    _prune(graph, taps, inputs[0].name)
+    _prune(graph, taps, entrance.name)
     maps = frozenset(name for name in taps if len(shapes[name]) == 4)
     widths = {name: shapes[name][1] for name in taps}
-    return Encoder(model, inputs[0].name, dtype, size_hw, channels, channels_last, widths, maps)
+    return Encoder(model, entrance.name, dtype, size_hw, channels, channels_last, widths, maps)
+
+
+def _entrance(graph: Any) -> Any:
+    """The one input of a graph; raises UsageError where there are several."""
+    constants = {each.name for each in graph.initializer}
+    inputs = [each for each in graph.input if each.name not in constants]
+    if len(inputs) != 1:
+        raise UsageError(f"an encoder takes one picture; this graph takes {', '.join(each.name for each in inputs)}")
+    return inputs[0]
 
 
 def _picture(value: Any) -> tuple[str, tuple[int, int], int, bool]:

@@ -47,12 +47,21 @@ def patches_of(
 
 def with_known(
     patches: Floats, apart: Floats, targets: Arrays, fold: NDArray[np.int64], kinds: int, *, top: float
-) -> Generator[Event, None, tuple[dict[str, Array], Floats]]:
-    """What known defects teach, as arrays to store, and the maps of the good parts (G, h, w) with that taken in.
+) -> Generator[Event, None, dict[str, Array]]:
+    """What known defects teach, to be stored, and what is said of the G good parts with that taken in: `crossed.map`
+    (G, h, w), `crossed.score` and `crossed.row` (G,).
 
-    patches (N, h, w, d); apart: maps (N, h, w) of models that did not see the picture's fold. Nothing where no defects
-    are known, or kinds is 0.
+    patches (N, h, w, d); apart: maps (N, h, w) of models that did not see the picture's fold. Nothing is to be stored
+    where no defects are known, or kinds is 0.
     """
+    stored, maps = yield from _sharpened(patches, apart, targets, fold, kinds, top)
+    rows = np.flatnonzero(targets["anomalous"] == 0)
+    return stored | {"crossed.map": maps, "crossed.score": scores(maps, top), "crossed.row": rows}
+
+
+def _sharpened(
+    patches: Floats, apart: Floats, targets: Arrays, fold: NDArray[np.int64], kinds: int, top: float
+) -> Generator[Event, None, tuple[dict[str, Array], Floats]]:
     good, told = targets["anomalous"] == 0, targets["anomalous"] >= 0  # those below 0 are neither
     if not kinds or not (targets["anomalous"] == 1).any():
         return {}, apart[good]

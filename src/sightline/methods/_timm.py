@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sightline.core.engines import quiet
 from sightline.core.errors import MissingExtraError, UsageError
 from sightline.methods._views import SCALES, USUAL
 
@@ -40,7 +40,8 @@ def timm_encoder(file: Path, arch: str) -> bytes:
     mean, std = SCALES["imagenet"]
     net = _normalised(stages, mean, std, told.mean if told else mean, told.std if told else std).eval()
     example = torch.zeros(2, 3, USUAL, USUAL)
-    with torch.no_grad(), _quiet(), contextlib.redirect_stdout(io.StringIO()):
+    loggers = ("torch.onnx", "onnxscript", "onnx_ir", "timm")
+    with torch.no_grad(), quiet(*loggers), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             net, (example,), dynamo=True, input_names=["x"], dynamic_shapes=({0: torch.export.Dim("B")},), verbose=False
         )
@@ -68,17 +69,3 @@ def _normalised(stages: Any, mean: Any, std: Any, own_mean: Any, own_std: Any) -
             return self.stages(x * self.scale + self.shift)
 
     return Stages()
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Without what the exporter has to say."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "timm")]
-    before = [logger.level for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        yield
-    finally:
-        for logger, level in zip(loggers, before):
-            logger.setLevel(level)

@@ -20,7 +20,7 @@ from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
 from sightline.methods import _taps
 from sightline.methods._folds import folds_of, good_of
-from sightline.methods._maps import answered, finished, patches_of, scores, with_known
+from sightline.methods._maps import answered, finished, patches_of, with_known
 from sightline.methods._sheet import Sheet
 from sightline.methods._subspace import subspace_of
 
@@ -63,19 +63,18 @@ def fit(
     good, blob = good_of(targets), _taps.blob_of(options)
     encoder = _taps.opened(blob, card.preparation, options)
     space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
-    fold = folds_of(targets, np.arange(len(images)), options.folds, recipe.seed)
+    fold = folds_of(targets, options.folds, recipe.seed)
     apart = np.empty(patches.shape[:3], np.float32)
     for number in range(fold.max() + 1):
         mean, whiten = gaussians(patches[good[fold[good] != number]], options.place)
         apart[fold == number] = distances(patches[fold == number], mean, whiten)
         yield Progress(what="Gaussians without a part of the pictures", done=number + 1, total=int(fold.max()) + 1)
     mean, whiten = gaussians(patches[good], options.place)
-    known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes), top=options.top)
+    told = yield from with_known(patches, apart, targets, fold, len(card.classes), top=options.top)
     seconds, far = time.perf_counter() - began, float(np.median(apart))
     yield Epoch(epoch=1, epochs=1, step=len(good), loss=far, lr=0.0, seconds=seconds, metrics={})
     arrays: dict[str, Array] = {"place.mean": mean, "place.whiten": whiten, "encoder": np.frombuffer(blob, np.uint8)}
-    crossing: dict[str, Array] = {"crossed.map": crossed, "crossed.score": scores(crossed, options.top)}
-    return arrays | space.to_arrays() | known | crossing | {"crossed.row": good}
+    return arrays | space.to_arrays() | told
 
 
 def gaussians(patches: Floats, place: str) -> tuple[Floats, Floats]:

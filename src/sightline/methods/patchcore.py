@@ -21,7 +21,7 @@ from sightline.core.recipe import Recipe, setting
 from sightline.methods import _taps
 from sightline.methods._coreset import Coreset, coreset
 from sightline.methods._folds import folds_of, good_of
-from sightline.methods._maps import answered, finished, patches_of, scores, with_known
+from sightline.methods._maps import answered, finished, patches_of, with_known
 from sightline.methods._sheet import Sheet
 from sightline.methods._subspace import subspace_of
 
@@ -69,25 +69,23 @@ def fit(
     good, blob = good_of(targets), _taps.blob_of(options)
     encoder = _taps.opened(blob, card.preparation, options)
     space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
-    counts = np.zeros(len(images), np.bool_)
-    counts[good] = True
+    counts = targets["anomalous"] == 0
     bank, radius = yield from _remembered(patches, counts, options, recipe.seed, what="patches remembered")
     text = (
         f"{len(bank):,} of {len(good) * patches[0].size // space.width:,} patches are remembered; none is farther than"
     )
     yield Note(text=f"{text} about {radius:.3g} from the nearest of them")
-    fold = folds_of(targets, np.arange(len(images)), options.folds, recipe.seed)
+    fold = folds_of(targets, options.folds, recipe.seed)
     apart = np.empty(patches.shape[:3], np.float32)
     for number in range(fold.max() + 1):
         what = f"patches remembered without part {number + 1} of {fold.max() + 1}"
         some, _ = yield from _remembered(patches, counts & (fold != number), options, recipe.seed, what=what)
         apart[fold == number] = distances(patches[fold == number], some)
     arrays: dict[str, Array] = {"bank": bank, "encoder": np.frombuffer(blob, np.uint8), **space.to_arrays()}
-    known, crossed = yield from with_known(patches, apart, targets, fold, len(card.classes), top=options.top)
+    told = yield from with_known(patches, apart, targets, fold, len(card.classes), top=options.top)
     seconds = time.perf_counter() - began
     yield Epoch(epoch=1, epochs=1, step=len(bank), loss=radius, lr=0.0, seconds=seconds, metrics={})
-    crossing: dict[str, Array] = {"crossed.map": crossed, "crossed.score": scores(crossed, options.top)}
-    return arrays | known | crossing | {"crossed.row": good}
+    return arrays | told
 
 
 def _remembered(

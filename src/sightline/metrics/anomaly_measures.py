@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.core.measures import Measure
 from sightline.metrics import classification, intervals
@@ -15,9 +16,6 @@ from sightline.metrics.pixel_curves import Ladder, Tally, lay, pixel_areas
 from sightline.metrics.ranking import Ranking, areas, rank_labels
 from sightline.metrics.regions import Bools
 from sightline.metrics.summary import ROUNDING, measured
-
-GOOD = "good"
-"""The kind of a flawless part, as samples have it."""
 
 
 @dataclass(frozen=True)

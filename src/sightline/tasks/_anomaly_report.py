@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.anomalies import AnomalyMap
+from sightline.core.anomalies import GOOD, AnomalyMap
 from sightline.core.card import Card
 from sightline.data.masks import inspected, mask_of
-from sightline.data.samples import GOOD, Target
+from sightline.data.samples import Target
 from sightline.draw.anomalies import drawn
 from sightline.draw.report import Picture
 

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from sightline.core import recipe as base
-from sightline.core.card import Card, Preparation
+from sightline.core.card import LEAST_TILE, Card, Preparation
 from sightline.core.errors import BundleError, DataError, UsageError
 from sightline.core.protocols import Array, Arrays, Facts, Graphs, Request, Session, Spec
 from sightline.core.recipe import setting
 from sightline.data.pictures import Picture
 from sightline.data.prepare import prepare
+from sightline.data.tiles import prepare_tiles
 
 TABLED = 30
 """Up to so many classes the report has the confusion matrix as a table, so its figure is a file only."""
@@ -207,6 +208,17 @@ def encode(picture: Picture, card: Card) -> Request:
     """The picture at the net's size and depth, {"image": H W C}."""
     image, geometry = prepare(picture, card.preparation)
     return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=geometry)
+
+
+def encode_tiles(picture: Picture, card: Card) -> Request:
+    """The picture at the net's size and depth, {"image": H W C}, or its tiles, {"image": T H W C}."""
+    return prepare_tiles(picture, card.preparation) if card.preparation.tile else encode(picture, card)
+
+
+def check_tile(tile: int) -> None:
+    """Raise UsageError for tiles that would be too small."""
+    if 0 < tile < LEAST_TILE:
+        raise UsageError(f"--tile is {tile}; it must be at least {LEAST_TILE} pixels, or 0 for whole pictures")
 
 
 def check(card: Card, graphs: Graphs) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.anomalies import AnomalyMap
-from sightline.core.card import LEAST_TILE, Card, Preparation
-from sightline.core.errors import BundleError, DataError, UsageError
+from sightline.core.anomalies import GOOD, AnomalyMap
+from sightline.core.card import Card, Preparation
+from sightline.core.errors import BundleError, DataError
 from sightline.core.measures import Measure
 from sightline.core.protocols import Agreement, Array, Arrays, Facts, Graphs, Held, Request
 from sightline.core.recipe import setting
@@ -21,9 +21,7 @@ from sightline.core.results import Result
 from sightline.data import register
 from sightline.data.masks import inspected, mask_of
 from sightline.data.pictures import Picture, read_picture
-from sightline.data.prepare import prepare
-from sightline.data.samples import GOOD, Inspected, Label, Target
-from sightline.data.tiles import prepare_tiles
+from sightline.data.samples import Inspected, Label, Target
 from sightline.metrics.anomalies import AnomalyMeter
 from sightline.metrics.conformal import (
     area_threshold,
@@ -89,8 +87,7 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    if 0 < recipe.tile < LEAST_TILE:
-        raise UsageError(f"--tile is {recipe.tile}; it must be at least {LEAST_TILE} pixels, or 0 for whole pictures")
+    _whole.check_tile(recipe.tile)
     _whole.check_jpeg(recipe, facts)
     if recipe.size is None:
         shorter = recipe.tile or int(np.median(facts.sizes_hw.min(axis=1)))
@@ -171,7 +168,7 @@ def encode(picture: Picture, card: Card) -> Request:
         picture = register.warped(picture, found.homography, found.size_hw)
     picture = _within(picture, card)
     return dataclasses.replace(
-        request := _prepared(picture, card), size_hw=size_hw, geometry={**request.geometry, **moved}
+        request := _whole.encode_tiles(picture, card), size_hw=size_hw, geometry={**request.geometry, **moved}
     )
 
 
@@ -182,13 +179,6 @@ def _within(picture: Picture, card: Card) -> Picture:
         return picture
     shape = picture.pixels.shape[0], picture.pixels.shape[1]
     return dataclasses.replace(picture, pixels=picture.pixels * _anomaly_stored.roi_of(png, shape)[..., None])
-
-
-def _prepared(picture: Picture, card: Card) -> Request:
-    if card.preparation.tile:
-        return prepare_tiles(picture, card.preparation)
-    image, geometry = prepare(picture, card.preparation)
-    return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=geometry)
 
 
 def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]:
@@ -224,7 +214,7 @@ def _shares(mask: NDArray[np.bool_], request: Request, card: Card) -> NDArray[np
         frame_hw = int(request.geometry["frame_h"]), int(request.geometry["frame_w"])
         picture = register.warped(picture, to_frame(request), frame_hw)
     ready = dataclasses.replace(card.preparation, mode="grey", dtype="uint8", high=255.0)
-    image = _prepared(picture, dataclasses.replace(card, preparation=ready)).arrays["image"]
+    image = _whole.encode_tiles(picture, dataclasses.replace(card, preparation=ready)).arrays["image"]
     image = image if card.preparation.tile else image[None]
     high, wide = (side // MASK_STRIDE for side in image.shape[1:3])
     blocks = image[:, : high * MASK_STRIDE, : wide * MASK_STRIDE, 0]

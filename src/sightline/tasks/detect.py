@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.card import LEAST_TILE, Card, Preparation
-from sightline.core.errors import BundleError, DataError, UsageError
+from sightline.core.card import Card, Preparation
+from sightline.core.errors import BundleError, DataError
 from sightline.core.protocols import Array, Arrays, Facts, Graphs, Held, Request, unstack
 from sightline.core.recipe import setting
 from sightline.core.results import Boxes, Result
-from sightline.data.pictures import Picture
 from sightline.data.samples import Objects
-from sightline.data.tiles import SHOWN, TRACE, prepare_tiles, windows_of
+from sightline.data.tiles import SHOWN, TRACE, windows_of
 from sightline.metrics.boxes import areas
 from sightline.metrics.detection_points import operating_points
 from sightline.metrics.detections import DetectionMeter, Truth, quick_ap
@@ -71,8 +70,7 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """Choose what the recipe leaves open: size, colours, mirroring, batch; with the reason for each."""
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
-    if 0 < recipe.tile < LEAST_TILE:
-        raise UsageError(f"--tile is {recipe.tile}; it must be at least {LEAST_TILE} pixels, or 0 for whole pictures")
+    _whole.check_tile(recipe.tile)
     _whole.check_jpeg(recipe, facts)
     if recipe.size is None and recipe.tile:
         side = _MULTIPLE * math.ceil(recipe.tile / _MULTIPLE)
@@ -149,9 +147,7 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     return Card(task="detect", net={}, classes=ordered, preparation=ready, operating=operating)
 
 
-def encode(picture: Picture, card: Card) -> Request:
-    """The picture at the net's size and depth, {"image": H W C}, or its tiles, {"image": T H W C}."""
-    return prepare_tiles(picture, card.preparation) if card.preparation.tile else _whole.encode(picture, card)
+encode = _whole.encode_tiles
 
 
 def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]:

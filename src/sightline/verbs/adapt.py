@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.anomalies import AnomalyMap
+from sightline.core.anomalies import GOOD, AnomalyMap
 from sightline.core.bundle import CARD, open_bundle, write_bundle
 from sightline.core.card import Card
 from sightline.core.errors import DataError, UsageError
@@ -22,12 +22,13 @@ from sightline.core.runs import usable_cores
 from sightline.core.storage import append_line, occupied
 from sightline.data.duplicates import clusters
 from sightline.data.read import data_name, read
-from sightline.data.samples import GOOD, Samples
+from sightline.data.samples import Samples
 from sightline.data.splits import fingerprint, units_of
 from sightline.metrics.drift import drift, excess
 from sightline.metrics.intervals import proportion
 from sightline.verbs.gather import near_duplicates, surveyed
 from sightline.verbs.opened import Opened
+from sightline.verbs.parts import promised
 from sightline.verbs.predict import declared_bits, even_batch, predict
 from sightline.verbs.train import now
 
@@ -124,13 +125,7 @@ def adapt(
 
 def _checked(opened: Opened, rate: float | None) -> float | None:
     """The rate to refit for, None where nobody chose one; raises UsageError for a model without such a threshold."""
-    told = opened.card.operating
-    promised = told.get("good_scores") and {"threshold", "false_alarms"} <= set(told)
-    if not hasattr(opened.task, "fitted") or not promised:
-        raise UsageError(
-            f"{opened.bundle.path} has no threshold that was chosen by good parts; --adapt needs a model of the task "
-            "anomaly, as train writes it"
-        )
+    told = promised(opened, "fitted", option="--adapt")
     if rate is not None and not 0 < rate <= 0.5:
         raise UsageError(f"the rate of false alarms is {rate:g}; give a share above 0, at most 0.5, as 0.01")
     return rate or (float(told["false_alarms"]["asked"]) if opened.card.recipe.get("false_alarms") else None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.runs import usable_cores
 from sightline.data.masks import inspected
 from sightline.data.read import read
-from sightline.data.samples import GOOD
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import even_batch, predict
 from sightline.verbs.rules import Rules

@@ -13,6 +13,7 @@ from typing import Any
 from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Progress
 from sightline.core.measures import Measure
+from sightline.core.protocols import reckoned
 from sightline.core.results import Result
 from sightline.core.runs import usable_cores
 from sightline.data.pictures import is_url
@@ -124,8 +125,7 @@ def judge(
     """
     meters = opened.task.meters(opened.card)
     badness = getattr(opened.task, "badness", None)
-    reckoned = getattr(opened.task, "reckoned", lambda target, card: target)
-    rows = [dataclasses.replace(row, target=reckoned(row.target, opened.card)) for row in rows]
+    rows = [dataclasses.replace(row, target=reckoned(opened.task, row.target, opened.card)) for row in rows]
     judged, left_out = [], []
     sources = (samples.open(row) for row in rows if row.path not in answers)
     batch = even_batch(opened.card)

@@ -55,17 +55,20 @@ class Gathered:
     """Shape (rows of all samples,): pictures with one number belong together: by their group, and where near-duplicates
     are to stay together, as these or as copies."""
 
+    def parts_of(self, split: str) -> NDArray[np.int64]:
+        """The numbers of a split's rows."""
+        return self.parts[[index for index, row in enumerate(self.samples.rows) if row.split == split]]
+
     def grouped(self, split: str) -> list[Sample]:
         """The rows of a split, each with the number of its part for a group where near-duplicates count once."""
-        rows = [(row, part) for row, part in zip(self.samples.rows, self.parts.tolist()) if row.split == split]
-        once = self.recipe.group_near_duplicates
-        return [dataclasses.replace(row, group=f"part {part}") if once else row for row, part in rows]
+        rows, once = self.samples.split(split).rows, self.recipe.group_near_duplicates
+        both = zip(rows, self.parts_of(split).tolist())
+        return [dataclasses.replace(row, group=f"part {part}") if once else row for row, part in both]
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
         """Which training pictures, or tiles, belong together, (N,), by number; None where each stands alone."""
-        rows = [index for index, row in enumerate(self.samples.rows) if row.split == "train"]
-        numbers = np.repeat(self.parts[rows], self.pieces["train"])
+        numbers = np.repeat(self.parts_of("train"), self.pieces["train"])
         return None if len(np.unique(numbers)) == len(numbers) else numbers
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from sightline.core.errors import DataError, UsageError
 from sightline.core.runs import try_lock
-from sightline.core.storage import append_line, storing, sweep, write_bytes, write_json, write_text
+from sightline.core.storage import append_line, storing, sweep, sync_folder, write_bytes, write_json, write_text
 
 Row = dict[str, Any]
 RESULTS, HEAD, CLAIMS, LOCK, OWNER = "results.jsonl", "inspection.json", ".inspecting", ".lock", ".out"
@@ -224,20 +224,6 @@ def held(folder: Path) -> Iterator[None]:
             where = folder.parent if folder.name == CLAIMS else folder
             raise UsageError(f"another process inspects {where}; stop it, or give another folder")
         yield
-    finally:
-        os.close(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot
-            raise
     finally:
         os.close(handle)
 

@@ -78,18 +78,26 @@ def digest_of(pictures: Sequence[Part]) -> str:
     return hashlib.sha256(lines.encode("utf-8", "backslashreplace")).hexdigest()
 
 
+def promised(opened: Opened, hook: str, *, option: str) -> Mapping[str, Any]:
+    """What the card says of a threshold by good parts; raises UsageError for a model without one.
+
+    hook: what its task must hold for `option`.
+    """
+    told = opened.card.operating
+    if not (hasattr(opened.task, hook) and told.get("good_scores") and {"threshold", "false_alarms"} <= set(told)):
+        raise UsageError(
+            f"{opened.bundle.path} has no threshold that was chosen by good parts; {option} needs a model of the task "
+            "anomaly, as train writes it"
+        )
+    return told
+
+
 class Jury:
     """Judges the views of a part together. Raises UsageError for a model that has no threshold by good parts, and
     DataError where these are too few for the rate that each view may have."""
 
     def __init__(self, opened: Opened, views: Views, counts: Sequence[int]) -> None:
-        told = opened.card.operating
-        promised = told.get("good_scores") and {"threshold", "false_alarms"} <= set(told)
-        if not hasattr(opened.task, "judged") or not promised:
-            raise UsageError(
-                f"{opened.bundle.path} has no threshold that was chosen by good parts; --part-by needs a model of the "
-                "task anomaly, as train writes it"
-            )
+        told = promised(opened, "judged", option="--part-by")
         self.opened, self.views = opened, views
         self.asked, self.expected = (float(told["false_alarms"][name]) for name in ("asked", "expected"))
         self.thresholds = {count: self._threshold(count) for count in sorted(set(counts))}

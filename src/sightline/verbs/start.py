@@ -64,12 +64,17 @@ def start_of(text: str) -> Start | None:
     if not text:
         return None
     if is_bundle(text):
-        bundle, path = open_bundle(text), Path(text).resolve()
-        name = path.parent.name if path.name == MODEL else path.stem
+        bundle, name = open_bundle(text), _called(Path(text))
         if bundle.card.net.get("shelf") != "nets" or WEIGHTS not in bundle.files:
             raise UsageError(f"{text} holds no network to begin with; it was learnt by {bundle.card.net.get('name')}")
         return Start(name, by_sum(bundle.read(WEIGHTS)), bundle.card)
     return known(file_of(text))
+
+
+def _called(bundle: Path) -> str:
+    """What people call a bundle: by its run, where it lies in one."""
+    path = bundle.resolve()
+    return path.parent.name if path.name == MODEL else path.stem
 
 
 def start_at(run: Path) -> Start | None:
@@ -84,8 +89,7 @@ def start_at(run: Path) -> Start | None:
 def known(path: Path) -> Start:
     """A file of weights, or a bundle that brings them, and what is known of it."""
     if is_bundle(path):
-        place = path.resolve()
-        return Start(place.parent.name if place.name == MODEL else place.stem, None, open_bundle(path).card)
+        return Start(_called(path), None, open_bundle(path).card)
     entry = by_sum(path.read_bytes())
     if entry is not None and entry.restricted and not is_here(entry):
         raise UsageError(

@@ -413,14 +413,14 @@ def _ship(
 
 def _claiming(task: Any, gathered: Gathered, learned: Learned, held: str) -> Settle:
     """How a task chooses by its answers to pictures that were held out what it claims."""
-    targets = {row.path: row.target for row in gathered.samples.split(held).rows if held == "validation"}
-    numbers = gathered.parts
-    group = {row.path: number for row, number in zip(gathered.samples.rows, numbers.tolist())}
+    rows = gathered.samples.split(held).rows if held == "validation" else ()
+    targets = {row.path: row.target for row in rows}
+    group = {row.path: part for row, part in zip(rows, gathered.parts_of(held).tolist())}
     crossed: dict[str, Any] = {}
     if learned.crossed is not None:
-        rows, pieces = gathered.samples.split("train").rows, gathered.pieces["train"]
+        pieces = gathered.pieces["train"]
         picture = np.repeat(np.arange(len(pieces)), pieces)[learned.crossed["row"]]
-        crossed = {**learned.crossed, "picture": picture, "group": np.array([group[rows[i].path] for i in picture])}
+        crossed = {**learned.crossed, "picture": picture, "group": gathered.parts_of("train")[picture]}
 
     def settle(card: Card, answers: dict[str, Result]) -> tuple[Card, dict[str, Result]]:
         known = {path: answer for path, answer in answers.items() if path in targets}

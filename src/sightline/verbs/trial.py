@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightline.core.errors import DataError, GateError, UsageError
 from sightline.core.events import Event, Note, Progress
-from sightline.core.protocols import Agreement, Arrays, Candidate, Change, Request, Session, stack
+from sightline.core.protocols import Agreement, Arrays, Candidate, Change, Request, Session, reckoned, stack
 from sightline.core.recipe import parse
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
@@ -197,16 +197,8 @@ def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdi
     if not bench.results:
         raise UsageError(f"the task {opened.card.task} cannot say which answers are right, which {to} is judged by")
     results = _results(opened, session, bench.pairs)
-    return Verdict(
-        **verdict,
-        change=change(opened, bench.results, results, [_reckoned(opened, row.target) for row, _ in bench.pairs]),
-    )
-
-
-def _reckoned(opened: Opened, target: Any) -> Any:
-    """A target as the task reckons it by this card."""
-    own = getattr(opened.task, "reckoned", None)
-    return own(target, opened.card) if own else target
+    targets = [reckoned(opened.task, row.target, opened.card) for row, _ in bench.pairs]
+    return Verdict(**verdict, change=change(opened, bench.results, results, targets))
 
 
 def change(opened: Opened, before: Sequence[Result], after: Sequence[Result], targets: Sequence[Any]) -> Change:

@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.core.storage import storing
 from sightline.data.layouts._files import files, is_junk, looks_like_picture
 from sightline.data.masks import inspected
-from sightline.data.samples import GOOD, Inspected, Sample
+from sightline.data.samples import Inspected, Sample
 
 MASK = "_mask"
 """What may stand between a mask's name and its ending."""

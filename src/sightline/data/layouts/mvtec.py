@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.core.storage import replace_folder, storing
 from sightline.data.layouts._files import (
@@ -18,7 +19,7 @@ from sightline.data.layouts._files import (
 )
 from sightline.data.layouts._masks import MASK, Masks, copy_mask, parts_of
 from sightline.data.masks import is_good
-from sightline.data.samples import GOOD, Inspected, Sample, Samples, class_order, split_word
+from sightline.data.samples import Inspected, Sample, Samples, class_order, split_word
 
 TARGET = Inspected
 _TRUTH = "ground_truth"

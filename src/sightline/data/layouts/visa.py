@@ -7,12 +7,13 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
 from sightline.core.storage import replace_folder, storing, write_text
 from sightline.data.layouts._files import file_name, files, free_name, not_picture, store
 from sightline.data.layouts._masks import Masks, copy_mask, parts_of
 from sightline.data.masks import is_good
-from sightline.data.samples import GOOD, Inspected, Sample, Samples, class_order, split_word
+from sightline.data.samples import Inspected, Sample, Samples, class_order, split_word
 
 TARGET = Inspected
 _IMAGES, _MASKS = "Data/Images", "Data/Masks"
