@@ -58,7 +58,7 @@ def features(data: Path, encoder: Path, strides: str) -> dict[str, Any]:
     from sightline.data.pictures import read_picture
     from sightline.data.prepare import prepare
     from sightline.data.read import read
-    from sightline.methods import _taps
+    from sightline.encoders import taps
 
     samples, ready = read(data, layout="mvtec"), Preparation(size_hw=(SIDE, SIDE))
     images, masks = [], []
@@ -70,8 +70,8 @@ def features(data: Path, encoder: Path, strides: str) -> dict[str, Any]:
         masks.append(None if mask is None else mask[rows[:, None], columns])
     layers = []
     for stride in strides.split(","):
-        options = _taps.Taps(file=str(encoder), strides=stride, pool=1)
-        opened = _taps.opened(_taps.blob_of(options), ready, options)
+        options = taps.Taps(file=str(encoder), strides=stride, pool=1)
+        opened = taps.opened(taps.blob_of(options), ready, options)
         layers.append(np.ascontiguousarray(drain(opened.places_of(np.stack(images))).transpose(0, 3, 1, 2)))
     split = np.array([row.split for row in samples.rows])
     return {
@@ -141,7 +141,7 @@ def tail_session(shape: tuple[int, int, int], add: Any) -> Any:
     from onnx import helper
 
     from sightline.core import engines
-    from sightline.methods._sheet import Sheet, declared
+    from sightline.encoders.sheet import Sheet, declared
 
     height, width, depth = shape
     sheet = Sheet()

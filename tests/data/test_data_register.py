@@ -13,11 +13,11 @@ from skimage.registration import phase_cross_correlation
 from skimage.transform import ProjectiveTransform, warp
 
 from sightline.core.card import Preparation
-from sightline.core.errors import DataError, PictureError, UsageError
+from sightline.core.errors import PictureError, UsageError
 from sightline.data import _ecc
 from sightline.data.pictures import read_picture
 from sightline.data.prepare import prepare
-from sightline.data.register import reference_of, register, roi_of, warped
+from sightline.data.register import reference_of, register, warped
 
 
 @cache
@@ -302,42 +302,6 @@ def test_what_is_refused(wrong, error, words):
     given = {"reference": reference_of(picture_of(pixels_of("bracket"))), **wrong}
     with pytest.raises(error, match=words):
         register(picture_of(pixels_of("bracket")), given.pop("reference"), **given)
-
-
-@pytest.mark.parametrize(
-    "size_hw, wanted",
-    [
-        ((2, 2), [[True, False], [False, True]]),
-        ((2, 1), [[False], [False]]),  # half, and three tenths
-        ((1, 2), [[False, False]]),
-        ((2, 4), [[True, True, False, False], [False, False, True, True]]),
-        ((2, 3), [[True, False, False], [False, False, True]]),  # of the middle just half
-    ],
-)
-def test_a_cell_is_looked_at_when_most_of_it_is_white(tmp_path, size_hw, wanted):
-    mask = np.zeros((100, 200), np.uint8)
-    mask[:50, :100] = 1  # not black is enough
-    mask[50:, 100:180] = 255
-    Image.fromarray(mask).save(tmp_path / "mask.png")
-    if np.any(wanted):
-        assert roi_of(tmp_path / "mask.png", size_hw).tolist() == wanted
-    else:
-        with pytest.raises(DataError, match="nothing to look at"):
-            roi_of(tmp_path / "mask.png", size_hw)
-
-
-def test_a_region_is_that_of_an_area_mean(tmp_path):
-    rng = np.random.default_rng(3)
-    mask = (rng.random((90, 120)) < 0.5) & (np.hypot(*np.mgrid[-45:45, -60:60]) < 50)
-    Image.fromarray(np.repeat(mask[..., None], 3, 2).astype(np.uint8) * np.array([0, 200, 0], np.uint8)).save(
-        tmp_path / "mask.png"
-    )
-    means = mask.reshape(30, 3, 40, 3).mean(axis=(1, 3))
-    assert np.array_equal(roi_of(tmp_path / "mask.png", (30, 40)), means > 0.5)
-    assert np.array_equal(roi_of(tmp_path / "mask.png", (270, 240)), mask.repeat(3, 0).repeat(2, 1))
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(PictureError):
-        roi_of(tmp_path / "text.png", (4, 4))
 
 
 @pytest.mark.parametrize("motion, count", [("shift", 2), ("rigid", 3), ("affine", 6), ("homography", 8)])

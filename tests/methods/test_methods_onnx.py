@@ -25,10 +25,10 @@ from sightline.core import cache
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.events import Event, Note, Progress, drain
+from sightline.encoders.foreign import encoder
+from sightline.encoders.views import SCALES, factor
 from sightline.graphs import onnx as form
 from sightline.methods import onnx as method
-from sightline.methods._foreign import encoder
-from sightline.methods._views import SCALES, factor
 from sightline.tasks import classify
 
 RNG = np.random.default_rng(0)

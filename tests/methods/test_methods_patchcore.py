@@ -18,8 +18,9 @@ from sightline.core.card import Card
 from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Epoch, Note, Progress, drain
 from sightline.core.recipe import Recipe
+from sightline.encoders import taps
 from sightline.graphs import onnx as form
-from sightline.methods import _known, _taps, padim, patchcore
+from sightline.methods import _known, padim, patchcore
 from sightline.methods._subspace import subspace_of
 
 Arrays = dict[str, np.ndarray]
@@ -142,7 +143,7 @@ def test_crossed_scores_are_those_of_a_memory_without_the_part() -> None:
     images = woven(6)
     options: dict[str, Any] = {"folds": 6, "share": 1.0}
     on, chosen, arrays = learnt(patchcore, images, targets(6), **options)
-    opened = _taps.opened(b"", on.preparation, chosen)
+    opened = taps.opened(b"", on.preparation, chosen)
     patches = subspace_of(arrays).project(drain(opened.places_of(images), None))
     for row in range(6):
         others = np.delete(patches, row, axis=0).reshape(-1, patches.shape[-1])
@@ -288,7 +289,7 @@ def test_the_memory_may_stand_in_one_piece_or_in_many(rows: int, monkeypatch: py
     wanted = patchcore.forward(batch, stored(arrays), on, chosen)["map"]
     monkeypatch.setattr(patchcore, "BANK_ROWS", rows)
     found = patchcore.forward(batch, stored(arrays), on, chosen)["map"]
-    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)  # the more pieces, the other the sums are rounded
     np.testing.assert_allclose(shipped(patchcore, arrays, on, chosen, batch)["map"], wanted, rtol=1e-4)
 
 

@@ -250,6 +250,9 @@ class Objective:
     """The `torch.nn.Module` whose parameters it moves."""
     loss: Callable[[Any, Any, Any, Batch], Any]
     """(whole module, images (B, C, H, W), targets by name, batch) → scalar tensor."""
+    span: tuple[float, float] = (0.0, 1.0)
+    """Between which shares of the steps it is in turn. Its rate rises and falls in them, and where they end before the
+    others, what it moves is left as the average of its weights."""
 
 
 # A net may also hold choose(facts, recipe) -> (variant, reason), form(options, card) -> what `card.form` says of its

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from sightline.core.errors import DataError, PictureError, UsageError
+from sightline.core.errors import PictureError, UsageError
 from sightline.data._ecc import MOTIONS, Plane, box_mean, correlate, mapped, refine
 from sightline.data.pictures import Picture, read_picture
 from sightline.data.prepare import resize
@@ -129,21 +128,6 @@ def warped(picture: Picture, homography: NDArray[np.float64], size_hw: tuple[int
         seen = np.stack([np.asarray(plane.transform((out_w, out_h), *how)) for plane in planes], axis=2)
         seen = seen if pixels.dtype == np.float32 else np.rint(seen).astype(pixels.dtype)
     return dataclasses.replace(picture, pixels=seen, size_hw=size_hw)
-
-
-def roi_of(path: str | os.PathLike[str], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Where to look, (h, w) bool, by a mask picture of any size that is black where not to look.
-
-    A cell of the grid is looked at when more than half of its area is not black.
-
-    Raises PictureError for a file that is no picture, DataError for a mask under which nothing is looked at.
-    """
-    white = (read_picture(path).pixels > 0).any(axis=2).astype(np.float32)
-    rows, columns = (_shares(cells, pixels) for cells, pixels in zip(size_hw, white.shape))
-    found: NDArray[np.bool_] = rows @ white @ columns.T > 0.5 + 1e-5
-    if not found.any():
-        raise DataError(f"{os.fspath(path)}: this mask leaves nothing to look at; draw white where to look, on black")
-    return found
 
 
 def _check(motion: str, turn: float, least: float) -> None:
@@ -289,11 +273,3 @@ def _margins(back: Array, out_hw: tuple[int, int], in_hw: tuple[int, int]) -> tu
     most = np.array([width, height, width, height]) // 2
     left, top, right, bottom = (int(each) for each in np.where(beyond > 0, np.minimum(np.ceil(beyond) + 1, most), 0))
     return left, top, right, bottom
-
-
-def _shares(cells: int, pixels: int) -> NDArray[np.float32]:
-    """(cells, pixels): the share of each cell that a pixel covers, both dividing the same length."""
-    edges, at = np.linspace(0, pixels, cells + 1)[:, None], np.arange(pixels)
-    covered = np.minimum(edges[1:], at + 1) - np.maximum(edges[:-1], at)
-    shares: NDArray[np.float32] = (np.maximum(covered, 0) * (cells / pixels)).astype(np.float32)
-    return shares

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,7 @@ class _Training:
         raw = self.group.prepared(raw)
         make = getattr(job.net, "objectives", None)
         self.objectives: list[Objective] = make(raw) if make else [Objective(raw, self._plain_loss)]
+        self.spans = [range(*(round(share * steps) for share in each.span)) for each in self.objectives]
         recipe = job.recipe
         if recipe.freeze:
             freeze(raw, recipe.freeze)
@@ -301,8 +303,14 @@ class _Training:
         mine = np.arange(share.start - self.guests, share.stop) % len(rows)
         return rows[mine], uniform[mine]
 
-    def _rate(self, step: int) -> float:
-        return (self.job.recipe.lr or 0.1) * rate(step, self.steps, self.job.recipe.warmup)
+    def _due(self, step: int) -> list[int]:
+        """Numbers of the objectives that are in turn at a step."""
+        return [number for number, span in enumerate(self.spans) if step in span]
+
+    def _rate(self, step: int, number: int | None = None) -> float:
+        """The learning rate at a step, of an objective by number, or of the first that is in turn."""
+        span = self.spans[self._due(step)[0] if number is None else number]
+        return (self.job.recipe.lr or 0.1) * rate(step - span.start, len(span), self.job.recipe.warmup)
 
     def _seen(
         self, images: np.ndarray[Any, Any], targets: Arrays, uniform: Uniform, size_hw: tuple[int, int]
@@ -315,14 +323,15 @@ class _Training:
 
     def _advance(self, images: Tensor, targets: dict[str, Tensor]) -> float:
         """One step of every objective in turn; returns the loss of the first."""
-        recipe = self.job.recipe
-        set_rate(self.optimizers, self._rate(self.step))
+        recipe, due = self.job.recipe, self._due(self.step)
         # dropout, too, follows from the step alone, and from the process, which has other pictures
         seed = (recipe.seed * 1_000_003 + self.step + (self.group.rank << 40)) % 2**63
         torch.manual_seed(seed)
         parts = _parts(images, targets, recipe.accumulate)
         told = []
-        for number, (objective, player) in enumerate(zip(self.objectives, self.players)):
+        for number in due:
+            objective, player = self.objectives[number], self.players[number]
+            set_rate([self.optimizers[number]], self._rate(self.step, number))
             told.append(self._gradient(number, parts))
             if recipe.sam:
                 with sharpest(objective.moves, recipe.sam):
@@ -339,7 +348,15 @@ class _Training:
                 f"or --precision fp32"
             )
         update_average(self.average, self.module, decay=recipe.ema or 0.0, step=self.step)
+        for number in due:
+            if self.step + 1 == self.spans[number].stop < self.steps:
+                self._settle(self.objectives[number].moves)
         return float(losses[0])
+
+    def _settle(self, part: nn.Module) -> None:
+        """Leave a part of the network that has learnt as the average of its weights, for good."""
+        name = next(name for name, each in self.module.named_modules() if each is part)
+        part.load_state_dict(self.average.get_submodule(name).state_dict())
 
     def _gradient(self, number: int, parts: list[tuple[Tensor, dict[str, Tensor]]]) -> float:
         """Leave one objective's gradient for the whole batch; returns this process's part of the loss."""
@@ -392,7 +409,7 @@ class _Training:
 
     def _judge(self, metrics: dict[str, float], *, epochs: int = 1) -> None:
         """Early stopping: keep the best average so far and count the epochs since."""
-        if self.kept is None or not metrics:
+        if self.kept is None or not metrics or self.step < max(span.start for span in self.spans):
             return
         score = metrics.get(self.job.task.HEADLINE, -metrics["validation_loss"])
         if score > self.best:
@@ -408,7 +425,15 @@ class _Training:
         return copy.deepcopy(chosen).to(memory_format=torch.contiguous_format).to("cpu").float().eval()
 
     def time_steps(self, seconds: float, size_hw: tuple[int, int]) -> float:
-        """Median seconds of a step at a size, reading included, timed for so long; the first half only warms up."""
+        """Seconds of a step at a size on average, reading included, timed for so long."""
+        cuts = sorted({cut for span in self.spans for cut in (span.start, span.stop)})
+        total = 0.0
+        for self.step, end in pairwise(cuts):  # from one cut to the next all steps are alike
+            total += (end - self.step) * self._time(seconds / (len(cuts) - 1), size_hw)
+        return total / self.steps
+
+    def _time(self, seconds: float, size_hw: tuple[int, int]) -> float:
+        """Median seconds of a step like the next one, timed for so long; the first half only warms up."""
         job, (least, most) = self.job, _TIMED_STEPS
         first = batches_of(job, 0)
         todo = [self._share(*first[i % len(first)]) for i in range(most)]

@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core.card import Preparation
+from sightline.encoders.filters import luma_kernel
 
 Floats = NDArray[np.float64]
 
 SHARPEST = 64
 """Longer side in pixels beyond which pictures are averaged down before gradients are taken."""
-LUMA = (0.299, 0.587, 0.114)
-"""ITU-R 601, as grey pictures are made elsewhere."""
 CONTRAST = 0.1
 """Edge energy, on the 0-to-1 scale of pixels, below which a neighbourhood counts as flat."""
 LIFT = 0.01
@@ -98,11 +97,6 @@ def tiles(size_hw: tuple[int, int], side: int, *, overlap: bool = False) -> Wind
     whole = side + 2 * reach
     bottom, right = (side * (-(-length // side) - 1) + whole - length - reach for length in size_hw)
     return Window(whole, side, (reach, reach, bottom, right))
-
-
-def luma_kernel(channels: int) -> Floats:
-    """(1, channels, 1, 1): the weight of each channel in the brightness."""
-    return np.array(LUMA if channels == 3 else (1.0,)).reshape(1, channels, 1, 1)
 
 
 def direction_kernel(bins: int) -> Floats:

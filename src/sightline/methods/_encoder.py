@@ -10,6 +10,8 @@ import numpy as np
 from sightline.core.card import Preparation
 from sightline.core.errors import MissingExtraError
 from sightline.core.protocols import Arrays
+from sightline.encoders.filters import luma_kernel
+from sightline.encoders.sheet import Sheet, declared
 from sightline.methods._cells import (
     CONTRAST,
     LIFT,
@@ -18,10 +20,8 @@ from sightline.methods._cells import (
     Grid,
     Window,
     direction_kernel,
-    luma_kernel,
     tiles,
 )
-from sightline.methods._sheet import Sheet, declared
 
 OPSET, IR = 18, 10
 """Read by ONNX Runtime from 1.18 on."""

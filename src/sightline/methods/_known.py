@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core.protocols import Array, Arrays
-from sightline.methods._sheet import Sheet
+from sightline.encoders.sheet import Sheet
 from sightline.methods._subspace import sampled
 
 Floats = NDArray[np.float32]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sightline.core.card import Preparation
 from sightline.core.events import Event, Note
 from sightline.core.protocols import Array, Arrays
-from sightline.methods import _taps
+from sightline.encoders import taps
+from sightline.encoders.sheet import Sheet
 from sightline.methods._known import known_of, sharpened
-from sightline.methods._sheet import Sheet
 from sightline.methods._subspace import Subspace, subspace
 
 Floats = NDArray[np.float32]
@@ -23,7 +23,7 @@ SHOWN = 48
 
 
 def patches_of(
-    images: Array, good: NDArray[np.intp], encoder: _taps.Opened, dims: int, *, even: bool
+    images: Array, good: NDArray[np.intp], encoder: taps.Opened, dims: int, *, even: bool
 ) -> Generator[Event, None, tuple[Subspace, Floats]]:
     """The subspace of good parts, and all pictures' patches in it (N, h, w, d). It is of all folds alike, which tells
     one of another hardly anything.
@@ -32,7 +32,7 @@ def patches_of(
     """
     first = good[np.unique(np.linspace(0, len(good) - 1, min(len(good), SHOWN)).astype(int))]
     if even:
-        yield Note(text=_taps.HINT)
+        yield Note(text=taps.HINT)
     places = yield from encoder.places_of(images[first])
     space = subspace(places, dims, even=even)
     patches = np.empty((len(images), *places.shape[1:3], space.width), np.float32)
@@ -100,7 +100,7 @@ def answered(distance: Floats, patches: Floats, arrays: Arrays, *, top: float) -
 
 
 def finished(
-    sheet: Sheet, maps: _taps.Maps, ready: Preparation, patches: str, distance: str, arrays: Arrays, *, top: float
+    sheet: Sheet, maps: taps.Maps, ready: Preparation, patches: str, distance: str, arrays: Arrays, *, top: float
 ) -> Any:
     """The same as a graph, from patches (B, h w, d) and distances (B, h w): an `onnx.ModelProto`."""
     known = known_of(arrays)
@@ -111,7 +111,7 @@ def finished(
         outputs.append(("kinds", "float32", (count, height, width)))
 
         def reduce(kind: str, x: str, output: str, axes: list[int]) -> str:
-            return _taps.reduced(sheet, kind, x, output, axes, opset=maps.opset)
+            return taps.reduced(sheet, kind, x, output, axes, opset=maps.opset)
 
         distance, logits = known.add(sheet, patches, distance, reduce=reduce)
         sheet.constant("kinds.shape", np.array([-1, count, height, width], np.int64))
@@ -120,9 +120,9 @@ def finished(
     sheet.constant("map.shape", np.array([-1, height, width], np.int64))
     sheet.add("Reshape", [distance, "map.shape"], "map")
     if (count := _counted(top, height * width)) == 1:
-        _taps.reduced(sheet, "ReduceMax", "map", "score", [1, 2], opset=maps.opset)
+        taps.reduced(sheet, "ReduceMax", "map", "score", [1, 2], opset=maps.opset)
     else:
         sheet.constant("top.count", np.array([count], np.int64))
         sheet.add("TopK", [distance, "top.count"], "top.values top.places", {"axis": 1})
-        _taps.reduced(sheet, "ReduceMean", "top.values", "score", [1], opset=maps.opset)
-    return _taps.model_of(sheet, maps, ready, outputs)
+        taps.reduced(sheet, "ReduceMean", "top.values", "score", [1], opset=maps.opset)
+    return taps.model_of(sheet, maps, ready, outputs)

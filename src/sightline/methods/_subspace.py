@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.methods._sheet import Sheet
+from sightline.encoders.sheet import Sheet
 
 Floats = NDArray[np.float32]
 

@@ -21,9 +21,9 @@ from sightline.core.events import Epoch, Event, Progress, drain
 from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
 from sightline.core.runs import usable_cores
-from sightline.methods._foreign import encoder
+from sightline.encoders.foreign import encoder
+from sightline.encoders.views import CENTRE, SCALES, USUAL, Views, model_of
 from sightline.methods._logistic import check_targets, fitted
-from sightline.methods._views import CENTRE, SCALES, USUAL, Views, model_of
 
 TASKS = frozenset({"classify", "tag"})
 OUTPUTS = {"logits": "B K"}

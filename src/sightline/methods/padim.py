@@ -18,10 +18,10 @@ from sightline.core.card import Card
 from sightline.core.events import Epoch, Event, Progress, drain
 from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
-from sightline.methods import _taps
+from sightline.encoders import taps
+from sightline.encoders.sheet import Sheet
 from sightline.methods._folds import folds_of, good_of
 from sightline.methods._maps import answered, finished, patches_of, with_known
-from sightline.methods._sheet import Sheet
 from sightline.methods._subspace import subspace_of
 
 Floats = NDArray[np.float32]
@@ -36,7 +36,7 @@ CROSSES = True
 
 
 @dataclass(frozen=True)
-class Options(_taps.Taps):
+class Options(taps.Taps):
     """The encoder, and what the Gaussians are of."""
 
     dims: int = setting(100, "numbers of a patch that are compared, at most: its main components", low=2, high=2048)
@@ -46,8 +46,8 @@ class Options(_taps.Taps):
     folds: int = setting(5, "parts in turn left out, so that thresholds are of unseen parts", low=2, high=50)
 
 
-VARIANTS = _taps.Files(Options)
-asks, brings = _taps.asks, _taps.brings
+VARIANTS = taps.Files(Options)
+asks, brings = taps.asks, taps.brings
 
 
 def fit(
@@ -60,8 +60,8 @@ def fit(
     be used.
     """
     began = time.perf_counter()
-    good, blob = good_of(targets), _taps.blob_of(options)
-    encoder = _taps.opened(blob, card.preparation, options)
+    good, blob = good_of(targets), taps.blob_of(options)
+    encoder = taps.opened(blob, card.preparation, options)
     space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
     fold = folds_of(targets, options.folds, recipe.seed)
     apart = np.empty(patches.shape[:3], np.float32)
@@ -116,7 +116,7 @@ def distances(patches: Floats, mean: Floats, whiten: Floats) -> Floats:
 def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict[str, Array]:
     """Prepared pictures (N, H, W, C) → `map` (N, h, w), `score` (N,), its maximum, and with kinds of defects `kinds`
     (N, K, h, w), all float32."""
-    encoder = _taps.opened(arrays["encoder"].tobytes(), card.preparation, options)
+    encoder = taps.opened(arrays["encoder"].tobytes(), card.preparation, options)
     patches = subspace_of(arrays).project(drain(encoder.places_of(images)))
     return answered(distances(patches, arrays["place.mean"], arrays["place.whiten"]), patches, arrays, top=options.top)
 
@@ -124,8 +124,8 @@ def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict
 def graph(arrays: Arrays, card: Card, options: Options) -> Any:
     """Encoder, subspace and Gaussians as one `onnx.ModelProto`, from `image` B H W C in the card's dtype."""
     sheet, space = Sheet(), subspace_of(arrays)
-    maps = _taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
-    patches = space.add(sheet, _taps.rows_of(sheet, maps))
+    maps = taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
+    patches = space.add(sheet, taps.rows_of(sheet, maps))
     distance = add_distances(sheet, patches, arrays["place.mean"], arrays["place.whiten"], opset=maps.opset)
     return finished(sheet, maps, card.preparation, patches, distance, arrays, top=options.top)
 
@@ -142,5 +142,5 @@ def add_distances(sheet: Sheet, patches: str, mean: Floats, whiten: Floats, *, o
         sheet.add("MatMul", "off.places place.whiten", "white.places")
         sheet.add("Transpose", "white.places", "white.rows", {"perm": [1, 0, 2]})
     sheet.add("Mul", "white.rows white.rows", "white.squares")
-    _taps.reduced(sheet, "ReduceSum", "white.squares", "white.sum", [2], opset=opset)
+    taps.reduced(sheet, "ReduceSum", "white.squares", "white.sum", [2], opset=opset)
     return sheet.add("Sqrt", "white.sum", "distance")

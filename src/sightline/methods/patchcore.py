@@ -18,11 +18,11 @@ from sightline.core.card import Card
 from sightline.core.events import Epoch, Event, Note, Progress, drain
 from sightline.core.protocols import Array, Arrays
 from sightline.core.recipe import Recipe, setting
-from sightline.methods import _taps
+from sightline.encoders import taps
+from sightline.encoders.sheet import Sheet
 from sightline.methods._coreset import Coreset, coreset
 from sightline.methods._folds import folds_of, good_of
 from sightline.methods._maps import answered, finished, patches_of, with_known
-from sightline.methods._sheet import Sheet
 from sightline.methods._subspace import subspace_of
 
 TASKS = frozenset({"anomaly"})
@@ -38,7 +38,7 @@ equal would be large under the root, and differ from one engine to the next."""
 
 
 @dataclass(frozen=True)
-class Options(_taps.Taps):
+class Options(taps.Taps):
     """The encoder, and how much is remembered."""
 
     share: float = setting(0.1, "share of all patches of good parts that is remembered", low=0.0001, high=1)
@@ -51,8 +51,8 @@ class Options(_taps.Taps):
     )
 
 
-VARIANTS = _taps.Files(Options)
-asks, brings = _taps.asks, _taps.brings
+VARIANTS = taps.Files(Options)
+asks, brings = taps.asks, taps.brings
 
 
 def fit(
@@ -66,8 +66,8 @@ def fit(
     Raises DataError for fewer than two good parts, UsageError for an encoder that cannot be used.
     """
     began = time.perf_counter()
-    good, blob = good_of(targets), _taps.blob_of(options)
-    encoder = _taps.opened(blob, card.preparation, options)
+    good, blob = good_of(targets), taps.blob_of(options)
+    encoder = taps.opened(blob, card.preparation, options)
     space, patches = yield from patches_of(images, good, encoder, options.dims, even=not blob)
     counts = targets["anomalous"] == 0
     bank, radius = yield from _remembered(patches, counts, options, recipe.seed, what="patches remembered")
@@ -129,7 +129,7 @@ def distances(patches: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArra
 def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict[str, Array]:
     """Prepared pictures (N, H, W, C) → `map` (N, h, w), `score` (N,), its maximum, and with kinds of defects `kinds`
     (N, K, h, w), all float32."""
-    encoder = _taps.opened(arrays["encoder"].tobytes(), card.preparation, options)
+    encoder = taps.opened(arrays["encoder"].tobytes(), card.preparation, options)
     patches = subspace_of(arrays).project(drain(encoder.places_of(images)))
     return answered(distances(patches, arrays["bank"]), patches, arrays, top=options.top)
 
@@ -137,8 +137,8 @@ def forward(images: Array, arrays: Arrays, card: Card, options: Options) -> dict
 def graph(arrays: Arrays, card: Card, options: Options) -> Any:
     """Encoder, subspace and memory as one `onnx.ModelProto`, from `image` B H W C in the card's dtype."""
     sheet, space = Sheet(), subspace_of(arrays)
-    maps = _taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
-    patches = space.add(sheet, _taps.rows_of(sheet, maps))
+    maps = taps.add_maps(sheet, arrays["encoder"].tobytes(), card.preparation, options)
+    patches = space.add(sheet, taps.rows_of(sheet, maps))
     distance = add_distances(sheet, patches, arrays["bank"], opset=maps.opset)
     return finished(sheet, maps, card.preparation, patches, distance, arrays, top=options.top)
 
@@ -152,10 +152,10 @@ def add_distances(sheet: Sheet, patches: str, bank: NDArray[np.float32], *, opse
         sheet.constant(f"{name}.squares", np.einsum("md,md->m", part, part))
         sheet.add("MatMul", [patches, f"{name}.twice"], f"{name}.product")
         sheet.add("Add", [f"{name}.product", f"{name}.squares"], f"{name}.apart")
-        least.append(_taps.reduced(sheet, "ReduceMin", f"{name}.apart", f"{name}.least", [2], opset=opset))
+        least.append(taps.reduced(sheet, "ReduceMin", f"{name}.apart", f"{name}.least", [2], opset=opset))
     x = sheet.add("Min", least, "bank.least") if len(least) > 1 else least[0]
     sheet.add("Mul", [patches, patches], "patches.squares")
-    _taps.reduced(sheet, "ReduceSum", "patches.squares", "patches.length", [2], opset=opset)
+    taps.reduced(sheet, "ReduceSum", "patches.squares", "patches.length", [2], opset=opset)
     sheet.add("Add", [x, "patches.length"], "squared")
     sheet.add("Relu", "squared", "squared.positive")
     sheet.add("Mul", ["patches.length", sheet.constant("rounding", np.float32(ROUNDING))], "patches.rounding")

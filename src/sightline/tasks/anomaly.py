@@ -43,6 +43,8 @@ HEADLINE = "auroc"
 
 USUAL_RATE, USUAL_AREA = 0.05, 0.01
 """False alarms, and the share of a good part's area that is outlined, where neither is chosen and the parts suffice."""
+FEW = 2000
+"""Training pictures below which a network learns from small batches."""
 GATE = {"score": 1e-4, "map": 1e-3, "kinds": 1e-3}
 """Largest differences, as shares of the largest score, or kind's logit."""
 MASK_STRIDE = 8
@@ -99,6 +101,8 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         changes["color"], reasons["color"] = _whole.color_of(facts)
     if recipe.mirror == "auto":
         changes["mirror"], reasons["mirror"] = "no", "a mirrored part may be a wrong one"
+    if recipe.batch is None and facts.count < FEW:
+        changes["batch"], reasons["batch"] = 16, f"{facts.count} parts: more steps say more than larger ones"
     good = sum(_kind(target, recipe.normal) == GOOD for target in facts.targets)
     if good < 2:
         raise DataError(_FEW.format(count=good))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.protocols import Session
 from sightline.core.shelf import Shelf
-from sightline.methods._foreign import loaded
-from sightline.methods._sheet import Sheet, declared
+from sightline.encoders.foreign import loaded
+from sightline.encoders.sheet import Sheet, declared
 
 Array = NDArray[Any]
 

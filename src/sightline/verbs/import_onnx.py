@@ -148,7 +148,7 @@ def _several(value: Any) -> list[Any]:
 
 def _ends(blob: bytes, wish: Wish, said: Mapping[str, Any]) -> tuple[Entrance, Feeding]:
     """What the graph takes and how it is made; raises UsageError where the two do not fit."""
-    from sightline.methods._foreign import loaded
+    from sightline.encoders.foreign import loaded
 
     door = entrance(loaded(blob, least=1), wish.size_hw)
     mean, std = (tuple(map(float, _several(said[name]))) for name in ("mean", "std"))

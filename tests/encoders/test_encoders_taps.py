@@ -1,4 +1,4 @@
-"""_taps and encoder_at: where an encoder is cut, what its maps say of a picture, and what is refused in words."""
+"""taps and encoder_at: where an encoder is cut, what its maps say of a picture, and what is refused in words."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from made_inspections import SIDE, card, tower, woven
 from sightline.core.card import Preparation
 from sightline.core.errors import UsageError
 from sightline.core.events import Progress, drain
-from sightline.methods import _taps, patchcore
-from sightline.methods._foreign import encoder_at
-from sightline.methods._views import SCALES
+from sightline.encoders import taps
+from sightline.encoders.foreign import encoder_at
+from sightline.encoders.views import SCALES
+from sightline.methods import patchcore
 
 
 def run(blob: bytes, pictures: np.ndarray, *names: str) -> list[np.ndarray]:
@@ -36,7 +37,7 @@ def run(blob: bytes, pictures: np.ndarray, *names: str) -> list[np.ndarray]:
 def places(images: np.ndarray, blob: bytes, *, ready: Preparation | None = None, **options: Any) -> np.ndarray:
     """Maps of pictures as a method sees them, (N, h, w, D)."""
     given = ready or card(images.shape[1], channels=images.shape[-1]).preparation
-    return drain(_taps.opened(blob, given, _taps.Taps(**options)).places_of(images), None)
+    return drain(taps.opened(blob, given, taps.Taps(**options)).places_of(images), None)
 
 
 def pooled(maps: np.ndarray, side: int) -> np.ndarray:
@@ -210,7 +211,7 @@ def test_deep_pictures_are_read_by_their_white() -> None:
 
 def test_progress_is_told_to_the_last_picture() -> None:
     told: list[Any] = []
-    opened = _taps.opened(tower(), card().preparation, _taps.Taps(strides="4"))
+    opened = taps.opened(tower(), card().preparation, taps.Taps(strides="4"))
     drain(opened.places_of(woven(19)), told.append)
     assert [(each.done, each.total) for each in told if isinstance(each, Progress)] == [(16, 19), (19, 19)]
     assert drain(opened.places_of(woven(0)), None).shape == (0, 16, 16, 12)
@@ -265,4 +266,4 @@ def test_the_encoder_says_what_pictures_it_wants(tmp_path: Path, given: Any, siz
 
 def test_a_file_that_is_not_there() -> None:
     with pytest.raises(UsageError, match=r"the encoder nowhere\.onnx cannot be read: No such file"):
-        _taps.blob_of(_taps.Taps(file="nowhere.onnx"))
+        taps.blob_of(taps.Taps(file="nowhere.onnx"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from sightline.core.engines import quiet
 from sightline.core.errors import MissingExtraError, UsageError
-from sightline.methods._views import SCALES, USUAL
+from sightline.encoders.views import SCALES, USUAL
 
 
 @lru_cache(maxsize=2)

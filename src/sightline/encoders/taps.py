@@ -19,11 +19,11 @@ from sightline.core.events import Event, Progress
 from sightline.core.protocols import Array
 from sightline.core.recipe import setting
 from sightline.core.runs import usable_cores
-from sightline.methods._filters import FILTERS, filter_bank
-from sightline.methods._foreign import Encoder, encoder_at
-from sightline.methods._sheet import Sheet, declared
-from sightline.methods._timm import timm_encoder
-from sightline.methods._views import OWN, SCALES, USUAL, factor, seen
+from sightline.encoders.filters import FILTERS, filter_bank
+from sightline.encoders.foreign import Encoder, encoder_at
+from sightline.encoders.sheet import Sheet, declared
+from sightline.encoders.timm_graph import timm_encoder
+from sightline.encoders.views import OWN, SCALES, USUAL, factor, seen
 
 PLAIN = (False, False)
 """A view of the whole picture, not mirrored."""

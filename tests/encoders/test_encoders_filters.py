@@ -10,13 +10,13 @@ pytest.importorskip("onnx")
 from made_inspections import card, woven
 from sightline.core.errors import UsageError
 from sightline.core.events import drain
-from sightline.methods import _taps
-from sightline.methods._filters import ANGLES, FAINT, wavelets
+from sightline.encoders import taps
+from sightline.encoders.filters import ANGLES, FAINT, wavelets
 
 
 def places(images: np.ndarray, **options: object) -> np.ndarray:
     ready = card(images.shape[1], channels=images.shape[-1]).preparation
-    return drain(_taps.opened(b"", ready, _taps.Taps(**options)).places_of(images), None)  # type: ignore[arg-type]
+    return drain(taps.opened(b"", ready, taps.Taps(**options)).places_of(images), None)  # type: ignore[arg-type]
 
 
 def gratings(degrees: float, period: float, side: int = 64) -> np.ndarray:

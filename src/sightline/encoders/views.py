@@ -9,8 +9,8 @@ import numpy as np
 from sightline.core.card import Preparation
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Arrays
-from sightline.methods._foreign import Encoder
-from sightline.methods._sheet import Sheet, declared
+from sightline.encoders.foreign import Encoder
+from sightline.encoders.sheet import Sheet, declared
 
 SCALES = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from sightline.core.card import Preparation
 from sightline.core.errors import UsageError
-from sightline.methods._cells import luma_kernel
-from sightline.methods._sheet import Sheet
+from sightline.encoders.sheet import Sheet
 
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R 601, as grey pictures are made elsewhere."""
 FILTERS = "filters"
 """The variant that needs no file."""
 FAINT = 1e-3
@@ -24,6 +25,11 @@ ANGLES = 4
 """Directions of the wavelets, evenly over half a turn."""
 TINY = 1e-6
 """Added under square roots, whose slope at zero would blow rounding up; of energies on the 0-to-1 scale of pixels."""
+
+
+def luma_kernel(channels: int) -> NDArray[np.float64]:
+    """(1, channels, 1, 1): the weight of each channel in the brightness."""
+    return np.array(LUMA if channels == 3 else (1.0,)).reshape(1, channels, 1, 1)
 
 
 def wavelets(side: int) -> NDArray[np.float64]:

@@ -17,8 +17,9 @@ from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.events import drain
 from sightline.core.recipe import Recipe
-from sightline.methods import _taps, padim
-from sightline.methods._timm import timm_encoder
+from sightline.encoders import taps
+from sightline.encoders.timm_graph import timm_encoder
+from sightline.methods import padim
 
 pytestmark = pytest.mark.torch
 ARCH = "test_resnet"
@@ -33,10 +34,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_maps_are_those_of_timm(weights: Path) -> None:
-    options = _taps.Taps(file=str(weights), arch=ARCH, pool=1, strides="16")
+    options = taps.Taps(file=str(weights), arch=ARCH, pool=1, strides="16")
     ready = Preparation(size_hw=(224, 224), high=255.0)
     images = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
-    found = drain(_taps.opened(_taps.blob_of(options), ready, options).places_of(images))
+    found = drain(taps.opened(taps.blob_of(options), ready, options).places_of(images))
     told = timm.models.get_pretrained_cfg(ARCH)
     overlay = {"file": str(weights)}
     net = timm.create_model(ARCH, features_only=True, pretrained=True, pretrained_cfg_overlay=overlay).eval()
