@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from sightline.core.card import Preparation
 from sightline.core.errors import SightlineError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
+from sightline.core.protocols import Objective
 from sightline.learn import loop
 from sightline.learn.checkpoint import LAST
 from sightline.learn.draws import balanced_order, draws
@@ -286,6 +287,93 @@ def test_a_player_moves_its_own_parameters_only(tmp_path: Path, still: str) -> N
     _, weights = run(job(tmp_path, net=one, ema=0.0, validation=False))
     moved = {name.split(".")[0] for name in fresh if not torch.equal(fresh[name], weights[name])}
     assert moved == {"critic", "artist"} - {still}
+
+
+# Objectives in turn.
+
+
+class Stages(torch.nn.Module):
+    """A scale that learns first and a shift that learns afterwards, each with a norm of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.then = (torch.nn.Sequential(torch.nn.Linear(48, 4), torch.nn.BatchNorm1d(4)) for _ in range(2))
+
+    def forward(self, x: Any) -> dict[str, Any]:
+        return {"logits": (self.first(x.flatten(1)) + self.then(x.flatten(1)))[:, :2]}
+
+
+def staged(*, cut: float = 0.5, seen: list[tuple[str, int]] | None = None) -> Any:
+    """Two objectives of which the second begins where the first ends; `seen` notes which was asked at which step."""
+
+    def loss(part: str) -> Any:
+        def asked(whole: Any, images: Any, targets: Any, batch: Any) -> Any:
+            if seen is not None:
+                seen.append((part, batch.step))
+            logits = getattr(whole, part)(images.flatten(1))[:, :2]
+            return torch.nn.functional.cross_entropy(logits, targets["label"])
+
+        return asked
+
+    return SimpleNamespace(
+        build=lambda options, *, task, card: Stages(),
+        objectives=lambda whole: [
+            Objective(whole.then, loss("then"), (cut, 1.0)),
+            Objective(whole.first, loss("first"), (0.0, cut)),
+        ],
+    )
+
+
+def test_objectives_take_their_turns_and_their_rates_rise_and_fall_within(tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    events, _ = run(job(tmp_path, net=staged(seen=seen), steps=12, warmup=0.5, validation=False))
+    assert seen == [("first", step) for step in range(6)] + [("then", step) for step in range(6, 12)]
+    rates = [event.lr for event in events if isinstance(event, Step)]
+    assert rates[:6] == pytest.approx(rates[6:]) and rates[2] == pytest.approx(0.05) and rates[5] < 1e-9
+
+
+def test_what_has_learnt_is_left_as_its_average_and_stands_still(tmp_path: Path) -> None:
+    source, held = fit(job(tmp_path, net=staged(), steps=12, weight_decay=0.5, validation=False)), []
+    try:
+        while True:
+            if isinstance(next(source), Saved):
+                held.append(load_file(str(tmp_path / LAST)))
+    except StopIteration as end:
+        kept = end.value.state_dict()
+
+    def part(weights: Weights, name: str) -> Weights:
+        return {key: weights[key] for key in weights if key.startswith(name)}
+
+    before, cut, end = held[0], held[1], held[-1]
+    assert not same(part(before, "module/first"), part(cut, "module/first"))
+    for later in (cut, end):
+        assert same(part(cut, "module/first"), part(later, "module/first"))
+        average = {key.replace("average/", "module/"): each for key, each in part(later, "average/first").items()}
+        for key, each in part(later, "module/first").items():
+            torch.testing.assert_close(each, average[key])
+    assert torch.equal(before["module/then.0.weight"], cut["module/then.0.weight"])
+    torch.testing.assert_close(kept["first.0.weight"], cut["module/first.0.weight"])
+
+
+@pytest.mark.parametrize("at", [2, 6, 7, 8, 9, 14])
+def test_stopped_in_any_turn_it_goes_on_to_the_same_weights(tmp_path: Path, at: int) -> None:
+    _, whole = run(job(tmp_path / "whole", net=staged(), steps=12))
+    with pytest.raises(KeyboardInterrupt):
+        run(job(tmp_path / "cut", net=staged(), steps=12, stop=after(at)))
+    assert same(run(job(tmp_path / "cut", net=staged(), steps=12))[1], whole)
+
+
+def test_patience_begins_with_the_last_turn(tmp_path: Path) -> None:
+    task = scripted([0.9, 0.8, 0.1, 0.2, 0.15, 0.1])
+    events, _ = run(job(tmp_path, net=staged(), steps=18, patience=2, task=task))
+    measured = [event.metrics["accuracy"] for event in events if isinstance(event, Epoch)]
+    assert measured == [0.9, 0.8, 0.1, 0.2, 0.15, 0.1]  # two epochs after the best since the turn
+
+
+def test_a_step_is_as_long_as_those_of_all_turns_on_average(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop._Training, "_time", lambda self, seconds, size_hw: 4.0 if self.step == 0 else 1.0)
+    recipe, reason = resolve_steps(job(tmp_path, net=staged(cut=0.25), steps=None, budget="100s"))
+    assert "1750 ms a step" in reason and 45 <= (recipe.steps or 0) <= 50
 
 
 @pytest.mark.parametrize(("clip", "alike"), [(1.0, True), (0.0, False)])

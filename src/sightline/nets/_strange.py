@@ -1,4 +1,4 @@
-"""Pictures of what never was: good ones with spots and scratches, and pieces of them turned, sewn and recoloured.
+"""Pictures of what never was: pieces of given ones, turned and stretched, with spots and scratches.
 
 All is drawn from PyTorch's generator of the CPU, whatever device the pictures are on, (B, C, H, W) and normalised.
 """
@@ -13,10 +13,6 @@ from torch.nn import functional
 
 ZOOM = (0.4, 1.6)
 """Least and largest share of each side that a piece shows; beyond 1 it is mirrored at its borders."""
-TINT = 0.4
-"""Deviation of the logarithm of a channel's contrast, and of its brightness."""
-SEAM = 6.0
-"""Steepness of the seams."""
 MARKS = 3
 """Marks on a picture."""
 AXES = (0.008, 0.4)
@@ -24,18 +20,12 @@ AXES = (0.008, 0.4)
 
 
 def strange(images: Tensor) -> Tensor:
-    """As many pictures that no good part looks like anywhere."""
-    first, second = _pieces(images), _pieces(images[torch.randperm(len(images)).to(images.device)])
-    sewn = torch.lerp(first, second, torch.sigmoid(SEAM * _clouds(images[:, :1])))
-    shape = (len(images), images.shape[1], 1, 1)
-    gain, shift = torch.exp(TINT * torch.randn(shape)), TINT * torch.randn(shape)
-    noise = _clouds(images) * (TINT * torch.rand(len(images), 1, 1, 1)).to(images.device)
-    return marked(sewn * gain.to(images.device) + shift.to(images.device) + noise)[0]
+    """As many pictures: pieces of these, anywhere, of any size, turned and perhaps mirrored, with marks on them."""
+    return marked(_pieces(images))
 
 
-def marked(images: Tensor) -> tuple[Tensor, Tensor]:
-    """The pictures with spots and scratches, soft or sharp, light, dark or of another place's pixels; and how much of
-    each pixel is marked, (B, 1, H, W) in 0 to 1."""
+def marked(images: Tensor) -> Tensor:
+    """The pictures with spots and scratches, soft or sharp, light, dark or of another place's pixels."""
     count, (height, width), device = len(images), images.shape[2:], images.device
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     centre, turn = torch.empty(2, count, MARKS).uniform_(-1, 1), math.pi * torch.rand(count, MARKS)
@@ -49,11 +39,11 @@ def marked(images: Tensor) -> tuple[Tensor, Tensor]:
     tone = (there * torch.randn(count, MARKS, 1, 1)).sum(1, keepdim=True).to(device)
     cover = there.amax(1, keepdim=True).to(device)
     other = torch.lerp(images, _pieces(images), cover * (torch.rand(count, 1, 1, 1) < 0.5).float().to(device))
-    return other + tone, cover
+    return other + tone
 
 
 def _pieces(images: Tensor) -> Tensor:
-    """A piece of each picture at full size: anywhere, of any size, turned and perhaps mirrored."""
+    """A piece of each picture at full size."""
     count = len(images)
     turn = 2 * math.pi * torch.rand(count)
     zoom = torch.empty(count, 2).uniform_(*ZOOM)
@@ -67,10 +57,3 @@ def _pieces(images: Tensor) -> Tensor:
     return functional.grid_sample(
         images.float(), grid.to(images.device), padding_mode="reflection", align_corners=False
     )
-
-
-def _clouds(images: Tensor) -> Tensor:
-    """Smooth noise of a random coarseness, of the pictures' shape, about 0 and seldom beyond 2."""
-    cells = 2 ** int(torch.randint(1, 6, ()))
-    coarse = torch.randn(len(images), images.shape[1], cells, cells).to(images.device)
-    return functional.interpolate(coarse, images.shape[2:], mode="bilinear", align_corners=False)

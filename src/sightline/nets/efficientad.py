@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,17 +23,14 @@ from sightline.core.events import drain
 from sightline.core.protocols import Batch, Objective
 from sightline.core.recipe import setting
 from sightline.encoders import taps
+from sightline.nets._describer import Describer, Narrow
 from sightline.nets._strange import strange
 
 TASKS = frozenset({"anomaly"})
 OUTPUTS = {"map": "B h w", "score": "B", "unlike": "B"}
 
-HARD = 1e-3
+HARD = 0.01
 """Share of a picture's numbers, those that the student is worst at, that it learns by."""
-CELL = 4
-"""Pixels each way from one place of the map to the next."""
-LEAST = 4
-"""Places of the shorter side that the autoencoder's passage has."""
 TAUGHT = 0.4
 """Share of the steps in which the teacher learns."""
 MOMENTUM = 0.02
@@ -45,7 +41,9 @@ MOMENTUM = 0.02
 class Options(taps.Taps):
     """The encoder that teaches, and the shape of the networks."""
 
-    width: int = setting(48, "channels of teacher and student after the first layer", low=4, high=512)
+    width: int = setting(
+        16, "channels after the first halving; the next ones have two to eight times as many", low=4, high=256
+    )
     features: int = setting(128, "numbers that the teacher says of each place", low=4, high=1024)
     passage: int = setting(32, "channels of the autoencoder's passage", low=1, high=1024)
 
@@ -66,93 +64,74 @@ def prefers(options: Options) -> tuple[str, float]:
 
 
 class Teacher(nn.Module):
-    """A patch description network, and what it usually says of good parts."""
+    """What describes good parts as an encoder does. It learns only while it is taught, and else rests."""
 
-    def __init__(self, channels: int, options: Options) -> None:
+    def __init__(self, ready: Preparation, options: Options) -> None:
         super().__init__()
-        self.says = described(channels, options.width, options.features)
-        self.usual = nn.BatchNorm2d(options.features, affine=False, momentum=MOMENTUM)
+        self.says = Describer(ready.channels, ready.size_hw, options.width, options.features)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """At rest, whatever the mode: its norms go by what they have counted."""
+        return super().train(False)
+
+    def taught(self, images: Tensor) -> Tensor:
+        """What it says of pictures to learn from, (B, features, h, w); its norms count them."""
+        super().train(True)
+        said: Tensor = self.says(images)
+        super().train(False)
+        return said.float()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) → (B, features, h, w) in deviations of what is usual, which is not moved."""
-        said: Tensor = self.says(images).float()
-        return functional.batch_norm(said, self.usual.running_mean, self.usual.running_var)
+        """What it says, (B, features, h, w)."""
+        said: Tensor = self.says(images)
+        return said.float()
 
 
 class EfficientAD(nn.Module):
-    """Teacher, student and autoencoder."""
+    """Teacher, student and autoencoder, and how far apart they usually are on good parts."""
 
     def __init__(self, ready: Preparation, options: Options) -> None:
         super().__init__()
         self.ready, self.options = ready, options
-        self.teacher = Teacher(ready.channels, options)
-        self.learners = nn.ModuleDict(
+        shape = ready.channels, ready.size_hw, options.width
+        self.teacher = Teacher(ready, options)
+        self.pupils = nn.ModuleDict(
             {
-                "student": described(ready.channels, options.width, 2 * options.features),
-                "autoencoder": Narrow(ready.channels, ready.size_hw, options),
+                "student": Describer(*shape, 2 * options.features),
+                "autoencoder": Narrow(*shape, options.passage, options.features),
             }
         )
         self.usual = nn.BatchNorm2d(2, affine=False, momentum=MOMENTUM)
 
-    def apart(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Squared differences (B, features, h, w) of teacher and student, of teacher and autoencoder, and of
-        autoencoder, as it is, and student."""
-        with torch.no_grad():
-            wanted = self.teacher(images)
-        student, again = self.learners["student"](images).float().chunk(2, dim=1)
-        redrawn = self.learners["autoencoder"](images, (wanted.shape[2], wanted.shape[3])).float()
-        return (wanted - student) ** 2, (wanted - redrawn) ** 2, (redrawn.detach() - again) ** 2
+    def said(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the student takes teacher and autoencoder to say of pictures, each (B, features, h, w)."""
+        teacher, autoencoder = self.pupils["student"](images).float().chunk(2, dim=1)
+        return teacher, autoencoder
 
-    def seen(self, local: Tensor, whole: Tensor) -> Tensor:
-        """Both kinds of difference as maps (B, 2, h, w), in deviations of what is usual of good parts."""
-        both = torch.stack([local.mean(dim=1), whole.mean(dim=1)], dim=1)
-        side = self.options.pool
-        wide = functional.avg_pool2d(both, side, 1, side // 2, count_include_pad=False)
-        told: Tensor = self.usual(wide[:, :, : both.shape[2], : both.shape[3]])
-        return told
+    def redrawn(self, images: Tensor) -> Tensor:
+        """What the autoencoder says, (B, features, h, w)."""
+        said: Tensor = self.pupils["autoencoder"](images)
+        return said.float()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`map` (B, h, w), in deviations; `score` (B,); `unlike` (B,), how far student and teacher are apart."""
-        local, _, whole = self.apart(images)
-        found = self.seen(local, whole).mean(dim=1)
+        teacher, autoencoder = self.said(images)
+        local, whole = squares(self.teacher(images), teacher), squares(self.redrawn(images), autoencoder)
+        found = _averaged(self.usual(torch.stack([local, whole], dim=1)), self.options.pool).mean(dim=1)
         count = max(1, round(self.options.top * found[0].numel()))
         score = found.flatten(1).topk(count, dim=1).values.mean(dim=1)
-        return {"map": found, "score": score, "unlike": local.mean(dim=(1, 2, 3))}
+        return {"map": found, "score": score, "unlike": local.mean(dim=(1, 2))}
 
 
-def described(channels: int, width: int, features: int) -> nn.Sequential:
-    """A patch description network: what it says of a place follows from 33 pixels each way."""
-    return nn.Sequential(
-        *(nn.Conv2d(channels, width, 5, padding=2), nn.ReLU(inplace=True), nn.AvgPool2d(2)),
-        *(nn.Conv2d(width, 2 * width, 5, padding=2), nn.ReLU(inplace=True), nn.AvgPool2d(2)),
-        *(nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.ReLU(inplace=True)),
-        nn.Conv2d(2 * width, features, 3, padding=1),
-    )
+def squares(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squares (B, h, w) of the differences of descriptions (B, features, h, w)."""
+    return ((first - second) ** 2).mean(dim=1)
 
 
-class Narrow(nn.Module):
-    """Halvings of the picture to a passage of few channels, and doublings to what the teacher says."""
-
-    def __init__(self, channels: int, size_hw: tuple[int, int], options: Options) -> None:
-        super().__init__()
-        halvings = max(1, int(math.log2(max(2, min(size_hw) / LEAST))))
-        widths = [channels, *(options.width,) * halvings]
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
-        self.passage = nn.Conv2d(widths[-1], options.passage, 1)
-        doublings = [options.passage, *(options.width,) * max(1, halvings - int(math.log2(CELL)))]
-        self.up = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(doublings))
-        self.last = nn.Conv2d(doublings[-1], options.features, 3, padding=1)
-
-    def forward(self, images: Tensor, size_hw: tuple[int, int]) -> Tensor:
-        """(B, C, H, W) → (B, features, h, w)."""
-        x = images
-        for layer in self.down:
-            x = functional.relu(layer(x))
-        x = self.passage(x)
-        for layer in self.up:
-            x = functional.relu(layer(functional.interpolate(x, scale_factor=2.0, mode="bilinear")))
-        drawn: Tensor = self.last(functional.interpolate(x, size_hw, mode="bilinear"))
-        return drawn
+def _averaged(maps: Tensor, side: int) -> Tensor:
+    """Means over squares of places about each, of maps (B, K, h, w)."""
+    wide = functional.avg_pool2d(maps, side, 1, side // 2, count_include_pad=False)
+    return wide[:, :, : maps.shape[2], : maps.shape[3]]
 
 
 def build(options: Options, *, task: str, card: Card) -> EfficientAD:
@@ -162,29 +141,33 @@ def build(options: Options, *, task: str, card: Card) -> EfficientAD:
 
 def objectives(module: EfficientAD) -> list[Objective]:
     """What is learnt from the teacher, and before that what it learns itself."""
-    return [Objective(module.learners, followed, (TAUGHT, 1.0)), Objective(module.teacher, taught, (0.0, TAUGHT))]
+    return [Objective(module.pupils, followed, (TAUGHT, 1.0)), Objective(module.teacher, taught, (0.0, TAUGHT))]
 
 
 def taught(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
-    """How far the teacher is from the encoder, of the good parts and of pictures of what never was."""
+    """How far the teacher is from the encoder, of good parts and of pieces of them with marks, in equal numbers."""
     good, share = _good(images, targets)
-    both = torch.cat([good, strange(good)])
-    said = module.teacher.says(both).float()
-    module.teacher.usual(said[: len(good)].detach())
-    wanted = functional.interpolate(encoded(module, both), said.shape[2:], mode="bilinear")
-    return share * functional.mse_loss(said, wanted)
+    half = -(-len(good) // 2)
+    seen = torch.cat([good[:half], strange(good[-half:])])
+    said = module.teacher.taught(seen)
+    wanted = functional.interpolate(encoded(module, seen), said.shape[2:], mode="bilinear")
+    return share * functional.smooth_l1_loss(said, wanted)
 
 
 def followed(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
-    """How far student and autoencoder are from the teacher where they are worst, and the two from one another; and how
-    much the student says of pictures of what never was, of which it should not know what the teacher says."""
+    """How far the student is from the teacher where it is worst, the autoencoder from the teacher, and the student from
+    the autoencoder; and how much the student says of pictures of what never was, of which it is to know nothing."""
     good, share = _good(images, targets)
-    local, whole, both = module.apart(good)
-    module.seen(local.detach(), both.detach())
-    hard = local.flatten(1)
-    hard = hard.topk(max(1, round(HARD * hard.shape[1])), dim=1).values.mean()
-    unknown = module.learners["student"](strange(good)).float()[:, : module.options.features]
-    return share * (hard + whole.mean() + both.mean() + (unknown**2).mean())
+    teacher, autoencoder = module.said(torch.cat([good, strange(good)]))
+    unknown, teacher, autoencoder = teacher[len(good) :], teacher[: len(good)], autoencoder[: len(good)]
+    with torch.no_grad():
+        wanted = module.teacher(good)
+    redrawn = module.redrawn(good)
+    off = ((wanted - teacher) ** 2).flatten(1)
+    hard: Tensor = off.topk(max(1, round(HARD * off.shape[1])), dim=1).values
+    whole = squares(redrawn.detach(), autoencoder)
+    module.usual(torch.stack([squares(wanted, teacher), whole], dim=1).detach())
+    return share * (hard.mean() + squares(wanted, redrawn).mean() + whole.mean() + (unknown**2).mean())
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:
