@@ -94,29 +94,31 @@ class Model:
         stop_after: int = 0,
         idle: float = 0.0,
         part_by: str = "",
+        views: int = 0,
         views_any: bool = False,
         listen: Listener | None = None,
     ) -> Inspection:
         """Sort the parts in a folder; with `move_to` watch it, record each part as it comes exactly once, and move it.
 
-        rules: a YAML file; see `verbs.rules`. Of watching: pace as `30/m`, and parts or idle seconds that end it. Of a
-        folder: part_by, a regular expression that names the part a picture shows, and views_any; see `verbs.parts`.
+        rules: a YAML file; see `verbs.rules`. Of watching: pace as `30/m`, and parts or idle seconds that end it.
+        part_by: a regular expression that names the part a picture shows; of watching with `views`, how many pictures a
+        part has; and views_any; see `verbs.parts`.
         """
         from sightline.verbs.arrivals import rate_of
-        from sightline.verbs.inspect import Watching, inspect, watch
+        from sightline.verbs.inspect import inspect, watch
+        from sightline.verbs.line import Watching
         from sightline.verbs.parts import Views
         from sightline.verbs.rules import read_rules
 
         said, place = read_rules(Path(rules)) if rules else None, Path(folder)
+        if bool(views) != bool(part_by and move_to):
+            raise UsageError("views is how many pictures a part has that part_by names in a watched folder")
+        how: dict[str, Any] = {"out": Path(out), "rules": said, "draw": draw}
+        how["views"] = Views(part_by, views_any, views) if part_by else None
         if move_to is None:
-            views = Views(part_by, views_any) if part_by else None
-            return drain(inspect(self.opened, place, out=Path(out), rules=said, draw=draw, views=views), listen)
-        if part_by:
-            raise UsageError(
-                "part_by is of a folder that is inspected once; a watched one is judged picture by picture"
-            )
+            return drain(inspect(self.opened, place, **how), listen)
         watching = Watching(move_to=Path(move_to), rate=rate_of(pace), stop_after=stop_after, idle=idle)
-        return drain(watch(self.opened, place, watching, out=Path(out), rules=said, draw=draw), listen)
+        return drain(watch(self.opened, place, watching, **how), listen)
 
     def adapt(
         self,

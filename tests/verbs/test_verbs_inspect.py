@@ -25,8 +25,9 @@ from sightline.data.samples import Inspected
 from sightline.verbs import parquet, station
 from sightline.verbs.arrivals import Arrivals, Seen
 from sightline.verbs.costs import costs
-from sightline.verbs.inspect import Inspection, Watching, inspect, watch
+from sightline.verbs.inspect import Inspection, inspect, watch
 from sightline.verbs.inspected import CLAIMS, Claims
+from sightline.verbs.line import Watching
 from sightline.verbs.rules import parse_rules
 from sightline.verbs.tally import Backlog
 
@@ -184,7 +185,7 @@ def test_a_kill_between_record_and_move(tmp_path: Path, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sightline.verbs.inspect.place", killed)
+        patch.setattr("sightline.verbs.line.place", killed)
         with pytest.raises(KeyboardInterrupt):
             watched(tmp_path)
     assert len(rows(tmp_path / "out")) == 2 and files(tmp_path / "done") == []
@@ -448,7 +449,7 @@ def test_a_pace_that_is_not_held_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     feeder.join()
     (note,) = [event for event in told if isinstance(event, Note)]  # not at every look
     assert note.text.startswith("cannot hold 240 parts a minute: parts come faster than that; ")
-    assert "parts wait, and more than before; from coming to record p50 " in note.text
+    assert "pictures wait, and more than before; from coming to record p50 " in note.text
     assert found.counts["pace"]["held"] is False and found.counts["waiting"] > 3
 
 
@@ -483,7 +484,7 @@ def signalled_twice(folder: Path) -> None:
             time.sleep(0.01)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("sightline.verbs.inspect.place", twice)
+        patch.setattr("sightline.verbs.line.place", twice)
         watched(folder)
     assert watched(folder).parts == 0 and files(folder / "done") == ["accept/a.png"]
 

@@ -32,7 +32,8 @@ from pathlib import Path
 from made_parts import bright, part
 from sightline.core.events import drain
 from sightline.verbs import station
-from sightline.verbs.inspect import Watching, watch
+from sightline.verbs.inspect import watch
+from sightline.verbs.line import Watching
 
 root, copies = Path(sys.argv[1]), sys.argv[2] == "copies"
 station.pareto = lambda kinds, flawed: b"a chart, which would take most of the time"

@@ -23,6 +23,7 @@ Examples:
   sightline inspect model --watch-folder in/ --move-to done/ --out inspected/ --rules rules.yaml --pace 30/m
   sightline inspect model labelled/ --rules rules.yaml --cost-table --defective 0.01
   sightline inspect model parts/ --out inspected/ --part-by '(.*)-view[0-9]'
+  sightline inspect model --watch-folder in/ --move-to done/ --out inspected/ --part-by '(.*)-view[0-9]' --views 4
   sightline inspect model good-of-today/ --adapt --out model-of-today
 
 \b
@@ -59,7 +60,7 @@ ADAPTING = ("model", "folder", "adapt", "out", "graph", "part_by", *TO_ADAPT)
     type=click.FloatRange(0),
     default=10.0,
     show_default=True,
-    help="seconds until a file that cannot be decoded is unreadable",
+    help="seconds until a file that cannot be decoded is unreadable, or a part that lacks views is taken",
 )
 @click.option(
     "--format",
@@ -74,7 +75,8 @@ ADAPTING = ("model", "folder", "adapt", "out", "graph", "part_by", *TO_ADAPT)
 @click.option(
     "--defective", type=click.FloatRange(0, 1), default=None, help="share of defective parts to reckon with [FOLDER's]"
 )
-@click.option("--part-by", default="", help="regular expression whose first group, in a name, is the part; of a FOLDER")
+@click.option("--part-by", default="", help="regular expression whose first group, in a name, is the part it shows")
+@click.option("--views", type=click.IntRange(2, 100), default=None, help="pictures that a part has, while watching")
 @click.option("--views-any", is_flag=True, help="of several views, each keeps the threshold of a single picture")
 @click.option("--adapt", is_flag=True, help="choose the threshold anew by FOLDER's good parts, and write a bundle OUT")
 @click.option(
@@ -102,6 +104,7 @@ def command(
     cost_table: bool,
     defective: float | None,
     part_by: str,
+    views: int | None,
     views_any: bool,
     adapt: bool,
     false_alarms: float | None,
@@ -119,7 +122,8 @@ def command(
         return
     from sightline.cli._display import watch as show
     from sightline.verbs.arrivals import rate_of
-    from sightline.verbs.inspect import Watching, inspect, watch
+    from sightline.verbs.inspect import inspect, watch
+    from sightline.verbs.line import Watching
     from sightline.verbs.parts import Views
     from sightline.verbs.rules import read_rules
 
@@ -129,13 +133,13 @@ def command(
         _print_costs(opened, str(folder), said, defective)
         return
     asked: dict[str, Any] = {"out": out, "rules": said, "draw": draw, "table": form == "parquet"}
+    asked["views"] = Views(part_by, views_any, views or 0) if part_by else None
     if watch_folder and move_to:
         ends = {"stop_after": stop_after or 0, "idle": idle or 0.0}
         watching = Watching(move_to=move_to, rate=rate, poll=poll, patience=patience, **ends)  # type: ignore[arg-type]
         found = show(watch(opened, watch_folder, watching, **asked))
     else:
-        views = Views(part_by, views_any) if part_by else None
-        found = show(inspect(opened, Path(str(folder)), views=views, **asked))
+        found = show(inspect(opened, Path(str(folder)), **asked))
     _conclude(ctx, found)
 
 
@@ -150,10 +154,11 @@ def _check(ctx: click.Context) -> None:
     other = [f"--{name.replace('_', '-')}" for name in TO_WATCH if name in given and not watched]
     if other:
         raise click.UsageError(f"{other[0]} needs --watch-folder; the pictures of a FOLDER stay where they are")
-    if "part_by" in given and (watched or "cost_table" in given):
-        raise click.UsageError(
-            "--part-by needs a FOLDER to inspect once; parts that come are judged picture by picture"
-        )
+    if "part_by" in given and "cost_table" in given:
+        raise click.UsageError("--cost-table counts pictures; leave --part-by out")
+    if ("views" in given) != ("part_by" in given and watched):
+        why = "pictures a part has, to know when it is whole" if watched else "needs --watch-folder and --part-by"
+        raise click.UsageError(f"--views: {why}")
     if "views_any" in given and "part_by" not in given:
         raise click.UsageError("--views-any needs --part-by, which says what the views of a part are")
     adapted = [name for name in TO_ADAPT if name in given]

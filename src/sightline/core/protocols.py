@@ -291,9 +291,9 @@ class Method(Protocol):
         ...
 
 
-# A method may also hold choose(facts, recipe) and EVIDENCE as a net does, and USES, names of settings that else only the
-# loop looks at. Either kind may hold asks(options) -> {setting: (value, reason)} for settings of the recipe that follow
-# from it, and brings(options) -> the path of a file of weights that goes in, whose licence the card then names.
+# A method may also hold choose(facts, recipe) and EVIDENCE as a net does, and USES, names of settings that else only
+# the loop looks at. Either kind may hold asks(options) -> {setting: (value, reason)} for settings of the recipe that
+# follow from it, and brings(options) -> the path of a file of weights that goes in, whose licence the card then names.
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,10 +65,21 @@ class Arrivals:
                 found[seen.path] = _Watched(seen, now)
         self._files = found
 
-    def ready(self, now: float) -> list[Seen]:
-        """Files that two looks found the same, first come first, by time of modification and then name."""
-        found = [each.seen for each in self._files.values() if each.looks >= 2 and each.retry <= now]
+    def ready(self, now: float, *, resting: bool = False) -> list[Seen]:
+        """Files that two looks found the same, first come first, by time of modification and then name.
+
+        resting: also those that could not be decoded and are not to be tried again yet.
+        """
+        found = [each.seen for each in self._files.values() if each.looks >= 2 and (resting or each.retry <= now)]
         return sorted(found, key=lambda seen: (seen.mtime_ns, seen.path.name))
+
+    def rests(self, seen: Seen, now: float) -> bool:
+        """Whether a file could not be decoded and is not to be tried again yet."""
+        return self._files[seen.path].retry > now
+
+    def since(self, seen: Seen) -> float:
+        """When a file was first seen like this, on the monotonic clock."""
+        return self._files[seen.path].since
 
     def undecodable(self, seen: Seen, now: float) -> bool:
         """Note that a file could not be decoded; true where it has had its time and is not to be waited for."""

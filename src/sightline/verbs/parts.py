@@ -41,6 +41,17 @@ class Views:
     does not match is a part of its own."""
     any_alarm: bool = False
     """Whether each picture keeps the model's own threshold, so that more parts alarm than the model promises."""
+    count: int = 0
+    """Pictures that a part has, where that has to be known before they are all there; 0: as many as there are. A part
+    with fewer is not accepted."""
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """`part_by`, compiled. Raises UsageError where it is no regular expression."""
+        try:
+            return re.compile(self.part_by)
+        except re.error as error:
+            raise UsageError(f"--part-by {self.part_by!r} is not a regular expression: {error}") from None
 
 
 def grouped(sources: Sequence[Path], folder: Path, views: Views | None) -> dict[str, list[Path]]:
@@ -51,23 +62,28 @@ def grouped(sources: Sequence[Path], folder: Path, views: Views | None) -> dict[
     names = [path.relative_to(folder).as_posix() for path in sources]
     if views is None:
         return {name: [path] for name, path in zip(names, sources)}
-    try:
-        pattern = re.compile(views.part_by)
-    except re.error as error:
-        raise UsageError(f"--part-by {views.part_by!r} is not a regular expression: {error}") from None
-    matches = [pattern.search(name) for name in names]
-    if names and not any(matches):
+    if names and not any(views.pattern.search(name) for name in names):
         raise UsageError(f"--part-by {views.part_by!r} matches no picture; one is called {names[0]}")
     found: dict[str, list[Path]] = {}
-    for name, path, match in zip(names, sources, matches):
-        part = (match[1 if pattern.groups else 0] if match else None) or name
-        found.setdefault(part, []).append(path)
+    for name, path in zip(names, sources):
+        found.setdefault(part_of(name, views), []).append(path)
     most = max(found, key=lambda part: len(found[part]), default="")
     if found and len(found[most]) > MOST_VIEWS:
         raise UsageError(
             f"part {most!r} has {len(found[most]):,} pictures; {MOST_VIEWS} are allowed. Is --part-by right?"
         )
     return found
+
+
+def part_of(name: str, views: Views) -> str:
+    """The part that a picture shows.
+
+    >>> views = Views(r"(.*)-view\\d")
+    >>> part_of("door-view2.png", views), part_of("window.png", views)
+    ('door', 'window.png')
+    """
+    match = views.pattern.search(name)
+    return (match[1 if views.pattern.groups else 0] if match else None) or name
 
 
 def digest_of(pictures: Sequence[Part]) -> str:
@@ -160,6 +176,9 @@ class Jury:
         rows = [station.row(each, answer, {"path": str(each.path)}) for each, answer in zip(pictures, judged)]
         places = sorted(range(len(rows)), key=lambda place: _badness(rows[place]))
         worst, views = rows[places[0]], list[Row]()
+        why = f"{worst['name']}: {worst['why']}"
+        if len(rows) < self.views.count and ORDER.index(worst["decision"]) > ORDER.index("ask"):
+            worst, why = worst | {"decision": "ask"}, f"{len(rows)} of {self.views.count} views came"
         for place in places:
             row, own = rows[place], answers[place].result
             view = {key: row[key] for key in _OF_VIEWS if key in row}
@@ -175,7 +194,7 @@ class Jury:
             "bytes": sum(row["bytes"] for row in rows),
             "sha256": digest_of(pictures),
             "came": max(row["came"] for row in rows),
-            "why": f"{worst['name']}: {worst['why']}",
+            "why": why,
             **_together([rows[place] for place in places]),
             "views": views,
         }
