@@ -64,6 +64,12 @@ class StorageError(SightlineError):
     exit_code = 7
 
 
+class GalleryError(SightlineError):
+    """A gallery that does not open with this key, is broken, or was tampered with."""
+
+    exit_code = 9
+
+
 PARTIAL_EXIT_CODE = 8
 """The verb finished, but some inputs failed and were listed."""
 

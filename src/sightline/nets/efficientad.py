@@ -60,7 +60,7 @@ def asks(options: Options) -> dict[str, tuple[Any, str]]:
 
 def prefers(options: Options) -> tuple[str, float]:
     """The optimiser, and its peak rate at 64 pictures a step."""
-    return "adamw", 2e-3
+    return "adamw", 4e-3
 
 
 class Teacher(nn.Module):

@@ -1,0 +1,1 @@
+"""Things remembered: a gallery of people that is encrypted, accounts for its use, and forgets for good."""

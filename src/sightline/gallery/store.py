@@ -1,0 +1,446 @@
+"""store: people and their face templates in one SQLite file, each person sealed by a key of their own.
+
+The key that opens the gallery seals a set of keys; one of these wraps each person's key; that seals who they are, what
+they agreed to, their templates and crops. Erasing somebody destroys the wrapped key with the records and rewrites the
+file, so that a copy of it and the gallery's own key say nothing of them. In clear are sizes, counts, and how the key is
+derived.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline.core.errors import DataError, GalleryError, StorageError, UsageError
+from sightline.core.storage import storing, sync_folder
+from sightline.gallery.keys import Source
+from sightline.gallery.log import Entry, Log
+from sightline.gallery.sealing import KEY, derived, fresh, keyed, plain_name, seal, unseal
+
+FORMAT, VERSION = "sightline gallery", 1
+WAIT = 30.0
+"""Seconds to wait for another process that writes."""
+LONGEST = 200
+"""Characters of a name."""
+_KEYS = ("people", "lookup", "erased", "log", "chain")
+"""The set of keys: to wrap people's, to find people, to know the erased again, to seal the log, and to chain it."""
+_COUNTED = ("people", "samples", "erased")
+_TABLES = """
+CREATE TABLE head (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, lookup BLOB NOT NULL UNIQUE, key BLOB, about BLOB);
+CREATE TABLE samples (id INTEGER PRIMARY KEY AUTOINCREMENT, person INTEGER NOT NULL, template BLOB, crop BLOB);
+CREATE INDEX samples_of ON samples (person);
+CREATE TABLE erased (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE log (number INTEGER PRIMARY KEY, entry BLOB NOT NULL, mac BLOB NOT NULL);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consent:
+    """What somebody agreed to."""
+
+    by: str
+    """Who said so: the person, or who may speak for them."""
+    purpose: str
+    given: date
+    until: date
+    """The last day; `purge` erases them afterwards."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody in a gallery."""
+
+    number: int
+    name: str
+    """By which they are enrolled and erased, unique without regard to case."""
+    collection: str
+    consent: Consent
+    samples: int
+    crops: int
+    pseudonym: str
+    """As the log calls them; it cannot be computed any more once they are erased."""
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What was removed of somebody."""
+
+    samples: int
+    crops: int
+
+
+class Gallery:
+    """An open gallery; make one with `create` or `open_gallery`, and close it when done."""
+
+    def __init__(self, path: Path, base: sqlite3.Connection, store: bytes, keys: Mapping[str, bytes], log: Log) -> None:
+        self.path, self.log = path, log
+        self._base, self._store, self._keys = base, store, keys
+        self.about: dict[str, Any] = json.loads(
+            unseal(keys["log"], _head(base, "about"), store + b" about", "the gallery's head")
+        )
+        """`model`, by whose digest templates are comparable, and `width`, their length."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._base.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def enrol(
+        self,
+        name: str,
+        templates: NDArray[Any],
+        *,
+        consent: Consent,
+        collection: str = "",
+        crops: Sequence[bytes] = (),
+        again: bool = False,
+    ) -> Person:
+        """Remember somebody, or more samples of somebody: templates (K, width), float, kept in half precision.
+
+        crops: K encoded pictures of the faces, or none. again: though they were erased once. Raises DataError for a
+        consent that is not in force, somebody who was erased, and templates that do not fit.
+        """
+        rows = np.asarray(templates, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != self.about["width"] or not len(rows) or not np.isfinite(rows).all():
+            raise DataError(f"templates are {rows.shape}; they must be (K, {self.about['width']}) of finite numbers")
+        if crops and len(crops) != len(rows):
+            raise DataError(f"{len(crops)} crops for {len(rows)} templates")
+        _check(name, consent)
+        with self._writing() as base:
+            hashed = self._hash("erased", name)
+            was = base.execute("SELECT 1 FROM erased WHERE hash = ?", (hashed,)).fetchone()
+            if was and not again:
+                raise DataError(
+                    f"{name!r} was erased from this gallery; enrol them again only if they ask for it (--again)"
+                )
+            base.execute("DELETE FROM erased WHERE hash = ?", (hashed,))
+            known = base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
+            number = int(known[0]) if known else self._made(base, name, collection)
+            key = self._key(number)
+            before = self._person(number) if known else Person(number, name, collection, consent, 0, 0, "")
+            samples, kept = before.samples + len(rows), before.crops + len(crops)
+            person = replace(before, consent=consent, samples=samples, crops=kept)
+            self._write(base, person, key)
+            for place, row in enumerate(rows):
+                blob, crop = row.astype("<f2").tobytes(), crops[place] if crops else None
+                cursor = base.execute("INSERT INTO samples VALUES (NULL, ?, NULL, NULL)", (number,))
+                own = self._own("sample", number, cursor.lastrowid)
+                sealed = seal(key, blob, own + b" template"), crop and seal(key, crop, own + b" crop")
+                base.execute("UPDATE samples SET template = ?, crop = ? WHERE id = ?", (*sealed, cursor.lastrowid))
+            pseudonym = _pseudonym(key)
+            told = {"new": not known, "again": bool(was), "samples": len(rows)}
+            self.log.add(base, "enrol", {"person": pseudonym, **told})
+        return replace(person, pseudonym=pseudonym)
+
+    def find(self, name: str) -> Person | None:
+        """Somebody by name; None where nobody is called so."""
+        found = self._base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
+        return self._person(int(found[0])) if found else None
+
+    def people(self) -> Iterator[Person]:
+        """Everybody, in the order of their coming."""
+        for (number,) in self._base.execute("SELECT id FROM people ORDER BY id").fetchall():
+            yield self._person(number)
+
+    def templates(self, number: int) -> NDArray[np.float32]:
+        """Somebody's templates, (K, width)."""
+        key = self._key(number)
+        rows = self._base.execute("SELECT id, template FROM samples WHERE person = ? ORDER BY id", (number,)).fetchall()
+        found = [
+            np.frombuffer(unseal(key, blob, self._own("sample", number, row) + b" template", f"sample {row}"), "<f2")
+            for row, blob in rows
+        ]
+        return np.stack(found).astype(np.float32) if found else np.zeros((0, self.about["width"]), np.float32)
+
+    def crops(self, number: int) -> list[bytes]:
+        """The pictures that were kept of somebody."""
+        key = self._key(number)
+        rows = self._base.execute(
+            "SELECT id, crop FROM samples WHERE person = ? AND crop IS NOT NULL ORDER BY id", (number,)
+        ).fetchall()
+        return [unseal(key, blob, self._own("sample", number, row) + b" crop", f"crop {row}") for row, blob in rows]
+
+    def used(self, event: str, people: Sequence[Person] = (), details: Mapping[str, Any] | None = None) -> None:
+        """Account for a use of the gallery that changes nothing, as identify or list."""
+        with self._writing() as base:
+            self.log.add(base, event, {"people": [person.pseudonym for person in people], **(details or {})})
+
+    def erase(self, name: str, *, why: str = "asked for") -> Erasure:
+        """Forget somebody for good: key, records, crops.
+
+        What is left is a keyed hash of the name, by which they are not enrolled again by accident. Raises DataError
+        where nobody is called so.
+        """
+        removed = self._forget(name, why)
+        self._clean()
+        return removed
+
+    def purge(self, today: date | None = None) -> list[str]:
+        """Erase everybody whose consent has run out; their names."""
+        last = today or datetime.now(UTC).date()
+        gone = [person.name for person in self.people() if person.consent.until < last]
+        for name in gone:
+            self._forget(name, "consent ran out")
+        if gone:
+            self._clean()
+        return gone
+
+    def erased(self, name: str) -> Entry | None:
+        """What the log says of the last erasure of a name."""
+        hashed, found = self._hash("erased", name).hex(), None
+        for entry in self.log.entries(self._base):
+            found = entry if entry.event == "erase" and entry.details.get("hash") == hashed else found
+        return found
+
+    def rotate(self, source: Source) -> None:
+        """From now on open by another key; the one that wraps people's keys is drawn anew, too."""
+        with self._writing() as base:
+            keys = {**self._keys, "people": fresh()}
+            for number, blob in base.execute("SELECT id, key FROM people").fetchall():
+                own = self._own("key", number)
+                key = unseal(self._keys["people"], blob, own, f"the key of person {number}")
+                base.execute("UPDATE people SET key = ? WHERE id = ?", (seal(keys["people"], key, own), number))
+            _lock(base, self._store, keys, source)
+            self.log.add(base, "rotate", {"to": source.KIND})
+            base.execute("INSERT OR REPLACE INTO head VALUES ('unclean', x'01')")
+        self._keys = keys
+        self._clean()
+
+    def check(self) -> int:
+        """Open every record, follow the log from end to end, and hold one against the other; entries in the log.
+
+        Raises GalleryError at the first byte that was changed, record that is missing, or entry that was cut off.
+        """
+        found, told, entries = Counter[str](), Counter[str](), 0
+        for person in self.people():
+            here = {"samples": len(self.templates(person.number)), "crops": len(self.crops(person.number))}
+            if self.find(person.name) != person or here != {"samples": person.samples, "crops": person.crops}:
+                raise GalleryError(f"records of person {person.number} were removed, or cannot be found by their name")
+            found.update(people=1, samples=person.samples)
+        found["erased"] = self._base.execute("SELECT count(*) FROM erased").fetchone()[0]
+        for entry in self.log.entries(self._base):
+            entries, told_of = entries + 1, entry.details
+            if entry.event == "enrol":
+                told.update(people=told_of["new"], samples=told_of["samples"], erased=-int(told_of["again"]))
+            elif entry.event == "erase":
+                told.update(people=-1, samples=-told_of["samples"], erased=1)
+        if +found != +told:
+            are, were = (", ".join(f"{each[name]:,} {name}" for name in _COUNTED) for each in (found, told))
+            raise GalleryError(f"the log tells of {were}, and there are {are}: records were removed or put back")
+        return entries
+
+    def _made(self, base: sqlite3.Connection, name: str, collection: str) -> int:
+        """A new person's number; their key is wrapped."""
+        cursor = base.execute("INSERT INTO people VALUES (NULL, ?, NULL, NULL)", (self._hash("lookup", name),))
+        number = int(cursor.lastrowid or 0)
+        wrapped = seal(self._keys["people"], fresh(), self._own("key", number))
+        base.execute("UPDATE people SET key = ? WHERE id = ?", (wrapped, number))
+        return number
+
+    def _write(self, base: sqlite3.Connection, person: Person, key: bytes) -> None:
+        consent = {name: str(value) for name, value in asdict(person.consent).items()}
+        plain = {"name": person.name, "collection": person.collection, "consent": consent, "samples": person.samples}
+        plain["crops"] = person.crops
+        blob = seal(key, json.dumps(plain).encode(), self._own("about", person.number))
+        base.execute("UPDATE people SET about = ? WHERE id = ?", (blob, person.number))
+
+    def _person(self, number: int) -> Person:
+        key = self._key(number)
+        (blob,) = self._base.execute("SELECT about FROM people WHERE id = ?", (number,)).fetchone()
+        plain = json.loads(unseal(key, blob, self._own("about", number), f"person {number}"))
+        told = plain["consent"]
+        days = {name: date.fromisoformat(told[name]) for name in ("given", "until")}
+        consent = Consent(by=told["by"], purpose=told["purpose"], **days)
+        counts = plain["samples"], plain["crops"]
+        return Person(number, plain["name"], plain["collection"], consent, *counts, _pseudonym(key))
+
+    def _key(self, number: int) -> bytes:
+        found = self._base.execute("SELECT key FROM people WHERE id = ?", (number,)).fetchone()
+        if found is None:
+            raise DataError(f"there is no person {number} in this gallery")
+        return unseal(self._keys["people"], found[0], self._own("key", number), f"the key of person {number}")
+
+    def _forget(self, name: str, why: str) -> Erasure:
+        with self._writing() as base:
+            found = base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
+            if not found:
+                raise DataError(f"nobody called {name!r} is in this gallery")
+            counts = base.execute("SELECT count(*), count(crop) FROM samples WHERE person = ?", found).fetchone()
+            base.execute("DELETE FROM samples WHERE person = ?", found)
+            self._destroy_key(base, int(found[0]))
+            hashed = self._hash("erased", name)
+            base.execute("INSERT OR IGNORE INTO erased VALUES (?)", (hashed,))
+            removed = Erasure(*counts)
+            # without the pseudonym, which would tie what is left in the log to the hash, and so to the name
+            self.log.add(base, "erase", {"hash": hashed.hex(), "why": why, **asdict(removed)})
+            base.execute("INSERT OR REPLACE INTO head VALUES ('unclean', x'01')")
+        return removed
+
+    def _destroy_key(self, base: sqlite3.Connection, number: int) -> None:
+        """Without it, nothing that was sealed by it can ever be read again."""
+        base.execute("DELETE FROM people WHERE id = ?", (number,))
+
+    def _hash(self, purpose: str, name: str) -> bytes:
+        return keyed(self._keys[purpose], plain_name(name))
+
+    def _own(self, what: str, *numbers: int | None) -> bytes:
+        """Where a record belongs, which it is sealed with."""
+        return b" ".join([self._store, what.encode(), *(str(number).encode() for number in numbers)])
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, on the disk when the block ends, or nothing of it; then the anchor."""
+        with transaction(self.path, self._base) as base:
+            yield base
+        self.log.drop_anchor(self._base)
+
+    def _clean(self) -> None:
+        """Write the file anew without what was removed, which a kill leaves to the next opening."""
+        with _storing(self.path):
+            self._base.execute("VACUUM")
+        with transaction(self.path, self._base) as base:
+            base.execute("DELETE FROM head WHERE name = 'unclean'")
+
+
+def create(path: Path, source: Source, *, model: str, width: int, anchor: Path | None = None) -> Gallery:
+    """A new gallery for templates of a length, by the model with this digest.
+
+    anchor: see `log`; it should lie elsewhere. Raises UsageError where something is there already, StorageError.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already")
+    half = path.with_name(f".{path.name}.new")
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        half.unlink(missing_ok=True)  # of a kill
+    base, store, keys = _connected(half), fresh()[:16], {name: fresh() for name in _KEYS}
+    try:
+        with transaction(half, base):
+            for statement in _TABLES.split(";"):
+                base.execute(statement)
+            _lock(base, store, keys, source)
+            about = json.dumps({"model": model, "width": width}).encode()
+            base.execute("INSERT INTO head VALUES ('about', ?)", (seal(keys["log"], about, store + b" about"),))
+            log = Log(store, keys["log"], keys["chain"], anchor)
+            log.add(base, "create", {"key": source.KIND})
+        log.drop_anchor(base)
+    finally:
+        base.close()
+    with storing(path):
+        half.replace(path)
+        sync_folder(path.parent)
+    return open_gallery(path, source, anchor=anchor)
+
+
+def open_gallery(path: Path, source: Source, *, anchor: Path | None = None) -> Gallery:
+    """A gallery that is there. Raises GalleryError for another's key, a wrong passphrase and what is no gallery."""
+    if not path.is_file():
+        raise UsageError(f"{path} is no gallery: there is no such file")
+    base = _connected(path)
+    try:
+        told = json.loads(_head(base, "header"))
+        if told["format"] != FORMAT or told["version"] != VERSION:
+            raise GalleryError(f"{path} is a gallery of another version: {told['version']}")
+        if told["kind"] != source.KIND:
+            raise GalleryError(f"{path} is opened by a {told['kind']}, not by a {source.KIND}")
+        store = bytes.fromhex(told["store"])
+        try:
+            opened = unseal(source.key(told["store"], told["how"]), _head(base, "keys"), _bound(told), "it")
+        except GalleryError:
+            raise GalleryError(
+                f"the {source.KIND} does not open {path}: it is wrong, another's, or the file was changed"
+            ) from None
+        keys = {name: opened[KEY * place : KEY * (place + 1)] for place, name in enumerate(_KEYS)}
+        gallery = Gallery(path, base, store, keys, Log(store, keys["log"], keys["chain"], anchor))
+        if base.execute("SELECT 1 FROM head WHERE name = 'unclean'").fetchone():
+            gallery._clean()
+        return gallery
+    except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
+        base.close()
+        raise GalleryError(f"{path} is no gallery that can be read: {error}") from None
+    except BaseException:
+        base.close()
+        raise
+
+
+def _lock(base: sqlite3.Connection, store: bytes, keys: Mapping[str, bytes], source: Source) -> None:
+    """Seal the set of keys by the source's."""
+    told: dict[str, Any] = {"format": FORMAT, "version": VERSION, "store": store.hex(), "kind": source.KIND}
+    told["how"] = source.begin(store.hex())
+    sealed = seal(source.key(store.hex(), told["how"]), b"".join(keys[name] for name in _KEYS), _bound(told))
+    for name, value in (("header", json.dumps(told).encode()), ("keys", sealed)):
+        base.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (name, value))
+
+
+def _bound(told: Mapping[str, Any]) -> bytes:
+    """The header as the keys are bound to it, so that none of it can be changed."""
+    return json.dumps(told, sort_keys=True).encode()
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    with _storing(path):
+        base = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+        for setting in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON"):
+            base.execute(f"PRAGMA {setting}")
+        return base
+
+
+@contextmanager
+def transaction(path: Path, base: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All or nothing of what the block does, durable when it ends."""
+    with _storing(path):
+        base.execute("BEGIN IMMEDIATE")
+        try:
+            yield base
+        except BaseException:
+            base.execute("ROLLBACK")
+            raise
+        base.execute("COMMIT")
+
+
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageError(f"{path}: {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise GalleryError(f"{path} is no gallery that can be read: {error}") from None
+
+
+def _head(base: sqlite3.Connection, name: str) -> bytes:
+    found = base.execute("SELECT value FROM head WHERE name = ?", (name,)).fetchone()
+    if found is None:
+        raise ValueError(f"it has no {name}")
+    return bytes(found[0])
+
+
+def _check(name: str, consent: Consent) -> None:
+    """Raise DataError for a name that is none, and a consent that is not in force today."""
+    if not plain_name(name) or len(name) > LONGEST or not name.isprintable():
+        raise DataError(f"a name takes 1 to {LONGEST} printable characters, not {name!r:.80}")
+    if not consent.by.strip() or not consent.purpose.strip():
+        raise DataError("nobody is enrolled without consent: say who gave it, and for what purpose")
+    today = datetime.now(UTC).date()
+    if not consent.given <= today <= consent.until:
+        raise DataError(f"the consent holds from {consent.given} to {consent.until}, and today is {today}")
+
+
+def _pseudonym(key: bytes) -> str:
+    return derived(key, "pseudonym")[:8].hex()
