@@ -53,6 +53,17 @@ def test_lines_and_letters_grow_with_the_picture():
     assert wide[1] >= 3 * wide[0] > 0
 
 
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_landmarks_are_dots_within_their_box(level):
+    box, points = np.array([[100, 100, 300, 300]]), np.array([[[150, 160], [250, 170]]], np.float32)
+    plain = drawn(grey(400, 500, level), box, ["face"], classes=("face",))
+    shown = drawn(grey(400, 500, level), box, ["face"], classes=("face",), points=points)
+    changed = np.argwhere((shown != plain).any(axis=2))
+    near = np.abs(changed[:, None, ::-1] - points[0]).max(axis=2).min(axis=1)
+    assert len(changed) > 60 and near.max() <= 6
+    assert all((shown[int(y), int(x)] != level).any() for x, y in points[0])
+
+
 def test_colours_follow_the_classes_and_are_the_same_in_every_picture():
     picture, box = grey(400, 400), np.array([[50, 100, 300, 300]])
     by_class = [drawn(picture, box, ["dog"], classes=("cat", "dog")), drawn(picture, box, ["cat"], classes=("cat",))]

@@ -42,12 +42,16 @@ from sightline.tasks import anomaly
 def test_it_chooses_size_fit_and_colours_and_says_why() -> None:
     recipe, reasons = anomaly.plan(anomaly.Recipe(), facts([NoTarget()] * 40))
     assert (recipe.size, recipe.fit, recipe.color, recipe.mirror) == (128, "stretch", "grey", "no")
-    assert "100 px" in reasons["size"] and {"size", "fit", "color", "mirror"} == set(reasons)
+    assert (
+        "100 px" in reasons["size"]
+        and {"size", "fit", "color", "mirror", "batch"} == set(reasons)
+        and recipe.batch == 16
+    )
     tiled, why = anomaly.plan(anomaly.Recipe(tile=96), facts([NoTarget()] * 40, grey=False))
     assert (tiled.size, tiled.color) == (96, "rgb") and why["size"].startswith("tiles have 96 px")
     large, _ = anomaly.plan(anomaly.Recipe(), facts([NoTarget()] * 40, (3000, 4000)))
     assert large.size == 256
-    given = anomaly.Recipe(size=80, fit="pad", color="rgb", mirror="yes", false_alarms=0.1, outlined=0.02)
+    given = anomaly.Recipe(size=80, fit="pad", color="rgb", mirror="yes", false_alarms=0.1, outlined=0.02, batch=8)
     assert anomaly.plan(given, facts([NoTarget()] * 40)) == (given, {})
 
 

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError
 from sightline.core.protocols import Request, Spec, unstack
-from sightline.tasks import detect
+from sightline.data.pictures import Picture
+from sightline.data.tiles import windows_of
+from sightline.tasks import _whole, detect
 
 H, W, K = 64, 96, 3
 BOX = np.array([20.0, 8.0, 52.0, 40.0])  # middle (36, 24): cell (2, 1) of stride 16, cell (4, 3) of stride 8
@@ -106,6 +108,64 @@ def test_every_coding_brings_the_box_back(case: str, axes: str) -> None:
     ((label, score, box),) = found(form, {"out": np.ascontiguousarray(out)})
     assert (label, score) == (CLASS, pytest.approx(SCORE))
     np.testing.assert_allclose(box, BOX, atol=1e-4)
+
+
+POINTS = [[24, 20], [44, 20], [34, 30]]
+MARKED = {
+    "pixels": ([20, 8, 52, 40], POINTS, {}),
+    "shares": ([20 / W, 8 / H, 52 / W, 40 / H], [[x / W, y / H] for x, y in POINTS], {"unit": "shares"}),
+    "cells": (
+        [0.25, 0.5, 2, 2],
+        [[x / 16 - 2, y / 16 - 1] for x, y in POINTS],
+        {"coding": "cxcywh", "unit": "cells"},
+    ),
+    "from the cell's middle": (
+        [-0.25, 0, 2, 2],
+        [[x / 16 - 2.5, y / 16 - 1.5] for x, y in POINTS],
+        {"coding": "cxcywh", "unit": "cells", "anchor": 0.5},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MARKED)
+def test_landmarks_come_back_in_the_pictures_own_pixels(case: str) -> None:
+    numbers, points, more = MARKED[case]
+    table = row_of([*numbers, *ONE_HOT, *np.ravel(points)], CELLS, 1 * 6 + 2)
+    form = {"name": "rows", "boxes": part(0, 4), "scores": part(4, 7), "points": part(7, 13), "strides": [16], **more}
+    card = card_for(form)
+    detect.check(card, {"main": session_for({"out": table})})
+    decoded = detect.decoded({"out": np.concatenate([np.zeros_like(table), table])}, card)
+    assert decoded["points"].shape[2:] == (3, 2) and not decoded["points"][0].any()
+    np.testing.assert_allclose(decoded["points"][1, 0], POINTS, atol=1e-4)
+    where = {"scale_x": 0.5, "scale_y": 0.25, "left": 4.0, "top": 2.0}
+    request = Request(arrays={}, size_hw=(4 * H, 2 * W), geometry=where)
+    answer = detect.decode({name: array[1] for name, array in decoded.items()}, request, card)
+    wanted = (np.array(POINTS) - [4, 2]) / [0.5, 0.25]
+    assert answer.points is not None and answer.points.shape == (1, 3, 2)
+    np.testing.assert_allclose(answer.points[0], wanted, atol=1e-3)
+    assert answer.to_dict()["boxes"][0]["points"] == wanted.round(2).tolist()
+
+
+def test_landmarks_that_are_not_finite_are_left_out_with_their_box() -> None:
+    table = row_of([20, 8, 52, 40, *ONE_HOT, np.inf, 0], CELLS, 8)
+    form = {"name": "rows", "boxes": part(0, 4), "scores": part(4, 7), "points": part(7, 9)}
+    assert found(form, {"out": table}) == []
+
+
+def test_landmarks_of_tiles_follow_the_box_that_is_kept() -> None:
+    form = {"name": "rows", "boxes": part(0, 4), "scores": part(4, 7), "points": part(7, 9)}
+    ready = Preparation(size_hw=(H, W), tile=96, overlap=0.3)
+    card = replace(card_for(form), preparation=ready)
+    request = _whole.encode_tiles(Picture(np.zeros((64, 160, 3), np.uint8), 255.0, "made", "PNG", (64, 160)), card)
+    windows = windows_of(request, ready)
+    tiles = np.zeros((len(windows), CELLS, 9), np.float32)
+    where = request.geometry
+    for tile, (top, left, _, _) in enumerate(windows):
+        x, y = (80 - left) * where["scale_x"] + where["left"], (30 - top) * where["scale_y"] + where["top"]
+        tiles[tile, tile] = [x - 9, y - 9, x + 9, y + 9, 0, 0.8 + 0.05 * tile, 0, x, y]
+    merged = detect.merge(detect.decoded({"out": tiles}, card), request, card)
+    assert len(windows) > 1 and len(merged.scores) == 1 and merged.points is not None
+    np.testing.assert_allclose(merged.points[0, 0], [80, 30], atol=1e-3)
 
 
 def test_grids_stand_one_after_the_other_in_one_output_or_several() -> None:

@@ -126,7 +126,7 @@ def test_comparing_neighbours_alone_comes_to_what_comparing_all_does(
     joined = seen.left()
     seen.suppress(0.5)
     found = seen.left()
-    kept = suppressed(*joined, overlap=0.5, most=10**6)
+    kept = suppressed(*joined[:3], overlap=0.5, most=10**6)
     assert len(kept) < len(joined[0]) if overlap else len(kept) == len(joined[0])
     for ours, theirs in zip(found, joined):
         assert np.array_equal(ours, theirs[kept])
@@ -143,6 +143,17 @@ def test_nothing_joined_is_nothing() -> None:
     seen.join()
     seen.suppress(0.5)
     assert all(len(each) == 0 for each in seen.left())
+
+
+def test_what_is_left_is_numbered_as_it_came() -> None:
+    """Of a box about two, the number is that of the one which stayed."""
+    boxes = np.array([[5, 60, 20, 80], [60, 10, 100, 40], [100, 10, 120, 40], [130, 60, 140, 80]], np.float32)
+    scores, labels = np.array([0.2, 0.9, 0.8, 0.95], np.float32), np.zeros(4, np.int64)
+    frames = [(0, 0, 100, 100), (0, 50, 100, 150)]
+    seen = Seen([(boxes[:2], scores[:2], labels[:2]), (boxes[2:], scores[2:], labels[2:])], frames, (100, 150))
+    seen.join()
+    corners, sure, _, rows = seen.left()
+    assert rows.tolist() == [3, 1, 2, 0] and np.array_equal(corners, boxes[rows]) and np.array_equal(sure, scores[rows])
 
 
 class Bright:

@@ -276,7 +276,7 @@ def spec(*shape: int | str) -> Spec:
 
 FOUR = {
     f"{name}_{stride}": spec(H * W // stride**2, n)
-    for name, n in (("cls", 1), ("obj", 1), ("bbox", 4))
+    for name, n in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
     for stride in (8, 16, 32)
 }
 KNOWN: dict[str, dict[str, Spec]] = {
@@ -287,7 +287,7 @@ KNOWN: dict[str, dict[str, Spec]] = {
     "yolo11": {"output0": spec(7, 100)},
     "yolox": {"output": spec(96 + 24 + 6, 8)},
     "nanodet": {"output": spec(96 + 24 + 6 + 2, 3 + 32)},
-    "yunet": {**FOUR, "kps_8": spec(96, 10)},
+    "yunet": FOUR,
     "ssd": {"scores": spec(50, 4), "boxes": spec(50, 4)},
     "detr": {"logits": spec(10, 4), "pred_boxes": spec(10, 4)},
     "rt-detr": {"logits": spec(10, 3), "pred_boxes": spec(10, 4)},

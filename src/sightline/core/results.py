@@ -192,6 +192,9 @@ class Boxes(Result):
     """Shape (N,), int64: each one's class, by its place in `classes`."""
     claimed: NDArray[np.bool_]
     """Shape (N,), bool: sure enough to be reported."""
+    points: NDArray[np.float32] | None = None
+    """Shape (N, K, 2), float32: x and y of landmarks of each thing, in pixels of the upright picture, where the model
+    finds such; of a face, as a rule, right and left eye, nose, right and left corner of the mouth."""
 
     @property
     def count(self) -> int:
@@ -211,12 +214,17 @@ class Boxes(Result):
         return f"(not sure: {text})" if self.abstained else text
 
     def to_dict(self) -> dict[str, Any]:
-        """`count`, `counts` by class, and `boxes`: label, score and corners of each thing claimed, the surest first."""
+        """`count`, `counts` by class, and `boxes`, the surest first: label, score, corners and, where there are
+        landmarks, points of each thing claimed.
+        """
         kept = zip(self.labels, self.scores[self.claimed].tolist(), self.xyxy[self.claimed].tolist())
-        boxes = [
+        boxes: list[dict[str, Any]] = [
             {"label": name, "score": round(score, 6), "xyxy": [round(value, 2) for value in corners]}
             for name, score, corners in kept
         ]
+        if self.points is not None:
+            for box, points in zip(boxes, self.points[self.claimed].tolist()):
+                box["points"] = [[round(value, 2) for value in point] for point in points]
         return {"count": self.count, "counts": dict(Counter(self.labels)), "boxes": boxes, "abstained": self.abstained}
 
     def _repr_html_(self) -> str:

@@ -47,12 +47,14 @@ def drawn(
     classes: Sequence[str] = (),
     truth: NDArray[Any] | None = None,
     truth_names: Sequence[str] = (),
+    points: NDArray[Any] | None = None,
 ) -> NDArray[np.uint8]:
     """The picture with boxes on it, (H, W, 3) uint8; one with no side of 336 pixels is enlarged by a whole factor.
 
     image_u8: (H, W, 3). xyxy: (N, 4), left, top, right, bottom in its pixels, the surest first, with N `names` and, if
     they are known, `scores` (N,) in [0, 1]. The colour of a name is that of its place in `classes`, or its own where it
-    is not there. truth: (M, 4), drawn in thin black and white dashes, with `truth_names` below where they are given.
+    is not there. points: (N, K, 2), landmarks of each, drawn as dots. truth: (M, 4), drawn in thin black and white
+    dashes, with `truth_names` below where they are given.
 
     Names stand where they cover no other and are left out where there is no room; among few boxes the surest come
     first. Raises DataError for arrays that do not fit.
@@ -68,6 +70,8 @@ def drawn(
         _frame(draw, box, _colour(name, classes), look)
     for box in truths:
         _dashes(draw, box, max(1, look.line // 2))
+    for box, own, name in zip(boxes, [] if points is None else np.asarray(points, np.float64) * factor, names):
+        _dots(draw, box, own, _colour(name, classes))
     tiny = 3 * look.face.size
     taken = [box for box in (*boxes, *truths) if box[2] - box[0] < tiny and box[3] - box[1] < tiny]
     for box, name, text in zip(boxes, names, _captions(boxes, names, scores, look)):
@@ -75,6 +79,14 @@ def drawn(
     for box, text in zip(truths, truth_names):
         _label(draw, box, text, style.PAPER, look, taken, below=True)
     return np.asarray(page)
+
+
+def _dots(draw: ImageDraw.ImageDraw, box: Corners, points: NDArray[np.float64], colour: str) -> None:
+    """Landmarks as dots that are a small share of their box, light about dark, so that they show on anything."""
+    radius = max(1.0, 0.02 * min(box[2] - box[0], box[3] - box[1]))
+    for x, y in points.tolist():
+        for reach, ink in ((radius + 1, style.PAPER), (radius, colour)):
+            draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=ink)
 
 
 def _check(

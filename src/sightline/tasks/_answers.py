@@ -27,26 +27,28 @@ USUAL = 0.3
 
 def decode(outputs: Arrays, request: Request, card: Card) -> Boxes:
     """Candidates of one picture → boxes in its own pixels, one for each thing; none where outputs are not finite."""
-    boxes, scores, labels = placed(outputs, request)
+    found = placed(outputs, request)
     height, width = request.size_hw
-    boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
-    kept = suppressed(boxes, scores, labels, overlap=suppress_of(card), most=MOST)
-    return _settled(boxes[kept], scores[kept], labels[kept], card)
+    found = found._replace(boxes=np.clip(found.boxes, 0, [width, height, width, height]).astype(np.float32))
+    return _settled(found.taken(suppressed(*found[:3], overlap=suppress_of(card), most=MOST)), card)
 
 
 def merge(outputs: Arrays, request: Request, card: Card) -> Boxes:
     """Candidates of all tiles of a picture (T, N, ...) → its boxes; what seams cut apart is put together."""
     suppress, found, windows = suppress_of(card), [], windows_of(request, card.preparation)
     for tile, window in enumerate(windows):
-        boxes, scores, labels = placed(unstack(outputs, tile), request)
+        own = placed(unstack(outputs, tile), request)
         top, left, bottom, right = window
-        boxes = np.clip(boxes + np.array([left, top] * 2), [left, top] * 2, [right, bottom] * 2).astype(np.float32)
-        kept = suppressed(boxes, scores, labels, overlap=suppress, most=MOST)
-        found.append((boxes[kept], scores[kept], labels[kept]))
-    seen = Seen(found, windows, request.size_hw)
+        boxes = np.clip(own.boxes + np.array([left, top] * 2), [left, top] * 2, [right, bottom] * 2)
+        points = None if own.points is None else (own.points + np.array([left, top])).astype(np.float32)
+        own = own._replace(boxes=boxes.astype(np.float32), points=points)
+        found.append(own.taken(suppressed(*own[:3], overlap=suppress, most=MOST)))
+    seen = Seen([each[:3] for each in found], windows, request.size_hw)
     seen.join()
     seen.suppress(suppress)
-    return _settled(*seen.left(), card)
+    boxes, scores, labels, rows = seen.left()
+    marked = [each.points for each in found if each.points is not None]
+    return _settled(Candidates(boxes, scores, labels, np.concatenate(marked)[rows] if marked else None), card)
 
 
 def placed(outputs: Arrays, request: Request) -> Candidates:
@@ -55,8 +57,10 @@ def placed(outputs: Arrays, request: Request) -> Candidates:
     count = int(np.count_nonzero(scores > 0))
     where = request.geometry
     by = np.array([where["scale_x"], where["scale_y"]] * 2)
-    boxes = (outputs["boxes"][:count] - np.array([where["left"], where["top"]] * 2)) / by
-    return boxes.astype(np.float32), scores[:count], outputs["labels"][:count]
+    shift = np.array([where["left"], where["top"]] * 2)
+    boxes = ((outputs["boxes"][:count] - shift) / by).astype(np.float32)
+    points = ((outputs["points"][:count] - shift[:2]) / by[:2]).astype(np.float32) if "points" in outputs else None
+    return Candidates(boxes, scores[:count], outputs["labels"][:count], points)
 
 
 def suppress_of(card: Card) -> float:
@@ -69,16 +73,17 @@ def suppress_of(card: Card) -> float:
     return float(card.operating.get("suppress", SUPPRESS))
 
 
-def _settled(boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64], card: Card) -> Boxes:
+def _settled(found: Candidates, card: Card) -> Boxes:
     """Boxes that have an area, and which of them are claimed."""
-    kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    score, index = scores[kept].astype(np.float32), labels[kept].astype(np.int64)
+    found = found.taken((found.boxes[:, 2:] > found.boxes[:, :2]).all(axis=1))
+    score, index = found.scores.astype(np.float32), found.labels.astype(np.int64)
     return Boxes(
         classes=card.classes,
-        xyxy=boxes[kept],
+        xyxy=found.boxes,
         scores=score,
         indexes=index,
         claimed=claims(score, index, card),
+        points=found.points,
     )
 
 

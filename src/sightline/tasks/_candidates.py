@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,25 @@ from sightline.core.protocols import Arrays, Session
 from sightline.tasks import _foreign_forms, _foreign_layout
 
 Floats = NDArray[np.float32]
-Candidates = tuple[Floats, Floats, NDArray[np.int64]]
-"""Corners in input pixels (N, 4), scores (N,), class numbers (N,); best first."""
+
+
+class Candidates(NamedTuple):
+    """What may be there, best first."""
+
+    boxes: Floats
+    """Corners in input pixels (N, 4)."""
+    scores: Floats
+    """(N,)."""
+    labels: NDArray[np.int64]
+    """Class numbers (N,)."""
+    points: Floats | None = None
+    """Landmarks in input pixels (N, K, 2), where the detector finds some."""
+
+    def taken(self, rows: Any) -> Candidates:
+        """Some of them."""
+        points = None if self.points is None else self.points[rows]
+        return Candidates(self.boxes[rows], self.scores[rows], self.labels[rows], points)
+
 
 MOST = 1000
 """Candidates of a picture before suppression, at most."""
@@ -32,28 +49,31 @@ _LOGIT = math.log(FLOOR / (1 - FLOOR))
 
 
 def decoded(outputs: Arrays, card: Card) -> dict[str, NDArray[Any]]:
-    """Outputs of a batch, as `card.form` describes them → `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N).
+    """Outputs of a batch, as `card.form` describes them → `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N), and
+    `points` (B, N, K, 2) where it describes landmarks.
 
-    Rows are filled up with candidates of score 0. Outputs that are these three already stay as they are.
+    Rows are filled up with candidates of score 0. Outputs that are these already stay as they are.
     """
     read = FORMS[str(card.form["name"])][0] if card.form else _plain
     count = len(next(iter(outputs.values())))
     boxes, scores = np.zeros((count, MOST, 4), np.float32), np.zeros((count, MOST), np.float32)
-    labels = np.zeros((count, MOST), np.int64)
+    labels, points = np.zeros((count, MOST), np.int64), list[Floats]()
     for row in range(count):
         found = read({name: array[row] for name, array in outputs.items()}, card)
-        own = len(found[1])
-        boxes[row, :own], scores[row, :own], labels[row, :own] = found
-    return {"boxes": boxes, "scores": scores, "labels": labels}
+        own = len(found.scores)
+        boxes[row, :own], scores[row, :own], labels[row, :own] = found[:3]
+        if found.points is not None:
+            points.append(np.pad(found.points, ((0, MOST - own), (0, 0), (0, 0))))
+    more = {"points": np.stack(points)} if points else {}
+    return {"boxes": boxes, "scores": scores, "labels": labels, **more}
 
 
-def best(boxes: Floats, scores: Floats, labels: NDArray[np.int64]) -> Candidates:
+def best(boxes: Floats, scores: Floats, labels: NDArray[np.int64], points: Floats | None = None) -> Candidates:
     """The best of candidates, in falling order of their scores."""
+    found = Candidates(boxes, scores, labels, points)
     if len(scores) > MOST:
-        kept = np.argpartition(-scores, MOST)[:MOST]
-        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-    order = np.argsort(-scores, kind="stable")
-    return boxes[order], scores[order], labels[order]
+        found = found.taken(np.argpartition(-scores, MOST)[:MOST])
+    return found.taken(np.argsort(-found.scores, kind="stable"))
 
 
 def suppressed(boxes: Floats, scores: Floats, labels: NDArray[np.int64], *, overlap: float, most: int) -> list[int]:
@@ -127,7 +147,9 @@ def queries(outputs: Arrays, card: Card) -> Candidates:
 def rows(outputs: Arrays, card: Card) -> Candidates:
     """Rows of numbers whose meaning the form describes, as detectors from elsewhere put them out."""
     size_hw, classes = card.preparation.size_hw, len(card.classes)
-    return best(*_foreign_forms.rows(outputs, card.form, size_hw, floor=FLOOR, most=MOST, classes=classes))
+    how: dict[str, Any] = {"floor": FLOOR, "most": MOST, "classes": classes}
+    boxes, scores, labels, points = _foreign_forms.rows(outputs, card.form, size_hw, **how)
+    return best(boxes, scores, labels, points if points.shape[1] else None)
 
 
 def _check_rows(card: Card, graph: Session) -> None:

@@ -57,7 +57,8 @@ def pictured(
     claimed, things = result.claimed, target.items if isinstance(target, Objects) else ()
     truth = np.array([item.xyxy for item in things], np.float64).reshape(-1, 4) * by
     scores, kinds = result.scores[claimed], result.classes
-    return drawn(image, result.xyxy[claimed] * by, result.labels, scores, classes=kinds, truth=truth)
+    points = None if result.points is None else result.points[claimed] * by[:2]
+    return drawn(image, result.xyxy[claimed] * by, result.labels, scores, classes=kinds, truth=truth, points=points)
 
 
 def figures(results: Sequence[Boxes], targets: Sequence[Target], card: Card) -> dict[str, report.Picture]:

@@ -22,8 +22,9 @@ Floats = NDArray[np.float32]
 
 def rows(
     outputs: Arrays, form: Mapping[str, Any], size_hw: tuple[int, int], *, floor: float, most: int, classes: int
-) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    """One picture's outputs → corners in input pixels (M, 4), scores (M,) above the floor, class numbers (M,).
+) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
+    """One picture's outputs → corners in input pixels (M, 4), scores (M,) above the floor, class numbers (M,), and
+    landmarks (M, K, 2), K being 0 where the form has none.
 
     At most the `most` best are decoded. What is not finite is left out.
     """
@@ -35,10 +36,12 @@ def rows(
                 kept = np.argpartition(-score, most)[:most]
                 row, label, score = row[kept], label[kept], score[kept]
             boxes = _boxes(read, _read(read.boxes, outputs)[row].astype(np.float32), row, size_hw)
+            points = _points(read, outputs, row, size_hw)
     except (IndexError, TypeError, ValueError) as error:  # the runtime holds no graph to the shapes that it declares
         raise BundleError(f"the graph's outputs are not as it declares them ({error})") from None
-    sound = np.isfinite(boxes).all(axis=1)
-    return boxes[sound].astype(np.float32), score[sound].astype(np.float32), label[sound].astype(np.int64)
+    sound = np.isfinite(boxes).all(axis=1) & np.isfinite(points).all(axis=(1, 2))
+    boxes, score, points = (each[sound].astype(np.float32) for each in (boxes, score, points))
+    return boxes, score, label[sound].astype(np.int64), points
 
 
 def _read(part: Part, outputs: Arrays) -> NDArray[Any]:
@@ -121,6 +124,19 @@ def _boxes(form: Rows, raw: Floats, row: NDArray[np.int64], size_hw: tuple[int, 
     if form.coding == "xywh":
         return np.concatenate([first, first + last], axis=1)
     return np.concatenate([first, last + point if form.unit[1] == "cells" else last], axis=1)
+
+
+def _points(form: Rows, outputs: Arrays, row: NDArray[np.int64], size_hw: tuple[int, int]) -> Floats:
+    """Landmarks in pixels (M, K, 2) of the rows."""
+    if form.points is None:
+        return np.zeros((len(row), 0, 2), np.float32)
+    raw = _read(form.points, outputs)[row].astype(np.float32).reshape(len(row), form.points.width // 2, 2)
+    if form.unit[0] == "shares":
+        return raw * np.array(size_hw[::-1], np.float32)
+    if form.unit[0] == "pixels":
+        return raw
+    cell, stride = _cells(form, row, size_hw)
+    return np.asarray((raw + (cell + np.float32(form.anchor))[:, None]) * stride[:, None], np.float32)
 
 
 def _cells(form: Rows, row: NDArray[np.int64], size_hw: tuple[int, int]) -> tuple[Floats, Floats]:

@@ -20,7 +20,7 @@ UNITS = ("pixels", "shares", "cells")
 ACTIVATIONS = ("none", "sigmoid", "tanh", "exp")
 PROBABILITIES = ("none", "sigmoid", "softmax")
 BACKGROUNDS = ("none", "first", "last")
-MOST_STRIDES, MOST_BINS, MOST_COLUMNS = 16, 256, 100_000
+MOST_STRIDES, MOST_BINS, MOST_COLUMNS, MOST_POINTS = 16, 256, 100_000, 500
 _KINDS = ("float16", "float32", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "bool")
 
 
@@ -55,6 +55,8 @@ class Rows:
     """The number of the class, where a row has but one."""
     count: Part | None = None
     """How many of the rows count, from the first on."""
+    points: Part | None = None
+    """x and y of each of some landmarks of a thing, in the unit of a box's first two numbers."""
     coding: str = "xyxy"
     unit: tuple[str, str] = ("pixels", "pixels")
     """Of the first two numbers of a box and of the last two."""
@@ -81,7 +83,7 @@ def grids(form: Rows, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
     return [(-(-size_hw[0] // stride), -(-size_hw[1] // stride)) for stride in form.strides]
 
 
-PARTS = ("boxes", "scores", "objectness", "labels", "count")
+PARTS = ("boxes", "scores", "objectness", "labels", "count", "points")
 """Fields that are parts of the outputs."""
 
 
@@ -144,6 +146,8 @@ def _agree(form: Rows) -> None:
     """Raise BundleError where two fields contradict each other."""
     columns = 4 * max(1, form.bins)
     _must(form.boxes.width == columns, f"boxes have {form.boxes.width} columns, not {columns}")
+    pairs = form.points is None or (form.points.width % 2 == 0 and form.points.width <= 2 * MOST_POINTS)
+    _must(pairs, f"points have two columns each, and at most {MOST_POINTS} are read")
     for name in ("objectness", "labels", "count"):
         part = getattr(form, name)
         _must(part is None or part.width == 1, f"{name} must be one column")

@@ -41,7 +41,7 @@ class Seen:
         self, found: Sequence[tuple[Floats, Floats, Rows]], windows: Sequence[Window], size_hw: tuple[int, int]
     ) -> None:
         scores = np.concatenate([part[1] for part in found])
-        order = np.argsort(-scores, kind="stable")
+        order = self.order = np.argsort(-scores, kind="stable")
         self.scores: Floats = scores[order]
         self.boxes: Floats = np.concatenate([part[0] for part in found])[order]
         self.labels: Rows = np.concatenate([part[2] for part in found])[order]
@@ -55,11 +55,12 @@ class Seen:
         self.seen = self.frames[self.tiles]
         self.grown: set[int] = set()
 
-    def left(self) -> tuple[Floats, Floats, Rows]:
-        """What was not given up, the surest first."""
+    def left(self) -> tuple[Floats, Floats, Rows, Rows]:
+        """What was not given up, the surest first: boxes, scores, labels, and the number of each among all of `found`,
+        one window after the other; of a box about two, that of the one which stayed."""
         rows = np.flatnonzero(self.alive)
         rows = rows[np.argsort(-self.scores[rows], kind="stable")]
-        return self.boxes[rows], self.scores[rows], self.labels[rows]
+        return self.boxes[rows], self.scores[rows], self.labels[rows], self.order[rows]
 
     def join(self) -> None:
         """Give boxes that were cut off up to what they are a part of.

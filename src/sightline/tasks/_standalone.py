@@ -160,7 +160,7 @@ def told(outputs: Arrays, requests: Sequence[Request], card: Card) -> list[Boxes
     for place, request in enumerate(requests):
         own = outputs["pictures"] == place
         some = {name: outputs[name][own] for name in ("boxes", "scores", "labels")}
-        boxes, scores, labels = placed(some, request)
+        boxes, scores, labels = placed(some, request)[:3]
         height, width = request.size_hw
         boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
         claimed = np.ones(len(boxes), np.bool_)

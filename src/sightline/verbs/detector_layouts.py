@@ -77,8 +77,9 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
         "input": {"bgr": True, "scale": 1.0, "mean": [103.53, 116.28, 123.675], "std": [57.375, 57.12, 58.395]},
     },
     "yunet": {
-        "about": "faces: objectness, class and box of each of three grids in outputs of their own (YuNet)",
+        "about": "faces: objectness, class, box and five points of each of three grids in outputs of their own (YuNet)",
         "boxes": {"outputs": "bbox_*", "columns": [0, 4]},
+        "points": {"outputs": "kps_*", "columns": [0, 10]},
         "objectness": {"outputs": "obj_*"},
         "scores": {"outputs": "cls_*"},
         "coding": "cxcywh",

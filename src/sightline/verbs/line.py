@@ -203,10 +203,9 @@ class Line:
             each, beat = self.busy / max(1, self.station.recorded), 1 / self.watching.rate
             why = f"a part takes {each:.2g} s here" if each > beat else "parts come faster than that"
             late = self.station.tally.latency() or {"p50": 0.0, "p95": 0.0}
-            told = (
-                f"{waiting:,} pictures wait, and more than before; from coming to record p50 {late['p50']:.3g} s, p95 "
-            )
-            text = f"cannot hold {60 * self.watching.rate:g} parts a minute: {why}; {told}{late['p95']:.3g} s"
+            times = f"p50 {late['p50']:.3g} s, p95 {late['p95']:.3g} s"
+            wait = f"{waiting:,} pictures wait, and more than before; from coming to record {times}"
+            text = f"cannot hold {60 * self.watching.rate:g} parts a minute: {why}; {wait}"
             yield Note(text=text, kind="warning")
 
 
