@@ -3,8 +3,8 @@
     python benchmarks/faces.py yunet_n_640_640.onnx PICTURES...
 
 The python that runs it needs opencv-python beside sightline. Both see the same pixels, each picture brought to fit the
-detector's square and padded on the right and below; faces above a score of 0.6 are held against the nearest of ours. Of two
-boxes that reach beyond the picture OpenCV may keep both, where we compare what lies within.
+detector's square and padded on the right and below; faces above a score of 0.6 are held against the nearest of ours. Of
+two boxes that reach beyond the picture OpenCV may keep both, where we compare what lies within.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ def main() -> None:
                 apart.append(np.abs(mine - numbers).max(axis=1).min() if len(mine) else np.inf)
     same = np.array(apart) <= 1
     most = max(np.array(apart)[same], default=0)
-    print(
-        f"faces: ours {counts[0]}, OpenCV's {counts[1]}; the same to 1 pixel of {SIDE}: {same.sum()}, at most {most:.4f}"
-    )
+    print(f"faces: ours {counts[0]}, OpenCV's {counts[1]}; equal to 1 pixel of {SIDE}: {same.sum()}, at most {most:.4f}")
     ours, opencv = (1000 * each / len(asked.pictures) for each in seconds)
     print(f"a picture: ours {ours:.1f} ms, OpenCV's {opencv:.1f} ms")
 
