@@ -54,7 +54,9 @@ def main() -> None:
                 apart.append(np.abs(mine - numbers).max(axis=1).min() if len(mine) else np.inf)
     same = np.array(apart) <= 1
     most = max(np.array(apart)[same], default=0)
-    print(f"faces: ours {counts[0]}, OpenCV's {counts[1]}; equal to 1 pixel of {SIDE}: {same.sum()}, at most {most:.4f}")
+    print(
+        f"faces: ours {counts[0]}, OpenCV's {counts[1]}; equal to 1 pixel of {SIDE}: {same.sum()}, at most {most:.4f}"
+    )
     ours, opencv = (1000 * each / len(asked.pictures) for each in seconds)
     print(f"a picture: ours {ours:.1f} ms, OpenCV's {opencv:.1f} ms")
 

@@ -19,7 +19,7 @@ from learn_toys import CARD, PLAYERS, TINY, job, pictures
 from safetensors.torch import load_file
 
 from sightline.core.card import Preparation
-from sightline.core.errors import SightlineError
+from sightline.core.errors import SightlineError, UsageError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.protocols import Objective
 from sightline.learn import loop
@@ -361,6 +361,26 @@ def test_stopped_in_any_turn_it_goes_on_to_the_same_weights(tmp_path: Path, at: 
     with pytest.raises(KeyboardInterrupt):
         run(job(tmp_path / "cut", net=staged(), steps=12, stop=after(at)))
     assert same(run(job(tmp_path / "cut", net=staged(), steps=12))[1], whole)
+
+
+def test_too_few_steps_for_all_turns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="2 parts of this net learn in turn, and 1 steps are too few"):
+        run(job(tmp_path, net=staged(cut=0.3), steps=1))
+
+
+def test_turns_with_a_name_are_told(tmp_path: Path) -> None:
+    def named(whole: Any) -> list[Objective]:
+        return [replace(each, name=f"part {at}") for at, each in enumerate(staged().objectives(whole))]
+
+    net = SimpleNamespace(build=staged().build, objectives=named)
+    events, _ = run(job(tmp_path, net=net, steps=6))
+    told, steps = list[str](), list[int]()
+    for at, event in enumerate(events):
+        if isinstance(event, Note):
+            told.append(event.text)
+            steps.append(sum(isinstance(each, Step) for each in events[:at]))
+    assert told == [f"now learns part {at}; the loss is of that" for at in (1, 0)]
+    assert steps == [0, 3]
 
 
 def test_patience_begins_with_the_last_turn(tmp_path: Path) -> None:

@@ -85,8 +85,10 @@ def test_known_defects_teach_nothing(learn: Any) -> None:
     mixed = learn(net, images, told(0, 1, 0, -1), BATCH)
     torch.manual_seed(1)
     assert torch.isclose(mixed, learn(net, images[::2], told(0, 0), BATCH), rtol=1e-4)
+    before = {name: each.clone() for name, each in net.state_dict().items() if "running" in name}
     none = learn(net, images, told(1, 1, 1, -1), BATCH)
     assert none == 0 and none.requires_grad
+    assert all(torch.equal(net.state_dict()[name], each) for name, each in before.items())
     outputs = {"unlike": torch.tensor([1.0, 5.0, 3.0])}
     assert efficientad.loss(outputs, told(0, 1, 0), BATCH) == 2 and efficientad.loss(outputs, told(1, 1, 1), BATCH) == 0
 
@@ -119,6 +121,30 @@ def test_an_encoder_of_ones_own_teaches_and_need_not_be_there_afterwards(tmp_pat
     again = made(on, file="own.onnx", strides="2,4")  # as a card spells it
     again.load_state_dict(net.state_dict())
     torch.testing.assert_close(again.eval()(images)["map"], net.eval()(images)["map"])
+
+
+def test_pictures_that_grow_while_it_learns_reach_the_encoder_at_its_size() -> None:
+    net = made(card()).train()
+    smaller = normalised(woven(4, side=48), card(48))
+    assert encoded(net, smaller).shape == (4, 16, 8, 8)
+    assert taught(net, smaller, told(0, 0, 0, 0), BATCH).isfinite()
+
+
+def test_another_file_in_the_encoders_place_is_another_encoder(tmp_path: Path) -> None:
+    found = []
+    for seed in (0, 1):
+        (tmp_path / "own.onnx").write_bytes(tower(seed=seed))
+        found.append(encoded(made(card(), file=str(tmp_path / "own.onnx"), strides="4"), normalised(woven(2), card())))
+    assert float((found[0] - found[1]).abs().mean()) > 0.1
+
+
+def test_what_is_usual_is_one_and_scores_are_positive() -> None:
+    net, images = made(card(32)).train(), torch.randn(8, 1, 32, 32)
+    for _ in range(200):
+        with torch.no_grad():
+            followed(net, images, told(*[0] * 8), BATCH)
+    found = {name: each.detach() for name, each in net.eval()(images).items()}
+    assert float(found["map"].min()) > 0 and 0.3 < float(found["map"].mean()) < 3
 
 
 def test_it_asks_for_a_size_that_a_cpu_can_learn_at(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from sightline.verbs.inspect import Inspection, watch
 from sightline.verbs.inspected import CLAIMS, Claims
 from sightline.verbs.line import Watching
 from sightline.verbs.parts import Views
+from sightline.verbs.rules import parse_rules
 
 BY = r"(.*)-v\d"
 
@@ -121,6 +123,45 @@ def test_views_beyond_those_of_a_part_are_another(model: Model, tmp_path: Path) 
     ]
 
 
+def test_two_pictures_of_one_view_are_not_two_views(model: Model, tmp_path: Path) -> None:
+    shot(tmp_path / "in", "a", 0, 1, seed=1)
+    (tmp_path / "in" / "a-v0.png").with_suffix(".tiff").write_bytes((tmp_path / "in" / "a-v0.png").read_bytes())
+    watched(model, tmp_path)
+    assert sorted((row["decision"], len(row["views"])) for row in rows(tmp_path)) == [("ask", 1), ("ask", 2)]
+
+
+def test_what_a_kill_left_claimed_is_a_part_before_what_came_since(model: Model, tmp_path: Path) -> None:
+    """Whatever the files' times say."""
+    shot(tmp_path / "in", "a", 0, 1, 2, seed=1)
+    claims = Claims(tmp_path / "in")
+    claims.folder.mkdir()
+    for view in range(3):
+        claims.take(tmp_path / "in" / f"a-v{view}.png")
+    shot(tmp_path / "in", "a", 0, 1, 2, blot=1, seed=2)
+    os.utime(tmp_path / "in" / "a-v1.png", (1, 1))
+    watched(model, tmp_path)
+    assert [row["decision"] for row in rows(tmp_path)] == ["accept", "reject"]
+    assert all({view["name"] for view in row["views"]} == {f"a-v{v}.png" for v in range(3)} for row in rows(tmp_path))
+
+
+def test_what_asking_costs_is_recorded_of_a_part_that_lacks_views(model: Model, tmp_path: Path) -> None:
+    shot(tmp_path / "in", "a", 0, seed=1)
+    text = "rules: [{decide: accept}]\ncosts: {accept: {good: 0, defective: 50}, ask: {good: 1, defective: 1}}"
+    watching = Watching(move_to=tmp_path / "done", idle=0.05, poll=0.01, patience=0.0)
+    how: dict[str, Any] = {"out": tmp_path / "out", "rules": parse_rules(text), "views": Views(BY, count=2)}
+    drain(watch(model.opened, tmp_path / "in", watching, **how))
+    (row,) = rows(tmp_path)
+    assert (row["decision"], row["cost"]) == ("ask", {"good": 1, "defective": 1})
+
+
+def test_an_expression_that_is_none_spoils_nothing(model: Model, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    watching = Watching(move_to=tmp_path / "done", idle=0.05)
+    with pytest.raises(UsageError, match="not a regular expression"):
+        drain(watch(model.opened, tmp_path / "in", watching, out=tmp_path / "out", views=Views("(", count=2)))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_view_that_cannot_be_read(model: Model, tmp_path: Path) -> None:
     shot(tmp_path / "in", "a", 0, 1, 2, bad=1)
     watched(model, tmp_path, patience=0.2)
@@ -200,7 +241,7 @@ def test_in_python_and_another_number_of_views(model: Model, tmp_path: Path) -> 
     shot(tmp_path / "in", "a", 0, 1, seed=1)
     how: dict[str, Any] = {"move_to": tmp_path / "done", "idle": 0.6}
     assert model.inspect(tmp_path / "in", tmp_path / "out", part_by=BY, views=2, **how).parts == 1
-    with pytest.raises(UsageError, match="another views"):
+    with pytest.raises(UsageError, match="another number_of_views"):
         model.inspect(tmp_path / "in", tmp_path / "out", part_by=BY, views=3, **how)
     for wrong in ({"part_by": BY}, {"views": 2}):
         with pytest.raises(UsageError, match="how many pictures a part has"):

@@ -212,8 +212,8 @@ def test_a_card_that_lacks_a_part_of_the_promise_is_refused(model: Model, name: 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("m --watch-folder in --move-to done --out out --part-by x", "--views: pictures a part has"),
-        ("m in --out out --part-by x --views 3", "--views: needs --watch-folder and --part-by"),
+        ("m --watch-folder in --move-to done --out out --part-by x", "--part-by needs --views N at a watched folder"),
+        ("m in --out out --part-by x --views 3", "--views needs --watch-folder and --part-by"),
         ("m in --rules r.yaml --cost-table --part-by x", "--cost-table counts pictures"),
         ("m in --out out --views-any", "--views-any needs --part-by"),
     ],

@@ -156,9 +156,10 @@ def _check(ctx: click.Context) -> None:
         raise click.UsageError(f"{other[0]} needs --watch-folder; the pictures of a FOLDER stay where they are")
     if "part_by" in given and "cost_table" in given:
         raise click.UsageError("--cost-table counts pictures; leave --part-by out")
-    if ("views" in given) != ("part_by" in given and watched):
-        why = "pictures a part has, to know when it is whole" if watched else "needs --watch-folder and --part-by"
-        raise click.UsageError(f"--views: {why}")
+    if "views" in given and not (watched and "part_by" in given):
+        raise click.UsageError("--views needs --watch-folder and --part-by, which says what the views of a part are")
+    if "part_by" in given and watched and "views" not in given:
+        raise click.UsageError("--part-by needs --views N at a watched folder: how many pictures a part has")
     if "views_any" in given and "part_by" not in given:
         raise click.UsageError("--views-any needs --part-by, which says what the views of a part are")
     adapted = [name for name in TO_ADAPT if name in given]

@@ -253,6 +253,8 @@ class Objective:
     span: tuple[float, float] = (0.0, 1.0)
     """Between which shares of the steps it is in turn. Its rate rises and falls in them, and where they end before the
     others, what it moves is left as the average of its weights."""
+    name: str = ""
+    """What learns in these steps, where it is worth saying when they begin."""
 
 
 # A net may also hold choose(facts, recipe) -> (variant, reason), form(options, card) -> what `card.form` says of its

@@ -211,15 +211,18 @@ class Opened:
     shape: tuple[int, int, int]
     """D, h, w of the maps of one picture."""
 
-    def places_of(self, images: Array) -> Generator[Event, None, NDArray[np.float32]]:
-        """Maps of prepared pictures (N, H, W, C) as (N, h, w, D), float32; each core runs one picture at a time."""
+    def places_of(self, images: Array, *, threads: int | None = None) -> Generator[Event, None, NDArray[np.float32]]:
+        """Maps of prepared pictures (N, H, W, C) as (N, h, w, D), float32; each thread runs one picture at a time.
+
+        threads: as many as there are cores where it is None.
+        """
         depth, height, width = self.shape
         found = np.empty((len(images), height, width, depth), np.float32)
 
         def one(row: int) -> None:
             found[row] = self.session.run(["places"], {"image": np.ascontiguousarray(images[row : row + 1])})[0][0]
 
-        pool = ThreadPoolExecutor(usable_cores())
+        pool = ThreadPoolExecutor(threads or usable_cores())
         try:
             for done, _ in enumerate(pool.map(one, range(len(images))), start=1):
                 if done % 16 == 0 or done == len(images):

@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from sightline.core.card import Card
-from sightline.core.errors import DataError, SightlineError
+from sightline.core.errors import DataError, SightlineError, UsageError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.group import Group
 from sightline.core.protocols import Arrays, Batch, Objective, decoded
@@ -174,6 +174,8 @@ class _Training:
         make = getattr(job.net, "objectives", None)
         self.objectives: list[Objective] = make(raw) if make else [Objective(raw, self._plain_loss)]
         self.spans = [range(*(round(share * steps) for share in each.span)) for each in self.objectives]
+        if steps and not all(self.spans):
+            raise UsageError(f"{len(self.spans)} parts of this net learn in turn, and {steps} steps are too few for it")
         recipe = job.recipe
         if recipe.freeze:
             freeze(raw, recipe.freeze)
@@ -286,6 +288,9 @@ class _Training:
         for (_, uniform), (images, targets) in zip(todo, job.train.batches([rows for rows, _ in todo])):
             done = self.step / self.steps
             size_hw = varied(size_at(done, job.recipe, job.card.preparation.size_hw), self.step, done, job.recipe)
+            for span, objective in zip(self.spans, self.objectives):
+                if self.step == span.start and objective.name:
+                    yield Note(text=f"now learns {objective.name}; the loss is of that")
             lr, loss = self._rate(self.step), self._advance(*self._seen(images, targets, uniform, size_hw))
             self.step, self.loss_sum = self.step + 1, self.loss_sum + loss
             yield Step(step=self.step, steps=self.steps, epoch=epoch + 1, loss=loss, lr=lr)
@@ -435,6 +440,7 @@ class _Training:
     def _time(self, seconds: float, size_hw: tuple[int, int]) -> float:
         """Median seconds of a step like the next one, timed for so long; the first half only warms up."""
         job, (least, most) = self.job, _TIMED_STEPS
+        least = -(-least // len(self.spans))
         first = batches_of(job, 0)
         todo = [self._share(*first[i % len(first)]) for i in range(most)]
         marks = [time.perf_counter()]

@@ -62,8 +62,8 @@ def head_name(module: nn.Module) -> str:
     name = next((name for name, part in module.named_modules() if part is head), "")
     if not isinstance(head, nn.Linear) or not name:
         raise UsageError(
-            "this net does not end in one linear layer, so it cannot begin with weights from elsewhere; take resnet, "
-            "convnext, vit or timm, or leave out --start"
+            "this net does not end in one linear layer, so it cannot begin with weights from elsewhere; leave out "
+            "--start, or take a net that does, as resnet, convnext, vit or timm for classes"
         )
     return name
 

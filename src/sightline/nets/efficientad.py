@@ -9,8 +9,11 @@ combines otherwise. The encoder does not ship: what does are three small network
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,12 +38,15 @@ TAUGHT = 0.4
 """Share of the steps in which the teacher learns."""
 MOMENTUM = 0.02
 """Share of each step in what is usual."""
+FAINT = 1e-4
+"""Mean square of a difference that counts as none."""
 
 
 @dataclass(frozen=True)
 class Options(taps.Taps):
     """The encoder that teaches, and the shape of the networks."""
 
+    strides: str = setting("", "pixels of the encoder's input from one place to the next [8,16; filters: 8]")
     width: int = setting(
         16, "channels after the first halving; the next ones have two to eight times as many", low=4, high=256
     )
@@ -102,6 +108,7 @@ class EfficientAD(nn.Module):
             }
         )
         self.usual = nn.BatchNorm2d(2, affine=False, momentum=MOMENTUM)
+        """Whose means are how far both kinds of differences usually go."""
 
     def said(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """What the student takes teacher and autoencoder to say of pictures, each (B, features, h, w)."""
@@ -114,10 +121,13 @@ class EfficientAD(nn.Module):
         return said.float()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`map` (B, h, w), in deviations; `score` (B,); `unlike` (B,), how far student and teacher are apart."""
+        """`map` (B, h, w), 1 being usual; `score` (B,); `unlike` (B,), how far student and teacher are apart."""
         teacher, autoencoder = self.said(images)
         local, whole = squares(self.teacher(images), teacher), squares(self.redrawn(images), autoencoder)
-        found = _averaged(self.usual(torch.stack([local, whole], dim=1)), self.options.pool).mean(dim=1)
+        counted = self.usual.running_mean
+        assert counted is not None  # this norm counts
+        usual = counted[:, None, None] + FAINT
+        found = _averaged(torch.stack([local, whole], dim=1) / usual, self.options.pool).mean(dim=1)
         count = max(1, round(self.options.top * found[0].numel()))
         score = found.flatten(1).topk(count, dim=1).values.mean(dim=1)
         return {"map": found, "score": score, "unlike": local.mean(dim=(1, 2))}
@@ -141,7 +151,8 @@ def build(options: Options, *, task: str, card: Card) -> EfficientAD:
 
 def objectives(module: EfficientAD) -> list[Objective]:
     """What is learnt from the teacher, and before that what it learns itself."""
-    return [Objective(module.pupils, followed, (TAUGHT, 1.0)), Objective(module.teacher, taught, (0.0, TAUGHT))]
+    pupils = Objective(module.pupils, followed, (TAUGHT, 1.0), "student and autoencoder, from the teacher")
+    return [pupils, Objective(module.teacher, taught, (0.0, TAUGHT), "the teacher, from the encoder")]
 
 
 def taught(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -149,7 +160,8 @@ def taught(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batc
     good, share = _good(images, targets)
     half = -(-len(good) // 2)
     seen = torch.cat([good[:half], strange(good[-half:])])
-    said = module.teacher.taught(seen)
+    with _uncounted(module, not share):
+        said = module.teacher.taught(seen)
     wanted = functional.interpolate(encoded(module, seen), said.shape[2:], mode="bilinear")
     return share * functional.smooth_l1_loss(said, wanted)
 
@@ -158,6 +170,11 @@ def followed(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], ba
     """How far the student is from the teacher where it is worst, the autoencoder from the teacher, and the student from
     the autoencoder; and how much the student says of pictures of what never was, of which it is to know nothing."""
     good, share = _good(images, targets)
+    with _uncounted(module, not share):
+        return share * _followed(module, good)
+
+
+def _followed(module: EfficientAD, good: Tensor) -> Tensor:
     teacher, autoencoder = module.said(torch.cat([good, strange(good)]))
     unknown, teacher, autoencoder = teacher[len(good) :], teacher[: len(good)], autoencoder[: len(good)]
     with torch.no_grad():
@@ -167,7 +184,8 @@ def followed(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], ba
     hard: Tensor = off.topk(max(1, round(HARD * off.shape[1])), dim=1).values
     whole = squares(redrawn.detach(), autoencoder)
     module.usual(torch.stack([squares(wanted, teacher), whole], dim=1).detach())
-    return share * (hard.mean() + squares(wanted, redrawn).mean() + whole.mean() + (unknown**2).mean())
+    total: Tensor = hard.mean() + squares(wanted, redrawn).mean() + whole.mean() + (unknown**2).mean()
+    return total
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -182,6 +200,20 @@ def _good(images: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, float]:
     return (images[good], 1.0) if bool(good.any()) else (images, 0.0)
 
 
+@contextmanager
+def _uncounted(module: nn.Module, so: bool) -> Iterator[None]:
+    """While it lasts, norms count nothing, if it is so; they are asked, as those of other processes wait for them."""
+    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)] if so else []
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, before):
+            norm.momentum = momentum
+
+
 @torch.no_grad()
 def encoded(module: EfficientAD, images: Tensor) -> Tensor:
     """What the encoder says of pictures (B, C, H, W): (B, features, h, w), each number in deviations over all places.
@@ -189,11 +221,14 @@ def encoded(module: EfficientAD, images: Tensor) -> Tensor:
     Mixed at random from what it puts out, as a teacher of a fixed number of outputs has to follow any encoder.
     """
     ready = module.ready
+    if tuple(images.shape[2:]) != ready.size_hw:  # pictures that grow while it learns
+        images = functional.interpolate(images.float(), ready.size_hw, mode="bilinear")
     mean, std = (torch.tensor(each, device=images.device)[:, None, None] for each in (ready.mean, ready.std))
     shares = (images.float() * std + mean).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     pixels = shares * ready.high
     whole = np.rint(pixels) if np.issubdtype(np.dtype(ready.dtype), np.integer) else pixels
-    places = drain(_encoder(module.options, ready).places_of(whole.astype(ready.dtype)))
+    encoder = _encoder(module.options, ready, _stamp(module.options.file))
+    places = drain(encoder.places_of(whole.astype(ready.dtype), threads=torch.get_num_threads()))
     flat: Tensor = torch.from_numpy(places).to(images.device)
     flat = (flat - flat.mean(dim=(0, 1, 2))) / (flat.std(dim=(0, 1, 2)) + 1e-6)
     mixing = _mixing(flat.shape[-1], module.options.features).to(images.device)
@@ -201,8 +236,15 @@ def encoded(module: EfficientAD, images: Tensor) -> Tensor:
     return mixed.permute(0, 3, 1, 2)
 
 
+def _stamp(file: str) -> tuple[int, ...]:
+    """What tells one file of a name from a later one."""
+    path = Path(file) / "manifest.json" if Path(file).is_dir() else Path(file)
+    status = path.stat() if file and path.exists() else None
+    return (status.st_ino, status.st_size, status.st_mtime_ns) if status else ()
+
+
 @lru_cache(maxsize=2)
-def _encoder(options: Options, ready: Preparation) -> taps.Opened:
+def _encoder(options: Options, ready: Preparation, stamp: tuple[int, ...]) -> taps.Opened:
     """The encoder, opened once for all steps; of the module itself copies are made, of a session none can be."""
     usual = "8,16" if options.file else "8" if min(ready.size_hw) >= 16 else "4"
     return taps.opened(taps.blob_of(options), ready, replace(options, strides=options.strides or usual))

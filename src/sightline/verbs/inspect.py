@@ -134,7 +134,7 @@ def _station(
         "move_to": os.path.realpath(move_to) if move_to else "",
         "part_by": views.part_by if views else "",
         "views_any": "yes" if views and views.any_alarm else "",
-        **({"views": str(views.count)} if views and views.count else {}),
+        **({"number_of_views": str(views.count)} if views and views.count else {}),
     }
     with open_ledger(out, asked) as ledger:
         yield Station(opened, out, ledger, rules=rules, draw=draw)

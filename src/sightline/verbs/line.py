@@ -11,7 +11,7 @@ from typing import Any
 from sightline.core.events import Event, Note
 from sightline.verbs.arrivals import Arrivals, Rhythm, Seen
 from sightline.verbs.inspected import Claims, Row, free_name, id_of, name_of, place
-from sightline.verbs.parts import Jury, part_of
+from sightline.verbs.parts import Jury, part_of, view_of
 from sightline.verbs.predict import Answer
 from sightline.verbs.station import GROUP, GROUP_BYTES, Part, Station, folder_of, read_part, stamp_of
 from sightline.verbs.tally import Backlog
@@ -101,11 +101,13 @@ class Line:
         waited for, but not for ever."""
         if self.jury is None:
             return [("", [seen]) for seen in self.arrivals.ready(now)]
-        found: dict[str, list[Seen]] = {}
-        for seen in self.arrivals.ready(now, resting=True):
-            found.setdefault(part_of(self._name(seen), self.jury.views), []).append(seen)
-        count, patience = self.jury.views.count, self.watching.patience
-        parts = {name: pictures[:count] for name, pictures in found.items()}
+        views, count, patience = self.jury.views, self.jury.views.count, self.watching.patience
+        found: dict[str, dict[str, Seen]] = {}
+        waiting = self.arrivals.ready(now, resting=True)
+        for seen in sorted(waiting, key=lambda seen: seen.path.parent != self.claims.folder):  # what a kill left first
+            name = self._name(seen)
+            found.setdefault(part_of(name, views), {}).setdefault(view_of(name, views), seen)
+        parts = {name: list(own.values())[:count] for name, own in found.items()}
         return [
             (name, pictures)
             for name, pictures in parts.items()

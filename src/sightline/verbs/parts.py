@@ -86,6 +86,18 @@ def part_of(name: str, views: Views) -> str:
     return (match[1 if views.pattern.groups else 0] if match else None) or name
 
 
+def view_of(name: str, views: Views) -> str:
+    """What is left of a picture's name without its part and its ending: which of the views it is.
+
+    >>> views = Views(r"(.*)-view\\d")
+    >>> view_of("door-view2.png", views), view_of("door-view2.jpeg", views)
+    ('-view2', '-view2')
+    """
+    stem, match = name.removesuffix(Path(name).suffix), views.pattern.search(name)
+    begin, end = match.span(1 if views.pattern.groups else 0) if match else (0, 0)
+    return stem[:begin] + stem[end:]
+
+
 def digest_of(pictures: Sequence[Part]) -> str:
     """SHA-256 of a part's pictures and their names; of one alone, that of its bytes."""
     if len(pictures) == 1:
@@ -114,7 +126,7 @@ class Jury:
 
     def __init__(self, opened: Opened, views: Views, counts: Sequence[int]) -> None:
         told = promised(opened, "judged", option="--part-by")
-        self.opened, self.views = opened, views
+        self.opened, self.views, self.pattern = opened, views, views.pattern
         self.asked, self.expected = (float(told["false_alarms"][name]) for name in ("asked", "expected"))
         self.thresholds = {count: self._threshold(count) for count in sorted(set(counts))}
         """By how many views a part has."""
@@ -143,6 +155,7 @@ class Jury:
         for count, parts in sorted(self.counts.items()):
             rate = min(1.0, count * self.expected) if self.views.any_alarm else self.asked
             what = f"{parts:,} parts with {count} view{'s' if count > 1 else ''}"
+            what = f"parts have {count} views" if self.views.count else what
             text = f"of good ones at most {100 * rate:.3g} % alarm on average, by a view above"
             lines.append(f"{what}: {text} {self.thresholds[count]:.6g}")
         return lines
@@ -178,7 +191,8 @@ class Jury:
         worst, views = rows[places[0]], list[Row]()
         why = f"{worst['name']}: {worst['why']}"
         if len(rows) < self.views.count and ORDER.index(worst["decision"]) > ORDER.index("ask"):
-            worst, why = worst | {"decision": "ask"}, f"{len(rows)} of {self.views.count} views came"
+            why, costs = f"{len(rows)} of {self.views.count} views came", station.rules.costs if station.rules else {}
+            worst = worst | {"decision": "ask"} | ({"cost": dict(costs["ask"])} if "ask" in costs else {})
         for place in places:
             row, own = rows[place], answers[place].result
             view = {key: row[key] for key in _OF_VIEWS if key in row}

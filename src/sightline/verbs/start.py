@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Mapping
@@ -97,6 +98,11 @@ def known(path: Path) -> Start:
             f"sightline weights get {entry.name} --from {shlex.quote(str(path))} --accept"
         )
     return Start(path.name, entry)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file of weights; of a bundle, its own digest."""
+    return open_bundle(path).digest if is_bundle(path) else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def placed(settings: Settings) -> Settings:

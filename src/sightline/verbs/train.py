@@ -51,6 +51,7 @@ from sightline.verbs.start import (
     Start,
     adopted,
     as_it_saw,
+    digest_of,
     known,
     open_settings,
     placed,
@@ -92,6 +93,8 @@ def train(settings: Settings, *, out: Path | None = None, resume: Path | None = 
     idle = sorted(without_effect(wish.method, wish.recipe) & settings.values.keys()) if resume is None else []
     if idle:
         yield Note(text=f"{wish.method.name} learns in one go: {', '.join(idle)} have no effect", kind="warning")
+    if wish.method.gradients and getattr(wish.recipe, "defects", None):
+        yield Note(text=f"{wish.method.name} learns from good parts alone: --defects has no effect", kind="warning")
     lengths = [name for name in LENGTHS if settings.values.get(name)]
     if len(lengths) > 1 and wish.method.gradients and resume is None:
         yield Note(text=f"{lengths[0]} says how long to learn: {', '.join(lengths[1:])} have no effect", kind="warning")
@@ -172,7 +175,7 @@ def _trained(
                 write_settings(run.recipe, asked(settings), {})
                 if wish.start:
                     write_json(run.folder / START, wish.start.to_dict())
-            _check_resumed(run, gathered)
+            _check_resumed(run, gathered, wish.method)
         method, gathered = chosen(settings, task, gathered)
         idle = without_effect(method, gathered.recipe) - without_effect(wish.method, wish.recipe) - set(LENGTHS)
         told = sorted(idle & settings.values.keys()) if resume is None else []
@@ -238,15 +241,19 @@ def without_effect(method: Method, recipe: Any) -> set[str]:
     return loop - set(getattr(method.module, "USES", ()))
 
 
-def _check_resumed(run: Run, gathered: Gathered) -> None:
-    """Write what the run was begun with, or refuse to go on with other data."""
+def _check_resumed(run: Run, gathered: Gathered, method: Method) -> None:
+    """Write what the run was begun with, or refuse to go on with other data or another file of weights that goes in."""
     path, now = run.folder / "data.json", {**gathered.card.data, "classes": list(gathered.card.classes)}
+    file = method.module.brings(method.options) if hasattr(method.module, "brings") else None
+    now |= {"brings": digest_of(file)} if file else {}
     if not path.exists():
         write_json(path, now)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     if before["fingerprint"] != now["fingerprint"]:
         raise DataError(f"the data changed since {run.folder} was begun; train anew, or bring the pictures back")
+    if before.get("brings", now.get("brings")) != now.get("brings"):
+        raise UsageError(f"{file} is another file than when {run.folder} was begun; bring that one back, or train anew")
     if before.get("classes", now["classes"]) != now["classes"]:
         raise DataError(f"the classes are in another order than when {run.folder} was begun; restore it, or train anew")
 
