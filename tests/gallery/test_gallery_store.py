@@ -27,7 +27,7 @@ from sightline.core.errors import DataError, GalleryError, StorageError, UsageEr
 from sightline.gallery import store
 from sightline.gallery.keys import KeyFile, Passphrase
 from sightline.gallery.sealing import unseal
-from sightline.gallery.store import Gallery, create, open_gallery
+from sightline.gallery.store import Gallery, Newcomer, create, open_gallery
 
 FILE = "people.gallery"
 
@@ -90,6 +90,17 @@ def test_who_is_not_enrolled(tmp_path: Path, changes: dict[str, Any], said: str)
         with pytest.raises(DataError, match=said):
             gallery.enrol(given.pop("name"), given.pop("templates"), **given)
         assert list(gallery.people()) == [] and gallery.check() == 1
+
+
+def test_many_are_enrolled_at_once_or_none(tmp_path: Path) -> None:
+    with fresh(tmp_path) as gallery:
+        many = [Newcomer(f"guest {seed}", faces(1 + seed % 2, seed), consent()) for seed in range(20)]
+        with pytest.raises(DataError, match="without consent"):
+            gallery.enrol_all([*many, replace(many[0], name="last", consent=consent(by=""))])
+        assert list(gallery.people()) == [] and gallery.check() == 1
+        people = gallery.enrol_all(iter(many))
+        assert list(gallery.people()) == people and gallery.check() == 21
+        assert [person.samples for person in people] == [1, 2] * 10
 
 
 def test_without_the_key_nothing_can_be_read(tmp_path: Path) -> None:
@@ -180,6 +191,9 @@ def test_a_changed_byte_is_found(tmp_path: Path, table: str, column: str, place:
         "INSERT INTO samples SELECT 99, person, template, crop FROM samples WHERE rowid = 1",
         "INSERT INTO log SELECT 99, entry, mac FROM log WHERE rowid = 3",
         "DELETE FROM erased",
+        "UPDATE people SET about = CAST(hex(about) AS TEXT) WHERE rowid = 1",
+        "UPDATE people SET key = 7 WHERE rowid = 1",
+        "UPDATE samples SET template = NULL WHERE rowid = 1",
     ],
 )
 def test_records_that_were_moved_or_removed_are_found(tmp_path: Path, done: str) -> None:

@@ -84,7 +84,8 @@ def test_it_learns_and_says_how_well(run: Path) -> None:
     measured = json.loads((run / "metrics.json").read_text())
     assert measured["split"] == "test" and measured["pictures"] == 24
     ap50 = measured["measures"]["AP50"]
-    assert ap50["value"] > 0.75 and ap50["low"] < ap50["value"] < ap50["high"] <= 1
+    assert ap50["value"] > 0.75
+    assert ap50["value"] == 1 or ap50["low"] < ap50["value"] < ap50["high"] <= 1  # of no mistake there is no interval
     card = open_bundle(run / "model").card
     assert set(card.operating["thresholds"]) == {"disc", "square"} and card.form["name"] == "distances"
     assert (run / "samples.jpg").exists() and "AP50" in (run / "report.html").read_text()

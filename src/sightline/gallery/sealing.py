@@ -39,7 +39,7 @@ def unseal(key: bytes, blob: bytes, about: bytes, what: str) -> bytes:
 
     try:
         return bytes(_cipher(key).decrypt(blob[:NONCE], blob[NONCE:], about))
-    except (InvalidTag, ValueError):
+    except (InvalidTag, ValueError, TypeError):
         raise GalleryError(
             f"{what} was changed, or stands where it does not belong, or another key sealed it"
         ) from None

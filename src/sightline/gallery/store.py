@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
@@ -26,14 +26,15 @@ from sightline.core.storage import storing, sync_folder
 from sightline.gallery.keys import Source
 from sightline.gallery.log import Entry, Log
 from sightline.gallery.sealing import KEY, derived, fresh, keyed, plain_name, seal, unseal
+from sightline.gallery.snapshot import PIECE, Snapshot, Table
 
 FORMAT, VERSION = "sightline gallery", 1
 WAIT = 30.0
 """Seconds to wait for another process that writes."""
 LONGEST = 200
 """Characters of a name."""
-_KEYS = ("people", "lookup", "erased", "log", "chain")
-"""The set of keys: to wrap people's, to find people, to know the erased again, to seal the log, and to chain it."""
+_KEYS = ("people", "lookup", "erased", "log", "chain", "pieces")
+"""The set of keys: to wrap people's, find people, know the erased again, seal log and snapshot, and chain the log."""
 _COUNTED = ("people", "samples", "erased")
 _TABLES = """
 CREATE TABLE head (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -41,6 +42,7 @@ CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, lookup BLOB NOT NULL 
 CREATE TABLE samples (id INTEGER PRIMARY KEY AUTOINCREMENT, person INTEGER NOT NULL, template BLOB, crop BLOB);
 CREATE INDEX samples_of ON samples (person);
 CREATE TABLE erased (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE pieces (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, rows BLOB NOT NULL);
 CREATE TABLE log (number INTEGER PRIMARY KEY, entry BLOB NOT NULL, mac BLOB NOT NULL);
 """
 
@@ -55,6 +57,19 @@ class Consent:
     given: date
     until: date
     """The last day; `purge` erases them afterwards."""
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """Somebody to be enrolled."""
+
+    name: str
+    templates: NDArray[Any]
+    """Shape (K, width), float; kept in half precision."""
+    consent: Consent
+    collection: str = ""
+    crops: Sequence[bytes] = ()
+    """K encoded pictures of the face, or none."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,7 @@ class Gallery:
             unseal(keys["log"], _head(base, "about"), store + b" about", "the gallery's head")
         )
         """`model`, by whose digest templates are comparable, and `width`, their length."""
+        self._snapshot = Snapshot(store, keys["pieces"], int(self.about["width"]))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -111,42 +127,50 @@ class Gallery:
         crops: Sequence[bytes] = (),
         again: bool = False,
     ) -> Person:
-        """Remember somebody, or more samples of somebody: templates (K, width), float, kept in half precision.
+        """Remember somebody, or more samples of somebody; see `Newcomer`. again: though they were erased once.
 
-        crops: K encoded pictures of the faces, or none. again: though they were erased once. Raises DataError for a
-        consent that is not in force, somebody who was erased, and templates that do not fit.
+        Raises DataError for a consent that is not in force, somebody who was erased, and templates that do not fit.
         """
-        rows = np.asarray(templates, np.float32)
+        return self.enrol_all([Newcomer(name, templates, consent, collection, crops)], again=again)[0]
+
+    def enrol_all(self, newcomers: Iterable[Newcomer], *, again: bool = False) -> list[Person]:
+        """Remember many at once, all of them or, where one is refused, none; see `enrol`."""
+        with self._writing() as base:
+            return [self._enrol(base, each, again) for each in newcomers]
+
+    def _enrol(self, base: sqlite3.Connection, new: Newcomer, again: bool) -> Person:
+        name, rows = new.name, self._checked(new)
+        hashed = self._hash("erased", name)
+        was = base.execute("SELECT 1 FROM erased WHERE hash = ?", (hashed,)).fetchone()
+        if was and not again:
+            raise DataError(f"{name!r} was erased from this gallery; enrol them again only if they ask for it")
+        base.execute("DELETE FROM erased WHERE hash = ?", (hashed,))
+        known = base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
+        number = int(known[0]) if known else self._made(base, name)
+        key = self._key(number)
+        before = self._person(number) if known else Person(number, name, new.collection, new.consent, 0, 0, "")
+        samples, kept = before.samples + len(rows), before.crops + len(new.crops)
+        person = replace(before, consent=new.consent, samples=samples, crops=kept, pseudonym=_pseudonym(key))
+        self._write(base, person, key)
+        for place, row in enumerate(rows):
+            blob, crop = row.astype("<f2").tobytes(), new.crops[place] if new.crops else None
+            cursor = base.execute("INSERT INTO samples VALUES (NULL, ?, NULL, NULL)", (number,))
+            own = self._own("sample", number, cursor.lastrowid)
+            sealed = seal(key, blob, own + b" template"), crop and seal(key, crop, own + b" crop")
+            base.execute("UPDATE samples SET template = ?, crop = ? WHERE id = ?", (*sealed, cursor.lastrowid))
+        told = {"new": not known, "again": bool(was), "samples": len(rows)}
+        self.log.add(base, "enrol", {"person": person.pseudonym, **told})
+        return person
+
+    def _checked(self, new: Newcomer) -> NDArray[np.float32]:
+        """The templates, if all that is said of somebody will do. Raises DataError."""
+        rows = np.asarray(new.templates, np.float32)
         if rows.ndim != 2 or rows.shape[1] != self.about["width"] or not len(rows) or not np.isfinite(rows).all():
             raise DataError(f"templates are {rows.shape}; they must be (K, {self.about['width']}) of finite numbers")
-        if crops and len(crops) != len(rows):
-            raise DataError(f"{len(crops)} crops for {len(rows)} templates")
-        _check(name, consent)
-        with self._writing() as base:
-            hashed = self._hash("erased", name)
-            was = base.execute("SELECT 1 FROM erased WHERE hash = ?", (hashed,)).fetchone()
-            if was and not again:
-                raise DataError(
-                    f"{name!r} was erased from this gallery; enrol them again only if they ask for it (--again)"
-                )
-            base.execute("DELETE FROM erased WHERE hash = ?", (hashed,))
-            known = base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
-            number = int(known[0]) if known else self._made(base, name, collection)
-            key = self._key(number)
-            before = self._person(number) if known else Person(number, name, collection, consent, 0, 0, "")
-            samples, kept = before.samples + len(rows), before.crops + len(crops)
-            person = replace(before, consent=consent, samples=samples, crops=kept)
-            self._write(base, person, key)
-            for place, row in enumerate(rows):
-                blob, crop = row.astype("<f2").tobytes(), crops[place] if crops else None
-                cursor = base.execute("INSERT INTO samples VALUES (NULL, ?, NULL, NULL)", (number,))
-                own = self._own("sample", number, cursor.lastrowid)
-                sealed = seal(key, blob, own + b" template"), crop and seal(key, crop, own + b" crop")
-                base.execute("UPDATE samples SET template = ?, crop = ? WHERE id = ?", (*sealed, cursor.lastrowid))
-            pseudonym = _pseudonym(key)
-            told = {"new": not known, "again": bool(was), "samples": len(rows)}
-            self.log.add(base, "enrol", {"person": pseudonym, **told})
-        return replace(person, pseudonym=pseudonym)
+        if new.crops and len(new.crops) != len(rows):
+            raise DataError(f"{len(new.crops)} crops for {len(rows)} templates")
+        _check(new.name, new.consent)
+        return rows
 
     def find(self, name: str) -> Person | None:
         """Somebody by name; None where nobody is called so."""
@@ -160,13 +184,34 @@ class Gallery:
 
     def templates(self, number: int) -> NDArray[np.float32]:
         """Somebody's templates, (K, width)."""
-        key = self._key(number)
-        rows = self._base.execute("SELECT id, template FROM samples WHERE person = ? ORDER BY id", (number,)).fetchall()
-        found = [
-            np.frombuffer(unseal(key, blob, self._own("sample", number, row) + b" template", f"sample {row}"), "<f2")
-            for row, blob in rows
-        ]
+        found = [template for _, _, template in self._rows(number, 0)]
         return np.stack(found).astype(np.float32) if found else np.zeros((0, self.about["width"]), np.float32)
+
+    def table(self) -> Table:
+        """All templates there are, in the order of their coming: rows of `sample`, `person` and `template`.
+
+        Most are read from the snapshot, which is brought up to date where many are new. Raises GalleryError where it
+        was tampered with.
+        """
+        last, rows = self._snapshot.read(self._base)
+        newer = [one for (one,) in self._base.execute("SELECT DISTINCT person FROM samples WHERE id > ?", (last,))]
+        people = [one for (one,) in self._base.execute("SELECT id FROM people")]
+        if not np.isin([*np.unique(rows["person"]), *newer], people).all():
+            raise GalleryError("there are templates of people who are not in the gallery")
+        found = [row for number in newer for row in self._rows(number, last)]
+        late = np.sort(np.array(found, rows.dtype), order="sample")
+        if len(late) >= PIECE:
+            with transaction(self.path, self._base) as base:
+                self._snapshot.write(base, last, late)
+        return np.concatenate([rows, late])
+
+    def _rows(self, number: int, last: int) -> Iterator[tuple[int, int, NDArray[np.float16]]]:
+        """Sample, person and template of somebody's samples with higher numbers than `last`, from the records."""
+        key = self._key(number)
+        asked = "SELECT id, template FROM samples WHERE person = ? AND id > ? ORDER BY id"
+        for row, blob in self._base.execute(asked, (number, last)).fetchall():
+            plain = unseal(key, blob, self._own("sample", number, row) + b" template", f"sample {row}")
+            yield row, number, np.frombuffer(plain, "<f2")
 
     def crops(self, number: int) -> list[bytes]:
         """The pictures that were kept of somebody."""
@@ -233,6 +278,12 @@ class Gallery:
             if self.find(person.name) != person or here != {"samples": person.samples, "crops": person.crops}:
                 raise GalleryError(f"records of person {person.number} were removed, or cannot be found by their name")
             found.update(people=1, samples=person.samples)
+        seen = self.table()
+        seen = seen[np.argsort(seen["person"], kind="stable")]
+        for person in self.people():
+            some = slice(*(np.searchsorted(seen["person"], person.number, side) for side in ("left", "right")))
+            if not np.array_equal(seen["template"][some], self.templates(person.number)):
+                raise GalleryError("the snapshot says other than the records")
         found["erased"] = self._base.execute("SELECT count(*) FROM erased").fetchone()[0]
         for entry in self.log.entries(self._base):
             entries, told_of = entries + 1, entry.details
@@ -245,7 +296,7 @@ class Gallery:
             raise GalleryError(f"the log tells of {were}, and there are {are}: records were removed or put back")
         return entries
 
-    def _made(self, base: sqlite3.Connection, name: str, collection: str) -> int:
+    def _made(self, base: sqlite3.Connection, name: str) -> int:
         """A new person's number; their key is wrapped."""
         cursor = base.execute("INSERT INTO people VALUES (NULL, ?, NULL, NULL)", (self._hash("lookup", name),))
         number = int(cursor.lastrowid or 0)
@@ -282,6 +333,8 @@ class Gallery:
             if not found:
                 raise DataError(f"nobody called {name!r} is in this gallery")
             counts = base.execute("SELECT count(*), count(crop) FROM samples WHERE person = ?", found).fetchone()
+            own = base.execute("SELECT id FROM samples WHERE person = ?", found).fetchall()
+            self._snapshot.without(base, [sample for (sample,) in own])
             base.execute("DELETE FROM samples WHERE person = ?", found)
             self._destroy_key(base, int(found[0]))
             hashed = self._hash("erased", name)
@@ -396,6 +449,7 @@ def _bound(told: Mapping[str, Any]) -> bytes:
 def _connected(path: Path) -> sqlite3.Connection:
     with _storing(path):
         base = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+        base.text_factory = bytes  # so that what somebody made text is opened, and refused, like any record
         for setting in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON"):
             base.execute(f"PRAGMA {setting}")
         return base
