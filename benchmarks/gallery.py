@@ -1,4 +1,4 @@
-"""A gallery of many: enrolling, opening, reading all templates, finding one among them, erasing; and what memory it takes.
+"""A gallery of many: enrolling, opening, reading all templates, finding one among them, erasing, and the memory taken.
 
     python benchmarks/gallery.py 1000000 [--width 128]
 

@@ -16,7 +16,8 @@ _HERE = Path(__file__).parent
 
 EPILOG = """\b
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 data; 4 bundle; 5 a gate refused;
-6 an extra is missing; 7 could not write; 8 done, but some inputs failed; 130 interrupted."""
+6 an extra is missing; 7 could not write; 8 done, but some inputs failed; 9 a gallery;
+130 interrupted."""
 
 
 class _Commands(click.Group):

@@ -90,7 +90,7 @@ def pick(text: str, task: Any, task_name: str, values: Mapping[str, Any], chosen
     variant = variant or chosen(module)
     if variant and variant not in module.VARIANTS:
         if hasattr(module, "brings") and (len(Path(variant).parts) > 1 or Path(variant).suffix):
-            raise UsageError(f"{name} begins with a file, and there is none at {variant}")
+            raise UsageError(f"{name} begins with {variant}, and there is no such file")
         raise UsageError(f"{name} has no variant {variant!r}; {_others(variant, module.VARIANTS)}")
     base = module.VARIANTS[variant] if variant else module.Options()
     options = parse(module.Options, {**dataclasses.asdict(base), **values}, prefix="net.")
