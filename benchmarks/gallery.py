@@ -21,8 +21,9 @@ BATCH, QUERIES = 10_000, 200
 
 def main() -> None:
     from sightline.gallery.keys import KeyFile
+    from sightline.gallery.people import Consent, Newcomer
     from sightline.gallery.search import Matcher
-    from sightline.gallery.store import Consent, Newcomer, create, open_gallery
+    from sightline.gallery.store import create, open_gallery
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("people", type=int)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from sightline.gallery.keys import KeyFile
-from sightline.gallery.store import Consent, Gallery, create, open_gallery
+from sightline.gallery.people import Consent
+from sightline.gallery.store import Gallery, create, open_gallery
 
 WIDTH = 128
 TODAY = date.today()

@@ -15,8 +15,9 @@ from gallery_people import again, consent, faces, fresh
 
 from sightline.core.errors import DataError, GalleryError
 from sightline.gallery import snapshot, store
+from sightline.gallery.people import Newcomer
 from sightline.gallery.search import Match, Matcher
-from sightline.gallery.store import Gallery, Newcomer
+from sightline.gallery.store import Gallery
 
 
 @pytest.fixture(autouse=True)

@@ -26,8 +26,9 @@ from gallery_people import TODAY, WIDTH, again, consent, faces, fresh
 from sightline.core.errors import DataError, GalleryError, StorageError, UsageError
 from sightline.gallery import store
 from sightline.gallery.keys import KeyFile, Passphrase
+from sightline.gallery.people import Erasure, Newcomer
 from sightline.gallery.sealing import unseal
-from sightline.gallery.store import Gallery, Newcomer, create, open_gallery
+from sightline.gallery.store import Gallery, create, open_gallery
 
 FILE = "people.gallery"
 
@@ -240,7 +241,7 @@ def test_nothing_is_left_of_somebody_who_was_erased(
     with fresh(tmp_path, "Ada", "Grace") as gallery:
         before, key = blobs(tmp_path), gallery._key(1)
         pseudonym = next(gallery.people()).pseudonym
-        assert gallery.erase("ada ") == store.Erasure(samples=2, crops=2)
+        assert gallery.erase("ada ") == Erasure(samples=2, crops=2)
         said = gallery.erased("Ada")
         assert said is not None and said.details["samples"] == 2 and said.details["crops"] == 2
         assert gallery.erased("Grace") is None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,18 @@ def moved(root: Path) -> list[str]:
     """What was moved where; and that nothing else is left."""
     assert not list((root / "in").rglob("*.png"))
     return files(root / "done")
+
+
+def killed(call: Callable[..., Any], at: int) -> Callable[..., Any]:
+    """A function that does what another does, until it is called so many times."""
+    calls = itertools.count(1)
+
+    def called(*given: Any) -> Any:
+        if next(calls) == at:
+            raise KeyboardInterrupt
+        return call(*given)
+
+    return called
 
 
 def test_a_part_is_taken_with_all_its_views(model: Model, tmp_path: Path) -> None:
@@ -175,17 +189,8 @@ def test_a_kill_between_the_moves_of_views(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     shot(tmp_path / "in", "a", 0, 1, 2, seed=1)
-    calls: list[Path] = []
-    place = line.place
-
-    def killed(claimed: Path, target: Path, number: int) -> Path:
-        calls.append(claimed)
-        if len(calls) == at:
-            raise KeyboardInterrupt
-        return place(claimed, target, number)
-
     with monkeypatch.context() as patch:
-        patch.setattr(line, "place", killed)
+        patch.setattr(line, "place", killed(line.place, at))
         if at < 4:
             with pytest.raises(KeyboardInterrupt):
                 watched(model, tmp_path)
@@ -198,17 +203,8 @@ def test_a_kill_between_the_claims_of_views(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     shot(tmp_path / "in", "a", 0, 1, 2, seed=1)
-    calls: list[Path] = []
-    take = Claims.take
-
-    def killed(self: Claims, path: Path) -> Path | None:
-        calls.append(path)
-        if len(calls) == at:
-            raise KeyboardInterrupt
-        return take(self, path)
-
     with monkeypatch.context() as patch:
-        patch.setattr(Claims, "take", killed)
+        patch.setattr(Claims, "take", killed(Claims.take, at))
         with pytest.raises(KeyboardInterrupt):
             watched(model, tmp_path)
     assert len(list((tmp_path / "in" / CLAIMS).glob("*.png"))) == at - 1

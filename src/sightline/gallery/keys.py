@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 
 from sightline.core.errors import GalleryError, MissingExtraError, UsageError
 from sightline.core.storage import storing
-from sightline.gallery.sealing import KEY, fresh
+from sightline.gallery.sealing import KEY, fresh, stretched
 
 _HEAD = "sightline gallery key 1"
 _SCRYPT = {"n": 1 << 16, "r": 8, "p": 1}
@@ -89,15 +89,13 @@ class Passphrase:
 
     def key(self, store: str, told: dict[str, Any]) -> bytes:
         """Derived from the words. Raises GalleryError where the gallery's header asks for what none does."""
-        from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
         try:
             salt, n, r, p = bytes.fromhex(told["salt"]), int(told["n"]), int(told["r"]), int(told["p"])
         except (KeyError, TypeError, ValueError):
             raise GalleryError(f"the gallery's header does not say how the passphrase is stretched: {told}") from None
         if len(salt) != SALT or not (1 << 14 <= n <= _MOST_N and n & (n - 1) == 0 and r == 8 and 1 <= p <= 16):
             raise GalleryError(f"the gallery's header asks for a scrypt that none was written with: {json.dumps(told)}")
-        return bytes(Scrypt(salt, KEY, n, r, p).derive(self.words.encode()))
+        return stretched(self.words, salt, n=n, r=r, p=p)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,14 @@ def derived(key: bytes, purpose: str) -> bytes:
     return bytes(HKDF(SHA256(), KEY, None, f"sightline {purpose}".encode()).derive(key))
 
 
+def stretched(words: str, salt: bytes, *, n: int, r: int, p: int) -> bytes:
+    """A key of words that may be guessed, by scrypt (RFC 7914)."""
+    _require()
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    return bytes(Scrypt(salt, KEY, n, r, p).derive(words.encode()))
+
+
 def keyed(key: bytes, *parts: bytes) -> bytes:
     """HMAC-SHA256 of some byte strings, each with its length before it, so that none runs into the next."""
     return hmac.new(key, b"".join(len(part).to_bytes(8, "big") + part for part in parts), hashlib.sha256).digest()

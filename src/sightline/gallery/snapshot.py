@@ -59,9 +59,10 @@ class Snapshot:
 
     def without(self, base: sqlite3.Connection, samples: list[int]) -> None:
         """Take some samples out of their pieces."""
-        for number, first, last, blob in base.execute("SELECT number, first, last, rows FROM pieces").fetchall():
+        for number, first, last in base.execute("SELECT number, first, last FROM pieces").fetchall():
             gone = [sample for sample in samples if first <= sample <= last]
             if gone:
+                (blob,) = base.execute("SELECT rows FROM pieces WHERE number = ?", (number,)).fetchone()
                 about = self._about(number, first, last)
                 rows = np.frombuffer(unseal(self.key, blob, about, f"piece {number} of the snapshot"), self.kind)
                 kept = seal(self.key, rows[~np.isin(rows["sample"], gone)].tobytes(), about)

@@ -13,7 +13,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,13 @@ from sightline.core.errors import DataError, GalleryError, StorageError, UsageEr
 from sightline.core.storage import storing, sync_folder
 from sightline.gallery.keys import Source
 from sightline.gallery.log import Entry, Log
+from sightline.gallery.people import Consent, Erasure, Newcomer, Person, check_enrolment
 from sightline.gallery.sealing import KEY, derived, fresh, keyed, plain_name, seal, unseal
 from sightline.gallery.snapshot import PIECE, Snapshot, Table
 
 FORMAT, VERSION = "sightline gallery", 1
 WAIT = 30.0
 """Seconds to wait for another process that writes."""
-LONGEST = 200
-"""Characters of a name."""
 _KEYS = ("people", "lookup", "erased", "log", "chain", "pieces")
 """The set of keys: to wrap people's, find people, know the erased again, seal log and snapshot, and chain the log."""
 _COUNTED = ("people", "samples", "erased")
@@ -45,54 +44,6 @@ CREATE TABLE erased (hash BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE pieces (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, rows BLOB NOT NULL);
 CREATE TABLE log (number INTEGER PRIMARY KEY, entry BLOB NOT NULL, mac BLOB NOT NULL);
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Consent:
-    """What somebody agreed to."""
-
-    by: str
-    """Who said so: the person, or who may speak for them."""
-    purpose: str
-    given: date
-    until: date
-    """The last day; `purge` erases them afterwards."""
-
-
-@dataclass(frozen=True)
-class Newcomer:
-    """Somebody to be enrolled."""
-
-    name: str
-    templates: NDArray[Any]
-    """Shape (K, width), float; kept in half precision."""
-    consent: Consent
-    collection: str = ""
-    crops: Sequence[bytes] = ()
-    """K encoded pictures of the face, or none."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody in a gallery."""
-
-    number: int
-    name: str
-    """By which they are enrolled and erased, unique without regard to case."""
-    collection: str
-    consent: Consent
-    samples: int
-    crops: int
-    pseudonym: str
-    """As the log calls them; it cannot be computed any more once they are erased."""
-
-
-@dataclass(frozen=True)
-class Erasure:
-    """What was removed of somebody."""
-
-    samples: int
-    crops: int
 
 
 class Gallery:
@@ -145,8 +96,8 @@ class Gallery:
         if was and not again:
             raise DataError(f"{name!r} was erased from this gallery; enrol them again only if they ask for it")
         base.execute("DELETE FROM erased WHERE hash = ?", (hashed,))
-        known = base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
-        number = int(known[0]) if known else self._made(base, name)
+        known = self._number(name)
+        number = known or self._made(base, name)
         key = self._key(number)
         before = self._person(number) if known else Person(number, name, new.collection, new.consent, 0, 0, "")
         samples, kept = before.samples + len(rows), before.crops + len(new.crops)
@@ -169,13 +120,18 @@ class Gallery:
             raise DataError(f"templates are {rows.shape}; they must be (K, {self.about['width']}) of finite numbers")
         if new.crops and len(new.crops) != len(rows):
             raise DataError(f"{len(new.crops)} crops for {len(rows)} templates")
-        _check(new.name, new.consent)
+        check_enrolment(new.name, new.consent)
         return rows
 
     def find(self, name: str) -> Person | None:
         """Somebody by name; None where nobody is called so."""
+        number = self._number(name)
+        return self._person(number) if number else None
+
+    def _number(self, name: str) -> int:
+        """Somebody's number; 0 where nobody is called so."""
         found = self._base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
-        return self._person(int(found[0])) if found else None
+        return int(found[0]) if found else 0
 
     def people(self) -> Iterator[Person]:
         """Everybody, in the order of their coming."""
@@ -272,18 +228,17 @@ class Gallery:
 
         Raises GalleryError at the first byte that was changed, record that is missing, or entry that was cut off.
         """
-        found, told, entries = Counter[str](), Counter[str](), 0
-        for person in self.people():
-            here = {"samples": len(self.templates(person.number)), "crops": len(self.crops(person.number))}
-            if self.find(person.name) != person or here != {"samples": person.samples, "crops": person.crops}:
-                raise GalleryError(f"records of person {person.number} were removed, or cannot be found by their name")
-            found.update(people=1, samples=person.samples)
-        seen = self.table()
+        found, told, entries, seen = Counter[str](), Counter[str](), 0, self.table()
         seen = seen[np.argsort(seen["person"], kind="stable")]
         for person in self.people():
+            templates, crops = self.templates(person.number), self.crops(person.number)
+            whole = (len(templates), len(crops)) == (person.samples, person.crops)
+            if not whole or self._number(person.name) != person.number:
+                raise GalleryError(f"records of person {person.number} were removed, or cannot be found by their name")
             some = slice(*(np.searchsorted(seen["person"], person.number, side) for side in ("left", "right")))
-            if not np.array_equal(seen["template"][some], self.templates(person.number)):
+            if not np.array_equal(seen["template"][some], templates):
                 raise GalleryError("the snapshot says other than the records")
+            found.update(people=1, samples=person.samples)
         found["erased"] = self._base.execute("SELECT count(*) FROM erased").fetchone()[0]
         for entry in self.log.entries(self._base):
             entries, told_of = entries + 1, entry.details
@@ -329,14 +284,14 @@ class Gallery:
 
     def _forget(self, name: str, why: str) -> Erasure:
         with self._writing() as base:
-            found = base.execute("SELECT id FROM people WHERE lookup = ?", (self._hash("lookup", name),)).fetchone()
-            if not found:
+            number = self._number(name)
+            if not number:
                 raise DataError(f"nobody called {name!r} is in this gallery")
-            counts = base.execute("SELECT count(*), count(crop) FROM samples WHERE person = ?", found).fetchone()
-            own = base.execute("SELECT id FROM samples WHERE person = ?", found).fetchall()
+            counts = base.execute("SELECT count(*), count(crop) FROM samples WHERE person = ?", (number,)).fetchone()
+            own = base.execute("SELECT id FROM samples WHERE person = ?", (number,)).fetchall()
             self._snapshot.without(base, [sample for (sample,) in own])
-            base.execute("DELETE FROM samples WHERE person = ?", found)
-            self._destroy_key(base, int(found[0]))
+            base.execute("DELETE FROM samples WHERE person = ?", (number,))
+            self._destroy_key(base, number)
             hashed = self._hash("erased", name)
             base.execute("INSERT OR IGNORE INTO erased VALUES (?)", (hashed,))
             removed = Erasure(*counts)
@@ -483,17 +438,6 @@ def _head(base: sqlite3.Connection, name: str) -> bytes:
     if found is None:
         raise ValueError(f"it has no {name}")
     return bytes(found[0])
-
-
-def _check(name: str, consent: Consent) -> None:
-    """Raise DataError for a name that is none, and a consent that is not in force today."""
-    if not plain_name(name) or len(name) > LONGEST or not name.isprintable():
-        raise DataError(f"a name takes 1 to {LONGEST} printable characters, not {name!r:.80}")
-    if not consent.by.strip() or not consent.purpose.strip():
-        raise DataError("nobody is enrolled without consent: say who gave it, and for what purpose")
-    today = datetime.now(UTC).date()
-    if not consent.given <= today <= consent.until:
-        raise DataError(f"the consent holds from {consent.given} to {consent.until}, and today is {today}")
 
 
 def _pseudonym(key: bytes) -> str:

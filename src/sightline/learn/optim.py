@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sightline.core.errors import UsageError
+from sightline.nets._blocks import uncounted
 
 
 def optimizer(
@@ -62,19 +63,15 @@ def sharpest(module: nn.Module, radius: float) -> Iterator[None]:
     of norms are left alone, as the pictures have been counted once.
     """
     moved: list[torch.Tensor] = [p for p in module.parameters() if p.grad is not None]
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    kept, momenta = [p.detach().clone() for p in moved], [part.momentum for part in norms]
+    kept = [p.detach().clone() for p in moved]
     with torch.no_grad():
         gradients = [p.grad for p in moved if p.grad is not None]
         length = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         torch._foreach_add_(moved, gradients, alpha=radius / (float(length) + 1e-12))
-    for part in norms:
-        part.momentum = 0.0
     try:
-        yield
+        with uncounted(module):
+            yield
     finally:
-        for part, momentum in zip(norms, momenta):
-            part.momentum = momentum
         with torch.no_grad():
             torch._foreach_copy_(moved, kept)
 

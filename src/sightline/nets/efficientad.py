@@ -9,8 +9,7 @@ combines otherwise. The encoder does not ship: what does are three small network
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from sightline.core.events import drain
 from sightline.core.protocols import Batch, Objective
 from sightline.core.recipe import setting
 from sightline.encoders import taps
+from sightline.nets._blocks import uncounted
 from sightline.nets._describer import Describer, Narrow
 from sightline.nets._strange import strange
 
@@ -60,8 +60,7 @@ brings = taps.brings
 
 def asks(options: Options) -> dict[str, tuple[Any, str]]:
     """Colours as the encoder wants them, and a size at which a CPU learns in minutes."""
-    wanted = taps.asks(options)
-    return {"size": (128, "a CPU learns at it in minutes"), **{k: v for k, v in wanted.items() if k == "color"}}
+    return taps.asks(options) | {"size": (128, "a CPU learns at it in minutes")}
 
 
 def prefers(options: Options) -> tuple[str, float]:
@@ -160,7 +159,7 @@ def taught(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batc
     good, share = _good(images, targets)
     half = -(-len(good) // 2)
     seen = torch.cat([good[:half], strange(good[-half:])])
-    with _uncounted(module, not share):
+    with nullcontext() if share else uncounted(module):
         said = module.teacher.taught(seen)
     wanted = functional.interpolate(encoded(module, seen), said.shape[2:], mode="bilinear")
     return share * functional.smooth_l1_loss(said, wanted)
@@ -170,7 +169,7 @@ def followed(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], ba
     """How far the student is from the teacher where it is worst, the autoencoder from the teacher, and the student from
     the autoencoder; and how much the student says of pictures of what never was, of which it is to know nothing."""
     good, share = _good(images, targets)
-    with _uncounted(module, not share):
+    with nullcontext() if share else uncounted(module):
         return share * _followed(module, good)
 
 
@@ -198,20 +197,6 @@ def _good(images: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, float]:
     """The good parts, and 1; where there are none all, and 0, as known defects teach nothing."""
     good = targets["anomalous"] == 0
     return (images[good], 1.0) if bool(good.any()) else (images, 0.0)
-
-
-@contextmanager
-def _uncounted(module: nn.Module, so: bool) -> Iterator[None]:
-    """While it lasts, norms count nothing, if it is so; they are asked, as those of other processes wait for them."""
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)] if so else []
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum in zip(norms, before):
-            norm.momentum = momentum
 
 
 @torch.no_grad()

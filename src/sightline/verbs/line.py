@@ -101,12 +101,12 @@ class Line:
         waited for, but not for ever."""
         if self.jury is None:
             return [("", [seen]) for seen in self.arrivals.ready(now)]
-        views, count, patience = self.jury.views, self.jury.views.count, self.watching.patience
+        pattern, count, patience = self.jury.pattern, self.jury.views.count, self.watching.patience
         found: dict[str, dict[str, Seen]] = {}
         waiting = self.arrivals.ready(now, resting=True)
         for seen in sorted(waiting, key=lambda seen: seen.path.parent != self.claims.folder):  # what a kill left first
             name = self._name(seen)
-            found.setdefault(part_of(name, views), {}).setdefault(view_of(name, views), seen)
+            found.setdefault(part_of(name, pattern), {}).setdefault(view_of(name, pattern), seen)
         parts = {name: list(own.values())[:count] for name, own in found.items()}
         return [
             (name, pictures)
@@ -130,11 +130,11 @@ class Line:
             worst = row.get("views", [row])[0]
             rows.append(row | {"id": worst["id"], "path": worst["path"]})
         yield from self.station.record(rows, [max(each.pictures, key=lambda part: part.came) for each in work])
-        left = self.claims.left()
+        claims = {id_of(picture.path): picture.path for each in work for picture in each.pictures}
         for row in rows:
             for picture in row.get("views", [row]):
                 wanted = Path(picture["path"])
-                moved = place(left[picture["id"]], self._target(row, wanted.name), row["number"])
+                moved = place(claims[picture["id"]], self._target(row, wanted.name), row["number"])
                 if moved != wanted:
                     yield Note(text=f"{wanted} was taken; the picture is {moved}", kind="warning")
         return len(rows)

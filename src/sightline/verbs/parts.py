@@ -62,11 +62,12 @@ def grouped(sources: Sequence[Path], folder: Path, views: Views | None) -> dict[
     names = [path.relative_to(folder).as_posix() for path in sources]
     if views is None:
         return {name: [path] for name, path in zip(names, sources)}
-    if names and not any(views.pattern.search(name) for name in names):
+    pattern = views.pattern
+    if names and not any(map(pattern.search, names)):
         raise UsageError(f"--part-by {views.part_by!r} matches no picture; one is called {names[0]}")
     found: dict[str, list[Path]] = {}
     for name, path in zip(names, sources):
-        found.setdefault(part_of(name, views), []).append(path)
+        found.setdefault(part_of(name, pattern), []).append(path)
     most = max(found, key=lambda part: len(found[part]), default="")
     if found and len(found[most]) > MOST_VIEWS:
         raise UsageError(
@@ -75,26 +76,26 @@ def grouped(sources: Sequence[Path], folder: Path, views: Views | None) -> dict[
     return found
 
 
-def part_of(name: str, views: Views) -> str:
+def part_of(name: str, pattern: re.Pattern[str]) -> str:
     """The part that a picture shows.
 
-    >>> views = Views(r"(.*)-view\\d")
-    >>> part_of("door-view2.png", views), part_of("window.png", views)
+    >>> pattern = Views(r"(.*)-view\\d").pattern
+    >>> part_of("door-view2.png", pattern), part_of("window.png", pattern)
     ('door', 'window.png')
     """
-    match = views.pattern.search(name)
-    return (match[1 if views.pattern.groups else 0] if match else None) or name
+    match = pattern.search(name)
+    return (match[1 if pattern.groups else 0] if match else None) or name
 
 
-def view_of(name: str, views: Views) -> str:
+def view_of(name: str, pattern: re.Pattern[str]) -> str:
     """What is left of a picture's name without its part and its ending: which of the views it is.
 
-    >>> views = Views(r"(.*)-view\\d")
-    >>> view_of("door-view2.png", views), view_of("door-view2.jpeg", views)
+    >>> pattern = Views(r"(.*)-view\\d").pattern
+    >>> view_of("door-view2.png", pattern), view_of("door-view2.jpeg", pattern)
     ('-view2', '-view2')
     """
-    stem, match = name.removesuffix(Path(name).suffix), views.pattern.search(name)
-    begin, end = match.span(1 if views.pattern.groups else 0) if match else (0, 0)
+    stem, match = name.removesuffix(Path(name).suffix), pattern.search(name)
+    begin, end = match.span(1 if pattern.groups else 0) if match else (0, 0)
     return stem[:begin] + stem[end:]
 
 
