@@ -19,7 +19,7 @@ from sightline.data.tiles import windows
 from sightline.tasks import detect
 from sightline.tasks._candidates import suppressed
 from sightline.tasks._seams import Seen, cut_off
-from sightline.verbs.opened import default_predict
+from sightline.tasks._pass import one_pass
 
 SIZE = (200, 300)
 READY = Preparation(size_hw=(100, 100), tile=100, overlap=0.2, fit="pad")
@@ -177,7 +177,7 @@ def test_the_whole_way_from_a_picture_to_its_boxes_and_their_targets() -> None:
     pixels = np.zeros((*SIZE, 3), np.uint8)
     pixels[30:80, 60:240] = 255
     request = detect.encode(read_picture(pixels), CARD)
-    (result,) = default_predict(detect, {"main": Bright()}, [request], CARD)
+    (result,) = one_pass(detect, Bright(), [request], CARD)
     assert result.xyxy.tolist() == [pytest.approx([60, 30, 240, 80])]
     target = detect.encode_target(Objects((Object("a", (60, 30, 240, 80)),)), request, CARD)
     assert target["boxes"].shape[:2] == target["labels"].shape == (len(FRAMES), 1)

@@ -19,7 +19,7 @@ from sightline.graphs.onnx import open as open_session
 from sightline.metrics.detection_change import claims_changed
 from sightline.tasks import detect
 from sightline.tasks._standalone import standalone, told, whole_graph
-from sightline.verbs.opened import default_predict
+from sightline.tasks._pass import one_pass
 
 READY = Preparation(size_hw=(32, 48))
 WHERE = {"scale_y": 0.5, "scale_x": 0.5, "top": 0.0, "left": 0.0}
@@ -81,7 +81,7 @@ def pictures(count: int) -> list[Request]:
 def test_it_claims_what_the_bundle_claims(form: str, count: int) -> None:
     card = dataclasses.replace(BASE, form=FORMS[form][0])
     blob, requests = graph(FORMS[form][1]), pictures(count)
-    results = default_predict(detect, {"main": open_session(blob)}, requests, card)
+    results = one_pass(detect, open_session(blob), requests, card)
     written, said = standalone(blob, requests, results, card)  # type: ignore[arg-type]
     claims = sum(each.count for each in results)  # type: ignore[attr-defined]
     assert claims >= count and f"the same {claims} claims" in said
@@ -111,7 +111,7 @@ def test_a_graph_that_claims_otherwise_is_not_written() -> None:
     form, shapes = FORMS["distances"]
     card = dataclasses.replace(BASE, form=form)
     requests = pictures(3)
-    results: Any = default_predict(detect, {"main": open_session(graph(shapes))}, requests, card)
+    results: Any = one_pass(detect, open_session(graph(shapes)), requests, card)
     with pytest.raises(GateError, match="claims otherwise"):
         standalone(graph(shapes), requests, list(reversed(results)), card)
 

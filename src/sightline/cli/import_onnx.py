@@ -1,4 +1,4 @@
-"""import-onnx: make a model of a detector from elsewhere, by a description of what its outputs mean."""
+"""import-onnx: make a model of a detector or an embedder from elsewhere, by what its outputs mean."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ those that are known are printed. A file of your own holds, in YAML or JSON, for
   coding: cxcywh          # or xyxy, yxyx, xywh, ltrb
   unit: shares            # or pixels, cells (with strides: [8, 16, 32])
 
+Files that the weights ledger knows, as yunet_s_640_640.onnx, need neither a layout nor classes.
+
 The accuracy of an imported model is not known until you measure it: sightline evaluate MODEL DATA."""
 
 
 @click.command(epilog=EXAMPLE)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--layout", default="", help="a known layout of outputs, or a YAML or JSON file that describes one")
+@click.option(
+    "--layout", default="", help="a known layout of outputs, or a YAML or JSON file that describes one [by the file]"
+)
 @click.option("--classes", default="", help="a file with a class a line, or the names with commas between")
 @click.option("--out", type=click.Path(path_type=Path), help="model to write: a folder, or one file named .zip")
 @click.option("--size", default="", metavar="WxH", help="pixels of its pictures [the graph's own]")
@@ -57,14 +61,14 @@ def command(
     source: str,
     trained_on: str,
 ) -> None:
-    """Wrap the detector in an ONNX FILE as a model."""
+    """Wrap the detector, or the embedder of faces, in an ONNX FILE as a model."""
     from sightline.cli._display import watch
-    from sightline.verbs.import_onnx import Wish, import_onnx
+    from sightline.verbs.import_onnx import Wish, import_onnx, is_known
 
-    if not layout:
+    if not layout and not is_known(file):
         raise click.UsageError(f"say what the outputs mean with --layout, a file or one of\n{_layouts()}")
-    if not classes or out is None:
-        raise click.UsageError("name the classes with --classes, and the model to write with --out")
+    if out is None:
+        raise click.UsageError("name the model to write with --out")
     wish = Wish(
         layout=layout,
         classes=classes,
@@ -86,9 +90,9 @@ def command(
 
 def _layouts() -> str:
     """Every known layout and what it is, a line each."""
-    from sightline.verbs.detector_layouts import LAYOUTS
+    from sightline.verbs.detector_layouts import EMBEDDERS, LAYOUTS
 
-    return "\n".join(f"  {name:<20} {layout['about']}" for name, layout in LAYOUTS.items())
+    return "\n".join(f"  {name:<20} {layout['about']}" for name, layout in (LAYOUTS | EMBEDDERS).items())
 
 
 def _size(text: str) -> tuple[int, int] | None:

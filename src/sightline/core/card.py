@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from sightline.core.errors import BundleError
@@ -73,7 +74,9 @@ class Card:
     """`graph`: the variant to run by default, and what it was chosen by: `latency_ms`, `drop`, `cpu`, `versions` and so
     on; empty where none was chosen."""
     parts: Mapping[str, str] = field(default_factory=dict)
-    """Other bundles this one needs: role → SHA-256 digest."""
+    """Other bundles this one needs, or was joined from: role → SHA-256 digest."""
+    inner: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of models that work inside this one: role → card, without its graphs, which stand in `graphs` under that role."""
     metrics: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     """split → metric → a `Measure` as a dictionary."""
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +88,16 @@ class Card:
     """UTC, ISO 8601."""
     notes: tuple[str, ...] = ()
     unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def at_least_hw(self) -> tuple[int, int] | None:
+        """The size that a picture has to be decoded at, at least; None where all its pixels are looked at."""
+        return None if self.inner else self.preparation.at_least_hw
+
+    @cached_property
+    def inside(self) -> Mapping[str, Card]:
+        """The cards of models that work inside this one, by role. Raises BundleError for one that is none."""
+        return {role: Card.from_json(json.dumps(card)) for role, card in self.inner.items()}
 
     def to_json(self) -> str:
         """The card as indented JSON with its schema number first."""
@@ -127,7 +140,7 @@ def _migrated(body: dict[str, Any]) -> dict[str, Any]:
 
 
 _OBJECTS = (
-    *("net", "operating", "form", "evidence", "graphs", "preferred", "parts"),
+    *("net", "operating", "form", "evidence", "graphs", "preferred", "parts", "inner"),
     *("metrics", "data", "licences", "recipe", "versions"),
 )
 
@@ -138,6 +151,8 @@ def _from_dict(body: dict[str, Any]) -> Card:
     for name in _OBJECTS:
         if name in known and not isinstance(known[name], dict):
             raise BundleError(f"card.json: {name} must be an object, not {type(known[name]).__name__}")
+    if not all(isinstance(each, dict) for each in known.get("inner", {}).values()):
+        raise BundleError("card.json: inner must hold cards")
     for name in ("graphs", "metrics"):
         inner = known.get(name, {}).values()
         if not all(isinstance(v, dict) and all(isinstance(entry, dict) for entry in v.values()) for v in inner):

@@ -16,6 +16,7 @@ from sightline.core.storage import write_bytes, write_json
 
 UNKNOWN = "unknown"
 _OWN = "ledger.json"
+_SEVERAL = ("trained_on", "classes")
 _BUILT_IN = Path(__file__).with_name("ledger.json")
 _PERMISSIVE = re.compile(
     r"(the )?(apache|mit|bsd|isc|zlib|unlicense|cc0|cc by( sa)?|public domain)( ?\d| clause| version| licen[cs]e)*"
@@ -43,6 +44,10 @@ class Entry:
     """Data sets that went in, by their usual names; on these it must not be judged."""
     terms: str = ""
     """The terms of the training data, where they are known."""
+    layout: str = ""
+    """What its outputs mean, by a name that `import-onnx --layout` takes; empty for weights that are used otherwise."""
+    classes: tuple[str, ...] = ()
+    """What it tells apart, for such a layout."""
 
     @property
     def restricted(self) -> bool:
@@ -155,10 +160,10 @@ def entry_of(values: Mapping[str, Any]) -> Entry:
     known = {field.name for field in fields(Entry)}
     try:
         given = {name: value for name, value in values.items() if name in known}
-        entry = Entry(**{**given, "trained_on": tuple(given.get("trained_on", ()))})
+        entry = Entry(**{**given, **{name: tuple(given.get(name, ())) for name in _SEVERAL}})
     except (TypeError, AttributeError):
         raise UsageError(f"this is no entry of a weights ledger: {values!r:.80}") from None
-    plain = all(isinstance(getattr(entry, name), str) for name in known - {"size", "trained_on"})
+    plain = all(isinstance(getattr(entry, name), str) for name in known - {"size", *_SEVERAL})
     if not plain or type(entry.size) is not int or not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
         raise UsageError(f"this is no entry of a weights ledger: {values!r:.80}")
     if not re.fullmatch(r"[\w.+-]+", entry.file) or entry.file.startswith("."):

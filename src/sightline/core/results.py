@@ -237,6 +237,41 @@ class Boxes(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Faces(Boxes):
+    """Faces found in a picture, the surest first: where each is, how fit to be recognised, and what it looks like.
+
+    What it looks like, `vectors`, is told to galleries only: neither printed, nor drawn, nor written.
+    """
+
+    vectors: NDArray[np.float32]
+    """Shape (N, D), float32, each of length 1, or 0 where the network failed: how alike two faces are is the cosine."""
+    quality: NDArray[np.float32]
+    """Shape (N,), float32, in [0, 1]: how fit a face is to be recognised."""
+    flaws: tuple[str, ...]
+    """What is wrong with each face, and what to do about it; empty where nothing is."""
+    names: tuple[str, ...] = ()
+    """Who each is, as a gallery says, or `unknown`; nothing where none was asked."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Who each face is, where a gallery was asked; else that it is a face."""
+        return tuple(each for each, kept in zip(self.names, self.claimed) if kept) if self.names else super().labels
+
+    @property
+    def largest(self) -> int | None:
+        """The place of the largest face that is claimed; None where there is none."""
+        areas = (self.xyxy[:, 2] - self.xyxy[:, 0]) * (self.xyxy[:, 3] - self.xyxy[:, 1]) * self.claimed
+        return int(np.argmax(areas)) if areas.any() else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of boxes, with the `quality` of each face and its `flaw`."""
+        told = super().to_dict()
+        for box, row in zip(told["boxes"], np.flatnonzero(self.claimed)):
+            box |= {"quality": round(float(self.quality[row]), 4), "flaw": self.flaws[row]}
+        return told
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence(Result):
     """Where in the picture the evidence for one answer lies, and whether that map can be believed."""
 

@@ -33,7 +33,7 @@ def prepare(picture: Picture, preparation: Preparation) -> tuple[Pixels, dict[st
 
     Raises PictureError for a float picture far outside 0 to 1 that would have to become integers.
     """
-    pixels = _to_depth(picture, preparation)
+    pixels = to_depth(picture, preparation)
     if preparation.channels == 1 and pixels.shape[2] == 3:
         pixels = _luma(pixels)
     pixels, geometry = _place(pixels, picture.size_hw, preparation)
@@ -42,7 +42,8 @@ def prepare(picture: Picture, preparation: Preparation) -> tuple[Pixels, dict[st
     return np.require(pixels, requirements=["C", "W"]), geometry
 
 
-def _to_depth(picture: Picture, preparation: Preparation) -> Pixels:
+def to_depth(picture: Picture, preparation: Preparation) -> Pixels:
+    """The pixels in the preparation's dtype, a value keeping its share of full scale; see `prepare`."""
     pixels, dtype = picture.pixels, np.dtype(preparation.dtype)
     if pixels.dtype == dtype and picture.high == preparation.high:
         return pixels

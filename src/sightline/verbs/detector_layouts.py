@@ -36,7 +36,7 @@ _YOLOV8 = {
     "several": True,
     "input": _LETTERBOX,
 }
-LAYOUTS: Mapping[str, Mapping[str, Any]] = {
+LAYOUTS: dict[str, Mapping[str, Any]] = {
     "fastestdet": {
         "about": "one map of objectness, box and classes in cells of 16 pixels (FastestDet)",
         "boxes": {"axes": "CHW", "columns": [1, 5]},
@@ -98,6 +98,16 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
         "background": "first",
         "suppress": 0.45,
     },
+    "ultraface": {
+        "about": "faces: corners as shares, and probabilities of nothing and a face (Ultra-Light-Fast, RFB)",
+        "boxes": {"outputs": "*box*", "columns": [0, 4]},
+        "scores": {"outputs": "*score*", "columns": [0, None]},
+        "unit": "shares",
+        "background": "first",
+        "threshold": 0.7,
+        "suppress": 0.3,
+        "input": {"scale": 128.0, "mean": [0.9921875]},
+    },
     "detr": {
         "about": "logits with nothing as the last class, and boxes as shares (DETR)",
         "boxes": {"outputs": "*box*", "columns": [0, 4]},
@@ -153,6 +163,24 @@ LAYOUTS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Families by name: `about`, a form with patterns, what their pictures are made of, and the suppression they want."""
+EMBEDDERS: dict[str, Mapping[str, Any]] = {
+    "arcface": {
+        "about": "vector of an aligned face, from values between -1 and 1 (ArcFace and kin by InsightFace)",
+        "vector": {},
+        "input": {"scale": 127.5, "mean": [1.0]},
+    },
+    "sface": {
+        "about": "vector of an aligned face, from pixels as they are (SFace, of OpenCV's zoo)",
+        "vector": {},
+        "input": {"scale": 1.0},
+    },
+    "mobilefacenet": {
+        "about": "vector of an aligned face, from values normalised as ImageNet's (MobileFaceNet by foamliu)",
+        "vector": {},
+        "input": _IMAGENET,
+    },
+}
+"""The same of embedders of faces, which put out a vector instead of boxes."""
 EXTRA = ("about", "input", "suppress", "threshold")
 """What a layout may say beside its form."""
 INPUT = ("bgr", "scale", "mean", "std", "fit")
@@ -160,10 +188,10 @@ INPUT = ("bgr", "scale", "mean", "std", "fit")
 
 def layout_of(text: str) -> dict[str, Any]:
     """A layout by its name, or from a YAML or JSON file; raises UsageError where there is none."""
-    if text in LAYOUTS:
-        return dict(LAYOUTS[text])
+    if text in LAYOUTS or text in EMBEDDERS:
+        return dict((LAYOUTS | EMBEDDERS)[text])
     if not Path(text).is_file():
-        names = ", ".join(LAYOUTS)
+        names = ", ".join((*LAYOUTS, *EMBEDDERS))
         raise UsageError(f"no layout {text!r}; there are {names}; or give a YAML or JSON file that describes one")
     try:
         found = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
@@ -176,6 +204,8 @@ def layout_of(text: str) -> dict[str, Any]:
 
 def outputs_of(layout: Mapping[str, Any], outputs: Mapping[str, Spec]) -> tuple[str, ...]:
     """The outputs of a foreign graph that the layout reads; raises UsageError where a part is in none of them."""
+    if "vector" in layout:
+        return tuple(_named("vector", dict(layout["vector"] or {}).get("outputs"), outputs)[:1])
     parts = [(name, layout[name]) for name in PARTS if layout.get(name) is not None]
     return tuple(dict.fromkeys(each for name, part in parts for each in _part(name, part, outputs)["outputs"]))
 
@@ -186,6 +216,8 @@ def form_of(layout: Mapping[str, Any], outputs: Mapping[str, Spec]) -> dict[str,
     outputs: of the wrapped graph, whose shapes are known. What is wrong with the form is found when it is held against
     the graph.
     """
+    if "vector" in layout:
+        return {"name": "vector", "output": next(iter(outputs))}
     form = {name: value for name, value in layout.items() if name not in (*EXTRA, *PARTS)}
     parts = {name: _part(name, layout[name], outputs) for name in PARTS if layout.get(name) is not None}
     for name, part in parts.items():

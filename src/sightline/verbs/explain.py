@@ -89,7 +89,7 @@ def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -
             f"the task {opened.card.task} has no explanations; it offers {', '.join(sorted(opened.task.SUPPORTS))}"
         )
     instruments = [(name, _loaded(opened, name)) for name in _named(opened, probe)]
-    picture = read_picture(source, at_least_hw=opened.card.preparation.at_least_hw, bits=declared_bits(opened.card))
+    picture = read_picture(source, at_least_hw=opened.card.at_least_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)
     result = opened.answer([request])[0]
     aim = opened.task.aim(result, request, target, opened.card) if _aims(opened) else None

@@ -1,4 +1,4 @@
-"""import-onnx: a detector from elsewhere becomes a bundle, by a description of what its outputs mean."""
+"""import-onnx: a detector, or embedder of faces, from elsewhere becomes a bundle, by what its outputs mean."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SLACK = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Wish:
-    """What is said of a detector from elsewhere; None: as its layout says, else as a plain graph."""
+    """What is said of a model from elsewhere; None: as its layout says, else as a plain graph."""
 
-    layout: str
-    """A name of `detector_layouts.LAYOUTS`, or a file."""
-    classes: str
-    """A file with a name a line, or the names with commas between."""
+    layout: str = ""
+    """A name of `detector_layouts.LAYOUTS` or `EMBEDDERS`, or a file; empty: as the weights ledger says."""
+    classes: str = ""
+    """A file with a name a line, or the names with commas between; not for embedders; empty as above."""
     size_hw: tuple[int, int] | None = None
     """Height and width of its pictures in pixels, where the graph leaves them free."""
     bgr: bool | None = None
@@ -55,7 +55,7 @@ class Wish:
 
 
 def import_onnx(file: Path, wish: Wish, out: Path) -> Generator[Event, None, Path]:
-    """Wrap an ONNX detector as a bundle of the task detect; returns its path.
+    """Wrap an ONNX detector as a bundle of the task detect, or an embedder as one of faces; returns its path.
 
     What the graph wants is put in front of it, its batch is set free, and both are held against the foreign graph on
     generated pictures; then its outputs are decoded as the layout says. Raises UsageError where file, layout, classes
@@ -63,7 +63,8 @@ def import_onnx(file: Path, wish: Wish, out: Path) -> Generator[Event, None, Pat
     """
     if occupied(out):
         raise UsageError(f"{out} exists already; choose another path")
-    blob, layout, classes = _blob(file), layout_of(wish.layout), classes_of(wish.classes)
+    blob = _blob(file)
+    wish, layout, classes = _said(blob, wish)
     form = Shelf("graphs").load("onnx")
     try:
         foreign = form.open(blob, threads=1)
@@ -85,8 +86,31 @@ def import_onnx(file: Path, wish: Wish, out: Path) -> Generator[Event, None, Pat
     card = dataclasses.replace(card, graphs={"main": {"onnx": described}})
     yield Note(text=f"the wrapped graph says of generated pictures what {file.name} says of them{_way(model)}")
     path = write_bundle(out, card, files={described["file"]: written})
-    yield Saved(path=path, what=f"imported detector, {len(written) / 1e6:.2f} MB, {len(classes)} classes")
+    what = f"detector, {len(written) / 1e6:.2f} MB, {len(classes)} classes"
+    what = what if classes else f"embedder, {len(written) / 1e6:.2f} MB"
+    yield Saved(path=path, what=f"imported {what}")
     return path
+
+
+def is_known(file: Path) -> bool:
+    """Whether the weights ledger says what this file's outputs mean."""
+    known = by_sum(file.read_bytes()) if file.is_file() else None
+    return known is not None and bool(known.layout)
+
+
+def _said(blob: bytes, wish: Wish) -> tuple[Wish, dict[str, Any], tuple[str, ...]]:
+    """The wish, filled up by what the ledger knows of the file, its layout and classes. Raises UsageError."""
+    known = by_sum(blob)
+    if not wish.layout and known and known.layout:
+        wish = dataclasses.replace(wish, layout=known.layout, classes=wish.classes or ",".join(known.classes))
+    if not wish.layout:
+        raise UsageError("the weights ledger does not know this file; say what its outputs mean with --layout")
+    layout = layout_of(wish.layout)
+    if "vector" in layout:
+        return wish, layout, ()
+    if not wish.classes:
+        raise UsageError("name the classes of this detector with --classes")
+    return wish, layout, classes_of(wish.classes)
 
 
 def classes_of(text: str) -> tuple[str, ...]:
@@ -179,26 +203,25 @@ def _card(
     licence = wish.licence or (known.weight_licence if known else "") or NOT_STATED
     source = wish.source or (known.source if known else "") or NOT_STATED
     data = list(wish.trained_on or (known.trained_on if known else ()))
+    options, net = {"layout": Path(wish.layout).name}, {"shelf": SHELF, "name": file.stem, "variant": ""}
+    whole = {
+        "net": {**net, "options": options},
+        "preparation": ready,
+        "data": {"begun_from": data} if data else {},
+        "licences": {"weights": licence, "source": source},
+        "versions": versions(),
+        "created": now(),
+    }
+    elsewhere = f"imported from {file.name}, which was made elsewhere; its accuracy was not measured here"
+    if not classes:
+        return Card(task="faces", notes=(elsewhere,), **whole)
     threshold, suppress = (
         _share(name, layout.get(name, usual) if asked is None else asked)
         for name, asked, usual in (("threshold", wish.threshold, 0.3), ("suppress", wish.suppress, 0.6))
     )
-    notes = (
-        f"imported from {file.name}, which was made elsewhere; its accuracy was not measured here",
-        f"thresholds are {threshold:g} for every class, chosen by nobody from data",
-    )
-    return Card(
-        task="detect",
-        net={"shelf": SHELF, "name": file.stem, "variant": "", "options": {"layout": Path(wish.layout).name}},
-        classes=classes,
-        preparation=ready,
-        operating={"thresholds": dict.fromkeys(classes, threshold), "suppress": suppress},
-        data={"begun_from": data} if data else {},
-        licences={"weights": licence, "source": source},
-        versions=versions(),
-        created=now(),
-        notes=notes,
-    )
+    operating = {"thresholds": dict.fromkeys(classes, threshold), "suppress": suppress}
+    notes = (elsewhere, f"thresholds are {threshold:g} for every class, chosen by nobody from data")
+    return Card(task="detect", classes=classes, operating=operating, notes=notes, **whole)
 
 
 def _share(name: str, value: Any) -> float:
@@ -209,13 +232,15 @@ def _share(name: str, value: Any) -> float:
 
 def _try(card: Card, session: Session) -> None:
     """Decode what the graph says of generated pictures; raises BundleError where the form does not fit it."""
-    task = Shelf("tasks").load("detect")
+    task = Shelf("tasks").load(card.task)
     task.check(card, {"main": session})
     size = (3, *card.preparation.size_hw, card.preparation.channels)
     images = np.random.default_rng(1).integers(0, 256, size).astype(np.uint8)
     images[1], images[2] = 114, images[2, :1, :1]
     outputs = session.run({"image": images})
     _probable(card.form, outputs)
+    if card.task == "faces" and np.ptp(decoded(task, outputs, card)["vector"], axis=0).max() == 0:
+        raise BundleError("it says the same of different pictures")
     decoded(task, outputs, card)
 
 

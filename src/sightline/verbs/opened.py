@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sightline.core.bundle import Bundle, open_bundle
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, MissingExtraError, UsageError
-from sightline.core.protocols import Graphs, Request, Session, decoded, stack, unstack
+from sightline.core.protocols import Graphs, Request, Session
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
-from sightline.data.tiles import untiled
+from sightline.tasks._pass import one_pass
 
-TILES = 4
-"""Tiles of a picture in one run of a graph."""
 DEFAULT_VARIANT = "onnx"
 """What runs everywhere."""
 
@@ -54,7 +49,7 @@ class Opened:
         if own is not None:
             results: list[Result] = own(self.graphs, requests, self.card)
             return results
-        return default_predict(self.task, self.graphs, requests, self.card)
+        return one_pass(self.task, self.graphs["main"], requests, self.card)
 
     def on_threads(self, threads: int) -> Opened:
         """The same model with graphs of its own, each run on so many threads; opened once."""
@@ -66,30 +61,6 @@ class Opened:
     def running(self, session: Session) -> Opened:
         """The same model with another graph in the role `main`."""
         return replace(self, graphs={**self.graphs, "main": session}, _on={})
-
-
-def default_predict(task: Any, graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Result]:
-    """One graph, one pass: requests of equal shapes share a batch; the tiles of a picture are a batch of their own."""
-    if card.preparation.tile:
-        return [_merged(task, graphs["main"], request, card) for request in requests]
-    by_shape: dict[Any, list[int]] = defaultdict(list)
-    for index, request in enumerate(requests):
-        by_shape[tuple((name, array.shape) for name, array in request.arrays.items())].append(index)
-    results: dict[int, Result] = {}
-    for indexes in by_shape.values():
-        outputs = decoded(task, graphs["main"].run(stack(requests[i] for i in indexes)), card)
-        for row, index in enumerate(indexes):
-            results[index] = task.decode(unstack(outputs, row), requests[index], card)
-    return [results[index] for index in range(len(requests))]
-
-
-def _merged(task: Any, session: Session, request: Request, card: Card) -> Result:
-    """The answer about a picture from those about its tiles."""
-    tiles = untiled(request)
-    runs = [stack(tiles[i : i + TILES]) for i in range(0, len(tiles), TILES)]
-    parts = [decoded(task, session.run(each), card) for each in runs]
-    result: Result = task.merge({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, request, card)
-    return result
 
 
 def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Opened:
@@ -120,7 +91,7 @@ def _default(bundle: Bundle, threads: int) -> tuple[str, Graphs, str]:
     wanted = str(bundle.card.preferred.get("graph", DEFAULT_VARIANT))
     if wanted == DEFAULT_VARIANT:
         return wanted, _all(bundle, wanted, threads), ""
-    if not all(wanted in entries for entries in bundle.card.graphs.values()):
+    if wanted not in bundle.card.graphs.get("main", {}):
         raise BundleError(f"{bundle.path}: the card prefers the graph {wanted!r:.80}, which the bundle does not have")
     try:
         if not Shelf("graphs").has(wanted):
@@ -137,6 +108,8 @@ def _all(bundle: Bundle, variant: str, threads: int) -> Graphs:
 
 def _session(bundle: Bundle, role: str, variant: str, threads: int) -> Any:
     entries = bundle.card.graphs[role]
+    if role != "main" and variant not in entries:  # what works inside may have fewer
+        variant = DEFAULT_VARIANT
     if variant not in entries:
         raise UsageError(f"{bundle.path} has no graph {variant!r} for {role}; it has {', '.join(entries)}")
     if not Shelf("graphs").has(variant):

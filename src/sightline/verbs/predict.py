@@ -41,7 +41,7 @@ class Answer:
 
 def read_request(task: Any, card: Card, source: Any) -> Request:
     """Decode and encode one picture exactly as everywhere else; raises PictureError."""
-    picture = read_picture(source, at_least_hw=card.preparation.at_least_hw, bits=declared_bits(card))
+    picture = read_picture(source, at_least_hw=card.at_least_hw, bits=declared_bits(card))
     request: Request = task.encode(picture, card)
     return request
 

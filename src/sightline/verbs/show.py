@@ -132,7 +132,7 @@ def show_input(opened: Opened, source: Any) -> Shown:
     from sightline.draw.sheet import to_u8
 
     ready = opened.card.preparation
-    picture = read_picture(source, at_least_hw=ready.at_least_hw, bits=declared_bits(opened.card))
+    picture = read_picture(source, at_least_hw=opened.card.at_least_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)
     if "image" not in request.arrays:
         raise UsageError(f"the task {opened.card.task} gives its net no picture")
