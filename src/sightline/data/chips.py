@@ -47,8 +47,9 @@ def similarity(points: Any, onto: Any = CANON) -> Matrix:
 def chip(pixels: NDArray[np.uint8], points: Any) -> NDArray[np.uint8]:
     """The face with these five landmarks (5, 2), x and y in pixels, brought into line: (112, 112, 3) uint8.
 
-    pixels: (H, W, 1 or 3). What lies outside the picture is black. Landmarks are places of pixels' middles, as detectors
-    and embedders were trained; a face much larger than a chip is shrunk smoothly first. Raises DataError as `similarity`.
+    pixels: (H, W, 1 or 3). What lies outside the picture is black. Landmarks are places of pixels' middles, as
+    detectors and embedders were trained; a face much larger than a chip is shrunk smoothly first. Raises DataError as
+    `similarity`.
     """
     matrix = similarity(points)
     scale = math.hypot(*matrix[:, 0])
@@ -62,7 +63,7 @@ def chip(pixels: NDArray[np.uint8], points: Any) -> NDArray[np.uint8]:
         return np.zeros((SIDE, SIDE, 3), np.uint8)
     image = Image.fromarray(near[..., 0] if near.shape[2] == 1 else near).convert("RGB")
     image = image.reduce(by) if by > 1 else image
-    # Pillow counts from a pixel's corner; a chip's place q is the picture's back(q - half) + half, from the cut's corner
+    # Pillow counts from a pixel's corner: a place q of the chip is back(q - half) + half in the picture
     shift = back[:2, :2] @ [-0.5, -0.5] + back[:2, 2] + 0.5 - [left, top]
     rows = np.column_stack([back[:2, :2], shift]) / by
     found = image.transform((SIDE, SIDE), Image.Transform.AFFINE, tuple(rows.ravel()), Image.Resampling.BILINEAR)

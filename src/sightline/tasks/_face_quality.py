@@ -34,7 +34,8 @@ _RAMPS = {
 }
 """Where each measure is worth nothing and where it is good enough: pixels between the eyes; what is fine of the
 contrast; the nose beside the middle and above or below, in distances between the eyes and of eyes and mouth; deviation
-of grey levels; share of pixels that are black or white; texture of mouth to eyes, and of the weaker half to the other."""
+of grey levels; share of pixels that are black or white; texture of the mouth to that of the eyes, and of the weaker
+half to the other."""
 
 
 @dataclass(frozen=True)
