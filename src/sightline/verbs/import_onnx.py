@@ -204,7 +204,7 @@ def _card(
     source = wish.source or (known.source if known else "") or NOT_STATED
     data = list(wish.trained_on or (known.trained_on if known else ()))
     options, net = {"layout": Path(wish.layout).name}, {"shelf": SHELF, "name": file.stem, "variant": ""}
-    whole = {
+    whole: dict[str, Any] = {
         "net": {**net, "options": options},
         "preparation": ready,
         "data": {"begun_from": data} if data else {},
