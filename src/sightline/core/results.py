@@ -240,7 +240,7 @@ class Boxes(Result):
 class Faces(Boxes):
     """Faces found in a picture, the surest first: where each is, how fit to be recognised, and what it looks like.
 
-    What it looks like, `vectors`, is told to galleries only: neither printed, nor drawn, nor written.
+    What it looks like, `vectors` and `chips`, is told to galleries only: neither printed, nor drawn, nor written.
     """
 
     vectors: NDArray[np.float32]
@@ -249,8 +249,12 @@ class Faces(Boxes):
     """Shape (N,), float32, in [0, 1]: how fit a face is to be recognised."""
     flaws: tuple[str, ...]
     """What is wrong with each face, and what to do about it; empty where nothing is."""
+    chips: NDArray[np.uint8]
+    """Shape (N, 112, 112, 3), uint8: each face brought into line."""
     names: tuple[str, ...] = ()
     """Who each is, as a gallery says, or `unknown`; nothing where none was asked."""
+    likeness: NDArray[np.float32] | None = None
+    """Shape (N,), float32, in [-1, 1]: how alike each is to whom the gallery holds it most alike, named or not."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -268,6 +272,7 @@ class Faces(Boxes):
         told = super().to_dict()
         for box, row in zip(told["boxes"], np.flatnonzero(self.claimed)):
             box |= {"quality": round(float(self.quality[row]), 4), "flaw": self.flaws[row]}
+            box |= {} if self.likeness is None else {"likeness": round(float(self.likeness[row]), 4)}
         return told
 
 

@@ -125,6 +125,7 @@ def _faces(boxes: Boxes, chips: NDArray[np.uint8], vectors: NDArray[np.float32])
         vectors=vectors,
         quality=np.array([each.score for each in judged], np.float32),
         flaws=tuple(each.reason for each in judged),
+        chips=chips,
     )
 
 
@@ -142,6 +143,7 @@ def decode(outputs: Arrays, request: Request, card: Card) -> Faces:
         vectors=unit(outputs["vector"][None]),
         quality=np.array([judged.score if judged else 1.0], np.float32),
         flaws=(judged.reason if judged else "",),
+        chips=image[None] if judged else np.zeros((1, SIDE, SIDE, 3), np.uint8),
     )
 
 

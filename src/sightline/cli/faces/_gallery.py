@@ -1,0 +1,120 @@
+"""What the commands about a gallery share: the options that open it, and opening it with its model."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sightline.gallery.keys import Source
+    from sightline.gallery.store import Gallery
+    from sightline.verbs.opened import Opened
+
+_META = "sightline.gallery"
+PASSPHRASE = "SIGHTLINE_PASSPHRASE"
+"""Of the environment, where nobody sits at the terminal."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a gallery is and what opens it."""
+
+    path: Path
+    key_file: Path | None
+    passphrase: bool
+    keyring: bool
+    anchor: Path | None
+
+    def source(self, *, new: bool = False) -> Source:
+        """Where its key comes from: as said, else as the gallery says. new: a passphrase is asked for twice."""
+        from sightline.gallery.keys import KeyFile, Passphrase, SystemKeyring
+        from sightline.gallery.store import kind_of
+
+        given = [self.key_file is not None, self.passphrase, self.keyring]
+        if sum(given) > 1:
+            raise click.UsageError("give one of --key-file, --passphrase and --keyring")
+        kind = kind_of(self.path) if not any(given) and self.path.is_file() else ""
+        if self.key_file:
+            return KeyFile(self.key_file)
+        if self.passphrase or kind == Passphrase.KIND:
+            return Passphrase(os.environ.get(PASSPHRASE) or _asked(new))
+        if self.keyring or kind == SystemKeyring.KIND:
+            return SystemKeyring()
+        raise click.UsageError("say what opens the gallery: --key-file FILE, --passphrase or --keyring")
+
+    def open(self) -> Gallery:
+        """The gallery that is there."""
+        from sightline.gallery.store import open_gallery
+
+        return open_gallery(self.path, self.source(), anchor=self.anchor or usual_anchor(self.path))
+
+    def create(self, opened: Opened) -> Gallery:
+        """A new gallery for the templates of a model."""
+        from sightline.gallery.store import create
+        from sightline.verbs.enrol import model_of, width_of
+
+        source, anchor = self.source(new=True), self.anchor or usual_anchor(self.path)
+        return create(self.path, source, model=model_of(opened), width=width_of(opened), anchor=anchor)
+
+
+def usual_anchor(path: Path) -> Path:
+    """Where the head of a gallery's log is kept where nothing else is said: not beside the gallery."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return home / "sightline" / f"{path.stem}-{zlib.crc32(str(path.resolve()).encode()):08x}.anchor"
+
+
+def _asked(new: bool) -> str:
+    words: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=new, err=True)
+    return words
+
+
+def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+    ctx.meta.setdefault(_META, {})[parameter.name] = value
+
+
+_FILE = click.Path(path_type=Path)
+_KEPT: dict[str, Any] = {"expose_value": False, "callback": _keep}
+_OPTIONS = (
+    click.argument("gallery", type=_FILE, **_KEPT),
+    click.option(
+        "--key-file", type=_FILE, expose_value=False, callback=_keep, help="file that holds the gallery's key"
+    ),
+    click.option(
+        "--passphrase", is_flag=True, expose_value=False, callback=_keep, help=f"ask for it, or take {PASSPHRASE}"
+    ),
+    click.option(
+        "--keyring", is_flag=True, expose_value=False, callback=_keep, help="its key is in the system's keyring"
+    ),
+    click.option(
+        "--anchor", type=_FILE, expose_value=False, callback=_keep, help="file for the log's head [in your home]"
+    ),
+)
+
+
+def with_gallery(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the argument GALLERY and the options that open it; `place` tells what was given."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def place() -> Place:
+    """The gallery of the command that runs."""
+    given = click.get_current_context().meta[_META]
+    return Place(**{"path" if name == "gallery" else name: value for name, value in given.items()})
+
+
+def model_for(gallery: Gallery, given: Path | None, *, graph: str = "") -> Opened:
+    """The model of a gallery: as given, else where it was when it was last used."""
+    from sightline.cli._opened import opened
+
+    known = gallery.settings.get("model")
+    if given is None and (known is None or not Path(known).exists()):
+        raise click.UsageError("say which model describes the faces: --model MODEL")
+    return opened(given or Path(str(known)), graph=graph)

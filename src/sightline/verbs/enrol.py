@@ -1,0 +1,182 @@
+"""enrol: people's pictures become templates in a gallery, each looked at first: one face, fit to be recognised."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sightline.core.errors import DataError, UsageError
+from sightline.core.events import Event, Note, Progress
+from sightline.core.results import Faces
+from sightline.gallery.people import Consent, Newcomer
+from sightline.gallery.store import Gallery
+from sightline.verbs.opened import Opened
+from sightline.verbs.predict import Answer, predict
+from sightline.verbs.sources import expand
+
+SECOND = 0.4
+"""A face of this share of the largest one's area may be the one that is meant."""
+AT_ONCE = 64
+"""People that are enrolled in one transaction."""
+CROP_QUALITY = 95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On what terms people are enrolled."""
+
+    consent: Consent
+    collection: str = ""
+    crops: bool = False
+    """Keep the aligned faces, sealed, so that templates can be made anew by another model."""
+    poor: bool = False
+    """Also take faces that are hardly fit to be recognised."""
+    more: bool = False
+    """Add pictures of people who are there already, who else are passed over."""
+    again: bool = False
+    """Also those who were erased."""
+
+
+@dataclass
+class Enrolled:
+    """What came of it."""
+
+    samples: Counter[str] = field(default_factory=Counter)
+    """Pictures taken, by person."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """Pictures that were not, and why."""
+    there: list[str] = field(default_factory=list)
+    """People who were in the gallery before and were passed over."""
+
+
+def model_of(opened: Opened) -> str:
+    """What templates can be compared by: the digest of the graph that describes faces."""
+    if opened.card.task != "faces":
+        raise UsageError(f"{opened.bundle.path} is a model of the task {opened.card.task}, not faces")
+    return str(opened.card.graphs["main"][opened.variant]["sha256"])
+
+
+def width_of(opened: Opened) -> int:
+    """How many numbers a template has."""
+    shape = opened.graphs["main"].outputs[str(opened.card.form.get("output", "vector"))].shape
+    return math.prod(int(side) for side in shape[1:])
+
+
+def check_model(opened: Opened, gallery: Gallery) -> None:
+    """Raise UsageError for a gallery of another model's templates."""
+    if model_of(opened) != gallery.about["model"]:
+        raise UsageError(
+            f"the templates in {gallery.path} are of another model than {opened.bundle.path} ({opened.variant}), and "
+            "cannot be compared; give that model, or enrol into a new gallery"
+        )
+
+
+def people_in(folder: Path) -> dict[str, list[str]]:
+    """Pictures by person, of a folder with a folder a person. Raises DataError where there is none."""
+    found = {each.name: list(expand([str(each)])) for each in sorted(folder.iterdir()) if each.is_dir()}
+    people = {name: paths for name, paths in found.items() if paths and not name.startswith(".")}
+    if not people:
+        raise DataError(f"{folder} has no folders of people with pictures in them, as {folder}/Ada/1.jpg")
+    return people
+
+
+def enrol(
+    opened: Opened, gallery: Gallery, people: Mapping[str, Sequence[Any]], terms: Terms
+) -> Generator[Event, None, Enrolled]:
+    """Enrol people by their pictures; yields progress and returns what came of it.
+
+    People are enrolled as they are ready, so that the same call after an interruption goes on with the others. A
+    picture is refused without a face, with another one that may be meant, and where the face is hardly fit to be
+    recognised; whoever has no picture left is not enrolled.
+    """
+    check_model(opened, gallery)
+    out, left = Enrolled(), dict[str, Sequence[Any]]()
+    for name, pictures in people.items():
+        if not terms.more and gallery.find(name):
+            out.there.append(name)
+        else:
+            left[name] = pictures
+    ready, total, done = list[Newcomer](), sum(map(len, left.values())), 0
+    answers = predict(opened, (picture for pictures in left.values() for picture in pictures))
+    for name, pictures in left.items():
+        taken = list(_taken(answers, len(pictures), terms, out))
+        done += len(pictures)
+        yield Progress(what="pictures looked at", done=done, total=total)
+        if taken:
+            for note in _doubts(name, taken):
+                yield Note(text=note, kind="warning")
+            ready.append(_newcomer(name, taken, terms))
+            out.samples[name] = len(taken)
+        if len(ready) >= AT_ONCE:
+            gallery.enrol_all(ready, again=terms.again)
+            ready = []
+    gallery.enrol_all(ready, again=terms.again)
+    for path, reason in out.refused:
+        yield Note(text=f"left out {path}: {reason}", kind="warning")
+    return out
+
+
+def _taken(answers: Iterator[Answer], count: int, terms: Terms, out: Enrolled) -> Iterator[tuple[str, Faces, int]]:
+    """The next pictures whose largest face will do, with its place."""
+    for _ in range(count):
+        answer = next(answers)
+        reason, place = meant(answer, poor=terms.poor)
+        if reason:
+            out.refused.append((answer.source, reason))
+        else:
+            assert isinstance(answer.result, Faces)
+            yield answer.source, answer.result, place
+
+
+def meant(answer: Answer, *, poor: bool = False) -> tuple[str, int]:
+    """Why a picture is not of one face that will do, or nothing; and that face's place.
+
+    poor: whether one will do that is hardly fit to be recognised.
+    """
+    faces = answer.result
+    if not isinstance(faces, Faces):
+        return answer.error or "unreadable", -1
+    place = faces.largest
+    if place is None:
+        return "no face was found", -1
+    areas = np.prod(faces.xyxy[:, 2:] - faces.xyxy[:, :2], axis=1)
+    if (areas >= SECOND * areas[place]).sum() > 1:
+        return f"{len(areas)} faces; cut the picture to the one that is meant", place
+    if not faces.vectors[place].any():
+        return "the network put out no numbers for the face", place
+    return ("" if poor else faces.flaws[place]), place
+
+
+def _newcomer(name: str, taken: Sequence[tuple[str, Faces, int]], terms: Terms) -> Newcomer:
+    vectors = np.stack([faces.vectors[place] for _, faces, place in taken])
+    crops = [encoded(faces.chips[place]) for _, faces, place in taken] if terms.crops else []
+    return Newcomer(name, vectors, terms.consent, terms.collection, crops)
+
+
+def encoded(chip: NDArray[np.uint8]) -> bytes:
+    """An aligned face as JPEG."""
+    blob = io.BytesIO()
+    Image.fromarray(chip).save(blob, "JPEG", quality=CROP_QUALITY, subsampling=0)
+    return blob.getvalue()
+
+
+def _doubts(name: str, taken: Sequence[tuple[str, Faces, int]]) -> Iterator[str]:
+    """A picture that looks like none of the person's others, where there are some to say so: somebody else's, maybe."""
+    if len(taken) < 3:
+        return
+    vectors = np.stack([faces.vectors[place] for _, faces, place in taken])
+    likeness = vectors @ vectors.T
+    np.fill_diagonal(likeness, np.nan)
+    middle = np.nanmedian(likeness, axis=1)
+    for (path, _, _), own in zip(taken, middle):
+        if own < 0.5 * np.median(middle):
+            yield f"{path} looks unlike the other pictures of {name}: is it somebody else?"

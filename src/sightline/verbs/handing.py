@@ -1,0 +1,70 @@
+"""handing: what a gallery holds of somebody, written for them; and aligned faces, written to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+from sightline.core.errors import DataError, UsageError
+from sightline.core.events import Event, Note, Progress
+from sightline.core.results import Faces
+from sightline.core.storage import occupied, write_bytes, write_json
+from sightline.gallery.store import Gallery
+from sightline.verbs.enrol import encoded
+from sightline.verbs.opened import Opened
+from sightline.verbs.predict import predict
+from sightline.verbs.sources import expand
+
+
+def hand_over(gallery: Gallery, name: str, out: Path) -> int:
+    """Write all that is known of somebody; how many files. Raises DataError where nobody is called so."""
+    person = gallery.find(name)
+    if person is None:
+        raise DataError(f"nobody called {name!r} is in {gallery.path}")
+    if occupied(out):
+        raise UsageError(f"{out} is there already; name another folder")
+    crops = gallery.crops(person.number)
+    entries = [
+        {"when": entry.when, "event": entry.event, **entry.details}
+        for entry in gallery.entries()
+        if person.pseudonym in (entry.details.get("person"), *entry.details.get("people", ()))
+    ]
+    told = {
+        "name": person.name,
+        "collection": person.collection,
+        "consent": {
+            "by": consent.by,
+            "purpose": consent.purpose,
+            "given": str(consent.given),
+            "until": str(consent.until),
+        },
+        "templates": [[round(float(value), 5) for value in row] for row in gallery.templates(person.number)],
+        "log": entries,
+    }
+    for number, crop_of in enumerate(crops, start=1):
+        write_bytes(out / f"face-{number}.jpg", crop_of)
+    write_json(out / "person.json", told)
+    gallery.used("export", [person], {"pictures": len(crops)})
+    return 1 + len(crops)
+
+
+def crop(opened: Opened, source: Path, out: Path) -> Generator[Event, None, tuple[int, int]]:
+    """Write the largest face of each picture under a folder, aligned, at the same place under another.
+
+    → how many, and how many pictures had none or could not be read. Raises UsageError for a model that finds no faces.
+    """
+    if opened.card.task != "faces" or not opened.card.inner:
+        raise UsageError(f"{opened.bundle.path} finds no faces; join a detector to it: sightline faces model --help")
+    if out.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"{out} lies within {source}; name another folder")
+    paths, count = list(expand([str(source)])), 0
+    for done, answer in enumerate(predict(opened, paths), start=1):
+        faces = answer.result
+        place = faces.largest if isinstance(faces, Faces) else None
+        if isinstance(faces, Faces) and place is not None:
+            write_bytes(out / Path(answer.source).relative_to(source).with_suffix(".jpg"), encoded(faces.chips[place]))
+            count += 1
+        else:
+            yield Note(text=f"left out {answer.source}: {answer.error or 'no face was found'}", kind="warning")
+        yield Progress(what="pictures looked at", done=done, total=len(paths))
+    return count, len(paths) - count
