@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sightline.gallery import snapshot, store
 from sightline.gallery.keys import KeyFile
 from sightline.gallery.people import Consent
 from sightline.gallery.store import Gallery, create, open_gallery
@@ -30,9 +31,9 @@ def faces(count: int, seed: int = 0) -> np.ndarray:
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
-def fresh(root: Path, *names: str) -> Gallery:
+def fresh(root: Path, *names: str, **changes: Any) -> Gallery:
     """A gallery in which each has two samples with crops."""
-    how: dict[str, Any] = {"model": "ab" * 32, "width": WIDTH, "anchor": root / "anchor"}
+    how: dict[str, Any] = {"model": "ab" * 32, "width": WIDTH, "anchor": root / "anchor", **changes}
     gallery = create(root / "people.gallery", KeyFile(root / "key"), **how)
     for seed, name in enumerate(names):
         gallery.enrol(name, faces(2, seed), consent=consent(), crops=[f"{name} {side}".encode() * 9 for side in "lr"])
@@ -43,7 +44,13 @@ def again(root: Path) -> Gallery:
     return open_gallery(root / "people.gallery", KeyFile(root / "key"), anchor=root / "anchor")
 
 
+def as_kept(gallery: Gallery, templates: np.ndarray) -> np.ndarray:
+    """Plain templates as this gallery keeps them now."""
+    return gallery._transform().turned(templates)
+
+
 def comes_and_goes(root: Path) -> None:
+    snapshot.PIECE = store.PIECE = 4
     with again(root) as gallery:
         print("begins", flush=True)
         for turn in range(10**6):
@@ -51,6 +58,8 @@ def comes_and_goes(root: Path) -> None:
             if gallery.find(name):
                 gallery.erase(name)
             gallery.enrol(name, faces(3, turn), consent=consent(), crops=[b"crop" * 2000] * 3, again=True)
+            gallery.table()
+            gallery.revoke()
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ import pytest
 
 pytest.importorskip("cryptography")
 
-from gallery_people import again, consent, faces, fresh
+from gallery_people import again, as_kept, consent, faces, fresh
 
 from sightline.core.errors import DataError, GalleryError
 from sightline.gallery import snapshot, store
 from sightline.gallery.people import Newcomer
-from sightline.gallery.search import Match, Matcher
 from sightline.gallery.store import Gallery
 
 
@@ -42,7 +41,7 @@ def test_it_grows_by_whole_pieces_and_the_rest_is_read_from_records(tmp_path: Pa
         rows = gallery.table()
         assert len(rows) == 11 and pieces(gallery) == [(1, 1, 4), (2, 5, 8)]
         assert np.array_equal(gallery.table(), rows)
-        np.testing.assert_allclose(rows["template"][2:5].astype(float), faces(3, 1), atol=1e-3)
+        np.testing.assert_allclose(rows["template"][2:5].astype(float), as_kept(gallery, faces(3, 1)), atol=1e-3)
     with again(tmp_path) as gallery:
         assert np.array_equal(gallery.table(), rows)
         gallery.enrol("guest 1", faces(1, 9), consent=consent())
@@ -101,12 +100,15 @@ def test_an_older_piece_put_back_brings_nobody_back(tmp_path: Path) -> None:
 def test_everybody_is_compared(tmp_path: Path) -> None:
     with fresh(tmp_path, *(f"guest {seed}" for seed in range(30))) as gallery:
         gallery.erase("guest 3")
-        matcher, rng = Matcher(gallery.table()), np.random.default_rng(0)
+        matcher, rng = gallery.matcher(), np.random.default_rng(0)
         asked = np.stack([faces(2, seed)[0] for seed in (0, 7, 29)]) + 0.02 * rng.normal(size=(3, 128))
         found = matcher.identify(3 * asked, most=4)
         people = list(gallery.people())
         for row, matches in zip(asked / np.linalg.norm(asked, axis=1, keepdims=True), found):
-            wanted = {one.number: float((gallery.templates(one.number) @ row).max()) for one in people}
+            wanted = {
+                one.number: float((gallery.templates(one.number) @ as_kept(gallery, row[None])[0]).max())
+                for one in people
+            }
             best = sorted(wanted, key=lambda number: -wanted[number])[:4]
             assert [match.person for match in matches] == best
             assert [match.score for match in matches] == pytest.approx([wanted[number] for number in best], abs=2e-3)
@@ -121,5 +123,5 @@ def test_everybody_is_compared(tmp_path: Path) -> None:
 
 def test_a_gallery_with_nobody(tmp_path: Path) -> None:
     with fresh(tmp_path) as gallery:
-        assert Matcher(gallery.table()).identify(faces(2)) == [[], []]
-    assert Match(1, 0.5) == Match(1, 0.5)
+        assert gallery.matcher().identify(faces(2)) == [[], []]
+        assert gallery.revoke() == 2 and gallery.check() == 2

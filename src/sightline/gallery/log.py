@@ -29,7 +29,7 @@ class Entry:
     when: str
     """UTC, ISO 8601."""
     event: str
-    """create, enrol, identify, verify, list, export, erase, rotate."""
+    """create, enrol, identify, verify, list, export, erase, rotate, revoke."""
     details: Mapping[str, Any]
 
 

@@ -25,7 +25,12 @@ class Consent:
     purpose: str
     given: date
     until: date
-    """The last day; `purge` erases them afterwards."""
+    """The last day in UTC; from the next on they are not identified any more, and `purge` erases them."""
+
+    @property
+    def days(self) -> tuple[int, int]:
+        """First and last, counted from the year 1 (`date.toordinal`)."""
+        return self.given.toordinal(), self.until.toordinal()
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,11 @@ def check_enrolment(name: str, consent: Consent) -> None:
         raise DataError(f"a name takes 1 to {LONGEST} printable characters, not {name!r:.80}")
     if not consent.by.strip() or not consent.purpose.strip():
         raise DataError("nobody is enrolled without consent: say who gave it, and for what purpose")
-    today = datetime.now(UTC).date()
+    today = utc_day()
     if not consent.given <= today <= consent.until:
         raise DataError(f"the consent holds from {consent.given} to {consent.until}, and today is {today}")
+
+
+def utc_day() -> date:
+    """Today, in UTC."""
+    return datetime.now(UTC).date()

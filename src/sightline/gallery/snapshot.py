@@ -1,7 +1,8 @@
 """snapshot: all templates once more in large sealed pieces, so that a million of them are in memory within seconds.
 
 A piece covers the samples of a range of numbers, which never come again. What is newer than the last piece is read from
-the records. Who is erased is taken out of their pieces in the same transaction.
+the records. Who is erased is taken out of their pieces in the same transaction. A row says how long consent holds, as
+it was said with that sample; somebody's last one counts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PIECE = 4096
 """Templates of a piece; as many have to be new for another one to be written."""
 
 Table = NDArray[Any]
-"""Rows of `sample`, `person` and `template`; see `Snapshot.kind`."""
+"""Rows of `sample`, `person`, `given`, `until` and `template`; see `Snapshot.kind`."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,15 @@ class Snapshot:
     store: bytes
     key: bytes
     width: int
+    generation: int
+    """Of the transform that templates were turned by."""
 
     @property
     def kind(self) -> np.dtype[Any]:
-        """Of a row: numbers of sample and person, and a template in half precision."""
-        return np.dtype([("sample", "<i8"), ("person", "<i8"), ("template", "<f2", (self.width,))])
+        """Of a row: numbers of sample and person, first and last day of consent (`date.toordinal`), and a template in
+        half precision."""
+        days = [("given", "<i4"), ("until", "<i4")]
+        return np.dtype([("sample", "<i8"), ("person", "<i8"), *days, ("template", "<f2", (self.width,))])
 
     def read(self, base: sqlite3.Connection) -> tuple[int, Table]:
         """The number of the last sample that is covered, and all rows. Raises GalleryError for pieces that are changed,
@@ -69,4 +74,4 @@ class Snapshot:
                 base.execute("UPDATE pieces SET rows = ? WHERE number = ?", (kept, number))
 
     def _about(self, number: int, first: int, last: int) -> bytes:
-        return self.store + f" piece {number} {first} {last}".encode()
+        return self.store + f" piece {number} {first} {last} {self.generation}".encode()

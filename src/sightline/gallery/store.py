@@ -14,27 +14,29 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.errors import DataError, GalleryError, StorageError, UsageError
+from sightline.core.errors import DataError, GalleryError, UsageError
 from sightline.core.storage import storing, sync_folder
+from sightline.gallery.cancelable import Transform
+from sightline.gallery.database import connected, database_errors, read_head, transaction, write_head
 from sightline.gallery.keys import Source
 from sightline.gallery.log import Entry, Log
-from sightline.gallery.people import Consent, Erasure, Newcomer, Person, check_enrolment
+from sightline.gallery.people import Consent, Erasure, Newcomer, Person, check_enrolment, utc_day
 from sightline.gallery.sealing import KEY, derived, fresh, keyed, plain_name, seal, unseal
+from sightline.gallery.search import Matcher
 from sightline.gallery.snapshot import PIECE, Snapshot, Table
 
-FORMAT, VERSION = "sightline gallery", 1
-WAIT = 30.0
-"""Seconds to wait for another process that writes."""
-_KEYS = ("people", "lookup", "erased", "log", "chain", "pieces")
-"""The set of keys: to wrap people's, find people, know the erased again, seal log and snapshot, and chain the log."""
-_COUNTED = ("people", "samples", "erased")
+FORMAT, VERSION = "sightline gallery", 2
+_KEYS = ("people", "lookup", "erased", "log", "chain", "pieces", "transform")
+"""The set of keys: to wrap people's, find people, know the erased again, seal log, chain it, seal snapshot and
+transform."""
+_COUNTED = ("people", "samples", "erased", "generations")
 _TABLES = """
 CREATE TABLE head (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, lookup BLOB NOT NULL UNIQUE, key BLOB, about BLOB);
@@ -53,10 +55,11 @@ class Gallery:
         self.path, self.log = path, log
         self._base, self._store, self._keys = base, store, keys
         self.about: dict[str, Any] = json.loads(
-            unseal(keys["log"], _head(base, "about"), store + b" about", "the gallery's head")
+            unseal(keys["log"], read_head(base, "about"), store + b" about", "the gallery's head")
         )
-        """`model`, by whose digest templates are comparable, and `width`, their length."""
-        self._snapshot = Snapshot(store, keys["pieces"], int(self.about["width"]))
+        """`model`, by whose digest templates are comparable, `width`, their length, and `kept`, how much of it is."""
+        self._turned_by: tuple[bytes, Transform] | None = None
+        self._transform()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -90,7 +93,7 @@ class Gallery:
             return [self._enrol(base, each, again) for each in newcomers]
 
     def _enrol(self, base: sqlite3.Connection, new: Newcomer, again: bool) -> Person:
-        name, rows = new.name, self._checked(new)
+        name, rows, transform = new.name, self._checked(new), self._transform()
         hashed = self._hash("erased", name)
         was = base.execute("SELECT 1 FROM erased WHERE hash = ?", (hashed,)).fetchone()
         if was and not again:
@@ -103,12 +106,13 @@ class Gallery:
         samples, kept = before.samples + len(rows), before.crops + len(new.crops)
         person = replace(before, consent=new.consent, samples=samples, crops=kept, pseudonym=_pseudonym(key))
         self._write(base, person, key)
-        for place, row in enumerate(rows):
+        for place, row in enumerate(transform.turned(rows)):
             blob, crop = row.astype("<f2").tobytes(), new.crops[place] if new.crops else None
             cursor = base.execute("INSERT INTO samples VALUES (NULL, ?, NULL, NULL)", (number,))
-            own = self._own("sample", number, cursor.lastrowid)
-            sealed = seal(key, blob, own + b" template"), crop and seal(key, crop, own + b" crop")
-            base.execute("UPDATE samples SET template = ?, crop = ? WHERE id = ?", (*sealed, cursor.lastrowid))
+            sample = cursor.lastrowid or 0
+            about = self._own("template", number, sample, transform.generation)
+            sealed = seal(key, blob, about), crop and seal(key, crop, self._own("crop", number, sample))
+            base.execute("UPDATE samples SET template = ?, crop = ? WHERE id = ?", (*sealed, sample))
         told = {"new": not known, "again": bool(was), "samples": len(rows)}
         self.log.add(base, "enrol", {"person": person.pseudonym, **told})
         return person
@@ -139,35 +143,97 @@ class Gallery:
             yield self._person(number)
 
     def templates(self, number: int) -> NDArray[np.float32]:
-        """Somebody's templates, (K, width)."""
-        found = [template for _, _, template in self._rows(number, 0)]
-        return np.stack(found).astype(np.float32) if found else np.zeros((0, self.about["width"]), np.float32)
+        """Somebody's templates as they are kept, (K, kept): turned by the gallery's transform (see `cancelable`)."""
+        found = [template for _, template in self._rows(number, 0)]
+        return np.stack(found).astype(np.float32) if found else np.zeros((0, self.about["kept"]), np.float32)
+
+    def matcher(self, *, exact: bool = False) -> Matcher:
+        """Everybody there is now, in memory, to compare plain templates with; see `Matcher`."""
+        with transaction(self.path, self._base) as base:
+            transform, table = self._transform(), self._table(base)
+        return Matcher(table, transform, exact=exact)
 
     def table(self) -> Table:
-        """All templates there are, in the order of their coming: rows of `sample`, `person` and `template`.
+        """All templates there are, in the order of their coming, as they are kept; see `Snapshot.kind` for the rows.
 
         Most are read from the snapshot, which is brought up to date where many are new. Raises GalleryError where it
         was tampered with.
         """
-        last, rows = self._snapshot.read(self._base)
-        newer = [one for (one,) in self._base.execute("SELECT DISTINCT person FROM samples WHERE id > ?", (last,))]
-        people = [one for (one,) in self._base.execute("SELECT id FROM people")]
+        with transaction(self.path, self._base) as base:
+            return self._table(base)
+
+    def _table(self, base: sqlite3.Connection) -> Table:
+        snapshot = self._snapshot()
+        last, rows = snapshot.read(base)
+        newer = [one for (one,) in base.execute("SELECT DISTINCT person FROM samples WHERE id > ?", (last,))]
+        people = [one for (one,) in base.execute("SELECT id FROM people")]
         if not np.isin([*np.unique(rows["person"]), *newer], people).all():
             raise GalleryError("there are templates of people who are not in the gallery")
-        found = [row for number in newer for row in self._rows(number, last)]
+        found = [
+            (sample, number, *days, template)
+            for number in newer
+            for days in [self._person(number).consent.days]
+            for sample, template in self._rows(number, last)
+        ]
         late = np.sort(np.array(found, rows.dtype), order="sample")
         if len(late) >= PIECE:
-            with transaction(self.path, self._base) as base:
-                self._snapshot.write(base, last, late)
+            snapshot.write(base, last, late)
         return np.concatenate([rows, late])
 
-    def _rows(self, number: int, last: int) -> Iterator[tuple[int, int, NDArray[np.float16]]]:
-        """Sample, person and template of somebody's samples with higher numbers than `last`, from the records."""
-        key = self._key(number)
+    def _rows(self, number: int, last: int) -> Iterator[tuple[int, NDArray[np.float16]]]:
+        """Number and template of somebody's samples with higher numbers than `last`, from the records."""
+        key, generation = self._key(number), self._transform().generation
         asked = "SELECT id, template FROM samples WHERE person = ? AND id > ? ORDER BY id"
         for row, blob in self._base.execute(asked, (number, last)).fetchall():
-            plain = unseal(key, blob, self._own("sample", number, row) + b" template", f"sample {row}")
-            yield row, number, np.frombuffer(plain, "<f2")
+            plain = unseal(key, blob, self._own("template", number, row, generation), f"sample {row}")
+            yield row, np.frombuffer(plain, "<f2")
+
+    def revoke(self, *, why: str = "asked for") -> int:
+        """Turn all templates by a new transform, so that those that were stolen match nobody; which generation it is.
+
+        The old transform is forgotten. People are recognised as before; who holds a `Matcher` needs a new one.
+        """
+        with self._writing() as base:
+            old, rows = self._transform(), self._table(base)
+            new = old.renewed()
+            rows["template"] = new.moved(rows["template"], old)
+            self._reseal(base, rows, new.generation)
+            _write_transform(base, self._keys, new)
+            base.execute("DELETE FROM pieces")
+            self._snapshot().write(base, 0, rows)
+            self.log.add(base, "revoke", {"generation": new.generation, "samples": len(rows), "why": why})
+            write_head(base, "unclean", b"1")
+        self._clean()
+        return new.generation
+
+    def _reseal(self, base: sqlite3.Connection, rows: Table, generation: int) -> None:
+        """Templates in place of those in the records. Raises GalleryError where they are not those of the records."""
+
+        def sealed() -> Iterator[tuple[bytes, int, int]]:
+            last, key = 0, b""
+            for place in np.argsort(rows["person"], kind="stable"):
+                sample, number = int(rows["sample"][place]), int(rows["person"][place])
+                if number != last:
+                    last, key = number, self._key(number)
+                own = self._own("template", number, sample, generation)
+                yield seal(key, rows["template"][place].tobytes(), own), sample, number
+
+        done = base.executemany("UPDATE samples SET template = ? WHERE id = ? AND person = ?", sealed()).rowcount
+        (count,) = base.execute("SELECT count(*) FROM samples").fetchone()
+        if not max(done, 0) == count == len(rows):
+            raise GalleryError("the snapshot says other than the records")
+
+    def _transform(self) -> Transform:
+        """What templates are turned by now; another process may have renewed it."""
+        blob = read_head(self._base, "transform")
+        if self._turned_by is None or self._turned_by[0] != blob:
+            written = unseal(self._keys["transform"], blob, self._own("transform"), "the transform")
+            sizes = {name: int(self.about[name]) for name in ("width", "kept")}
+            self._turned_by = blob, Transform.read(written, **sizes, store=self._store)
+        return self._turned_by[1]
+
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self._store, self._keys["pieces"], int(self.about["kept"]), self._transform().generation)
 
     def crops(self, number: int) -> list[bytes]:
         """The pictures that were kept of somebody."""
@@ -175,7 +241,7 @@ class Gallery:
         rows = self._base.execute(
             "SELECT id, crop FROM samples WHERE person = ? AND crop IS NOT NULL ORDER BY id", (number,)
         ).fetchall()
-        return [unseal(key, blob, self._own("sample", number, row) + b" crop", f"crop {row}") for row, blob in rows]
+        return [unseal(key, blob, self._own("crop", number, row), f"crop {row}") for row, blob in rows]
 
     def used(self, event: str, people: Sequence[Person] = (), details: Mapping[str, Any] | None = None) -> None:
         """Account for a use of the gallery that changes nothing, as identify or list."""
@@ -194,7 +260,7 @@ class Gallery:
 
     def purge(self, today: date | None = None) -> list[str]:
         """Erase everybody whose consent has run out; their names."""
-        last = today or datetime.now(UTC).date()
+        last = today or utc_day()
         gone = [person.name for person in self.people() if person.consent.until < last]
         for name in gone:
             self._forget(name, "consent ran out")
@@ -219,7 +285,7 @@ class Gallery:
                 base.execute("UPDATE people SET key = ? WHERE id = ?", (seal(keys["people"], key, own), number))
             _lock(base, self._store, keys, source)
             self.log.add(base, "rotate", {"to": source.KIND})
-            base.execute("INSERT OR REPLACE INTO head VALUES ('unclean', x'01')")
+            write_head(base, "unclean", b"1")
         self._keys = keys
         self._clean()
 
@@ -235,10 +301,12 @@ class Gallery:
             whole = (len(templates), len(crops)) == (person.samples, person.crops)
             if not whole or self._number(person.name) != person.number:
                 raise GalleryError(f"records of person {person.number} were removed, or cannot be found by their name")
-            some = slice(*(np.searchsorted(seen["person"], person.number, side) for side in ("left", "right")))
-            if not np.array_equal(seen["template"][some], templates):
+            some = seen[slice(*(np.searchsorted(seen["person"], person.number, side) for side in ("left", "right")))]
+            days = some[["given", "until"]][-1:].tolist()
+            if not np.array_equal(some["template"], templates) or days != [person.consent.days]:
                 raise GalleryError("the snapshot says other than the records")
             found.update(people=1, samples=person.samples)
+        found["generations"] = self._transform().generation
         found["erased"] = self._base.execute("SELECT count(*) FROM erased").fetchone()[0]
         for entry in self.log.entries(self._base):
             entries, told_of = entries + 1, entry.details
@@ -246,6 +314,7 @@ class Gallery:
                 told.update(people=told_of["new"], samples=told_of["samples"], erased=-int(told_of["again"]))
             elif entry.event == "erase":
                 told.update(people=-1, samples=-told_of["samples"], erased=1)
+            told.update(generations=int(entry.event in ("create", "revoke")))
         if +found != +told:
             are, were = (", ".join(f"{each[name]:,} {name}" for name in _COUNTED) for each in (found, told))
             raise GalleryError(f"the log tells of {were}, and there are {are}: records were removed or put back")
@@ -289,7 +358,7 @@ class Gallery:
                 raise DataError(f"nobody called {name!r} is in this gallery")
             counts = base.execute("SELECT count(*), count(crop) FROM samples WHERE person = ?", (number,)).fetchone()
             own = base.execute("SELECT id FROM samples WHERE person = ?", (number,)).fetchall()
-            self._snapshot.without(base, [sample for (sample,) in own])
+            self._snapshot().without(base, [sample for (sample,) in own])
             base.execute("DELETE FROM samples WHERE person = ?", (number,))
             self._destroy_key(base, number)
             hashed = self._hash("erased", name)
@@ -297,7 +366,7 @@ class Gallery:
             removed = Erasure(*counts)
             # without the pseudonym, which would tie what is left in the log to the hash, and so to the name
             self.log.add(base, "erase", {"hash": hashed.hex(), "why": why, **asdict(removed)})
-            base.execute("INSERT OR REPLACE INTO head VALUES ('unclean', x'01')")
+            write_head(base, "unclean", b"1")
         return removed
 
     def _destroy_key(self, base: sqlite3.Connection, number: int) -> None:
@@ -320,31 +389,37 @@ class Gallery:
 
     def _clean(self) -> None:
         """Write the file anew without what was removed, which a kill leaves to the next opening."""
-        with _storing(self.path):
+        with database_errors(self.path):
             self._base.execute("VACUUM")
         with transaction(self.path, self._base) as base:
             base.execute("DELETE FROM head WHERE name = 'unclean'")
 
 
-def create(path: Path, source: Source, *, model: str, width: int, anchor: Path | None = None) -> Gallery:
+def create(
+    path: Path, source: Source, *, model: str, width: int, kept: int | None = None, anchor: Path | None = None
+) -> Gallery:
     """A new gallery for templates of a length, by the model with this digest.
 
+    kept: how many numbers of a template are kept, by a random projection that costs accuracy; all where it is not said.
     anchor: see `log`; it should lie elsewhere. Raises UsageError where something is there already, StorageError.
     """
+    if kept is not None and not 1 <= kept <= width:
+        raise UsageError(f"kept is {kept}; of templates of {width} numbers 1 to {width} can be kept")
     if path.exists():
         raise UsageError(f"{path} exists already")
     half = path.with_name(f".{path.name}.new")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         half.unlink(missing_ok=True)  # of a kill
-    base, store, keys = _connected(half), fresh()[:16], {name: fresh() for name in _KEYS}
+    base, store, keys = connected(half), fresh()[:16], {name: fresh() for name in _KEYS}
     try:
         with transaction(half, base):
             for statement in _TABLES.split(";"):
                 base.execute(statement)
             _lock(base, store, keys, source)
-            about = json.dumps({"model": model, "width": width}).encode()
-            base.execute("INSERT INTO head VALUES ('about', ?)", (seal(keys["log"], about, store + b" about"),))
+            about = json.dumps({"model": model, "width": width, "kept": kept or width}).encode()
+            write_head(base, "about", seal(keys["log"], about, store + b" about"))
+            _write_transform(base, keys, Transform.new(width=width, kept=kept or width, store=store))
             log = Log(store, keys["log"], keys["chain"], anchor)
             log.add(base, "create", {"key": source.KIND})
         log.drop_anchor(base)
@@ -360,16 +435,16 @@ def open_gallery(path: Path, source: Source, *, anchor: Path | None = None) -> G
     """A gallery that is there. Raises GalleryError for another's key, a wrong passphrase and what is no gallery."""
     if not path.is_file():
         raise UsageError(f"{path} is no gallery: there is no such file")
-    base = _connected(path)
+    base = connected(path)
     try:
-        told = json.loads(_head(base, "header"))
+        told = json.loads(read_head(base, "header"))
         if told["format"] != FORMAT or told["version"] != VERSION:
             raise GalleryError(f"{path} is a gallery of another version: {told['version']}")
         if told["kind"] != source.KIND:
             raise GalleryError(f"{path} is opened by a {told['kind']}, not by a {source.KIND}")
         store = bytes.fromhex(told["store"])
         try:
-            opened = unseal(source.key(told["store"], told["how"]), _head(base, "keys"), _bound(told), "it")
+            opened = unseal(source.key(told["store"], told["how"]), read_head(base, "keys"), _bound(told), "it")
         except GalleryError:
             raise GalleryError(
                 f"the {source.KIND} does not open {path}: it is wrong, another's, or the file was changed"
@@ -393,51 +468,18 @@ def _lock(base: sqlite3.Connection, store: bytes, keys: Mapping[str, bytes], sou
     told["how"] = source.begin(store.hex())
     sealed = seal(source.key(store.hex(), told["how"]), b"".join(keys[name] for name in _KEYS), _bound(told))
     for name, value in (("header", json.dumps(told).encode()), ("keys", sealed)):
-        base.execute("INSERT OR REPLACE INTO head VALUES (?, ?)", (name, value))
+        write_head(base, name, value)
+
+
+def _write_transform(base: sqlite3.Connection, keys: Mapping[str, bytes], transform: Transform) -> None:
+    """The only place where it is kept."""
+    sealed = seal(keys["transform"], transform.written(), transform.store + b" transform")
+    write_head(base, "transform", sealed)
 
 
 def _bound(told: Mapping[str, Any]) -> bytes:
     """The header as the keys are bound to it, so that none of it can be changed."""
     return json.dumps(told, sort_keys=True).encode()
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    with _storing(path):
-        base = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-        base.text_factory = bytes  # so that what somebody made text is opened, and refused, like any record
-        for setting in ("journal_mode = DELETE", "synchronous = FULL", "secure_delete = ON"):
-            base.execute(f"PRAGMA {setting}")
-        return base
-
-
-@contextmanager
-def transaction(path: Path, base: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing of what the block does, durable when it ends."""
-    with _storing(path):
-        base.execute("BEGIN IMMEDIATE")
-        try:
-            yield base
-        except BaseException:
-            base.execute("ROLLBACK")
-            raise
-        base.execute("COMMIT")
-
-
-@contextmanager
-def _storing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise StorageError(f"{path}: {error}") from None
-    except sqlite3.DatabaseError as error:
-        raise GalleryError(f"{path} is no gallery that can be read: {error}") from None
-
-
-def _head(base: sqlite3.Connection, name: str) -> bytes:
-    found = base.execute("SELECT value FROM head WHERE name = ?", (name,)).fetchone()
-    if found is None:
-        raise ValueError(f"it has no {name}")
-    return bytes(found[0])
 
 
 def _pseudonym(key: bytes) -> str:
