@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         drain(import_onnx(asked.detector, Wish(layout="yunet", classes="face"), Path(folder) / "model"))
         model = sightline.load(Path(folder) / "model")
-        theirs: Any = cv2.FaceDetectorYN.create(str(asked.detector), "", (SIDE, SIDE), SURE, 0.45, 5000)
+        theirs: Any = cv2.FaceDetectorYN.create(str(asked.detector), "", (SIDE, SIDE), SURE, 0.3, 5000)
         apart, counts, seconds = [], [0, 0], [0.0, 0.0]
         for path in asked.pictures:
             square = fitted(cv2.imread(str(path)))

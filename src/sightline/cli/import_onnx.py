@@ -38,7 +38,7 @@ The accuracy of an imported model is not known until you measure it: sightline e
 @click.option("--scale", type=float, help="(pixel / scale - mean) / std is what it gets [the layout's, else 255]")
 @click.option("--mean", default="", metavar="NUMBERS", help="one, or one a channel, in the graph's order [0]")
 @click.option("--std", default="", metavar="NUMBERS", help="one, or one a channel, in the graph's order [1]")
-@click.option("--fit", type=click.Choice(["stretch", "pad", "crop"]), help="how pictures are brought to size")
+@click.option("--fit", type=click.Choice(["stretch", "pad", "shrink", "crop"]), help="how pictures are brought to size")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="score from which on a box is reported [0.3]")
 @click.option("--suppress", type=click.FloatRange(0, 1), help="IoU above which the less sure of two boxes goes [0.6]")
 @click.option("--licence", default="", help="licence of the weights, for the card")

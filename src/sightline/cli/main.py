@@ -16,9 +16,10 @@ Exit codes: 0 done; 1 failed; 2 wrong usage; 3 data; 4 bundle; 5 a gate refused;
 130 interrupted."""
 
 
-@click.group(
-    cls=commands_in(__file__, "sightline.cli"), epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
-)
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group(cls=commands_in(__file__, "sightline.cli"), epilog=EPILOG, context_settings=_HELP)
 @click.version_option(package_name="sightline")
 def sightline() -> None:
     """Images into answers that can be trusted and shipped.

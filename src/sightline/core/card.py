@@ -12,6 +12,8 @@ from typing import Any
 from sightline.core.errors import BundleError
 
 SCHEMA = 1
+FITS = ("stretch", "pad", "shrink", "crop")
+"""How a picture may be brought to size."""
 LEAST_TILE = 32
 """Pixels of the side of a tile, at least; smaller ones would be too many."""
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -27,7 +29,8 @@ class Preparation:
     size_hw: tuple[int, int] = (224, 224)
     """Height and width in pixels at the graph's input."""
     fit: str = "stretch"
-    """`stretch` (aspect ignored), `pad` (whole picture, black borders) or `crop` (shorter side fits, centre kept)."""
+    """`stretch` (aspect ignored), `pad` (whole picture, black borders), `shrink` (as `pad`, but never enlarged) or
+    `crop` (shorter side fits, centre kept)."""
     tile: int = 0
     """Side in pixels of the picture of the tiles that it is cut into, each brought to `size_hw`; 0: seen whole."""
     overlap: float = 0.2
@@ -196,7 +199,7 @@ def _preparation(body: Any) -> Preparation:
     sane = 0 < height <= 16384 and 0 < width <= 16384 and all(0 < v < 1e9 for v in (ready.high, *ready.std))
     sane = sane and all(abs(v) < 1e9 for v in ready.mean) and {len(ready.mean), len(ready.std)} <= {1, ready.channels}
     sane = sane and (tile == 0 or LEAST_TILE <= tile <= 1 << 20) and 0 <= overlap <= 0.9
-    if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in ("stretch", "pad", "crop"):
+    if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in FITS:
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):
         raise BundleError(f"card.json: preparation has dtype {ready.dtype!r}; known are uint8, uint16, float32")

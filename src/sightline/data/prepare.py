@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,8 @@ def _place(pixels: Pixels, size_hw: tuple[int, int], preparation: Preparation) -
     """Resize into the wanted size, as `fit` says."""
     (height, width), (out_h, out_w) = size_hw, preparation.size_hw
     inner_h, inner_w, box_h, box_w = out_h, out_w, float(height), float(width)
-    if preparation.fit == "pad":
-        scale = min(out_h / height, out_w / width)
+    if preparation.fit in ("pad", "shrink"):
+        scale = min(out_h / height, out_w / width, 1.0 if preparation.fit == "shrink" else math.inf)
         inner_h, inner_w = max(1, round(height * scale)), max(1, round(width * scale))
     elif preparation.fit == "crop":
         scale = max(out_h / height, out_w / width)

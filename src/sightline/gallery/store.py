@@ -8,6 +8,7 @@ derived.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections import Counter
@@ -26,16 +27,13 @@ from sightline.core.storage import storing, sync_folder
 from sightline.gallery.cancelable import Transform
 from sightline.gallery.database import connected, database_errors, read_head, transaction, write_head
 from sightline.gallery.keys import Source
+from sightline.gallery.lock import KEYS, lock, unlocked
 from sightline.gallery.log import Entry, Log
 from sightline.gallery.people import Consent, Erasure, Newcomer, Person, check_enrolment, utc_day
-from sightline.gallery.sealing import KEY, derived, fresh, keyed, plain_name, seal, unseal
+from sightline.gallery.sealing import derived, fresh, keyed, plain_name, seal, unseal
 from sightline.gallery.search import Matcher
 from sightline.gallery.snapshot import PIECE, Snapshot, Table
 
-FORMAT, VERSION = "sightline gallery", 2
-_KEYS = ("people", "lookup", "erased", "log", "chain", "pieces", "transform")
-"""The set of keys: to wrap people's, find people, know the erased again, seal log, chain it, seal snapshot and
-transform."""
 _COUNTED = ("people", "samples", "erased", "generations")
 _TABLES = """
 CREATE TABLE head (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -102,7 +100,7 @@ class Gallery:
         known = self._number(name)
         number = known or self._made(base, name)
         key = self._key(number)
-        before = self._person(number) if known else Person(number, name, new.collection, new.consent, 0, 0, "")
+        before = self.person(number) if known else Person(number, name, new.collection, new.consent, 0, 0, "")
         samples, kept = before.samples + len(rows), before.crops + len(new.crops)
         person = replace(before, consent=new.consent, samples=samples, crops=kept, pseudonym=_pseudonym(key))
         self._write(base, person, key)
@@ -130,7 +128,7 @@ class Gallery:
     def find(self, name: str) -> Person | None:
         """Somebody by name; None where nobody is called so."""
         number = self._number(name)
-        return self._person(number) if number else None
+        return self.person(number) if number else None
 
     def _number(self, name: str) -> int:
         """Somebody's number; 0 where nobody is called so."""
@@ -140,7 +138,7 @@ class Gallery:
     def people(self) -> Iterator[Person]:
         """Everybody, in the order of their coming."""
         for (number,) in self._base.execute("SELECT id FROM people ORDER BY id").fetchall():
-            yield self._person(number)
+            yield self.person(number)
 
     def templates(self, number: int) -> NDArray[np.float32]:
         """Somebody's templates as they are kept, (K, kept): turned by the gallery's transform (see `cancelable`)."""
@@ -172,7 +170,7 @@ class Gallery:
         found = [
             (sample, number, *days, template)
             for number in newer
-            for days in [self._person(number).consent.days]
+            for days in [self.person(number).consent.days]
             for sample, template in self._rows(number, last)
         ]
         late = np.sort(np.array(found, rows.dtype), order="sample")
@@ -268,6 +266,23 @@ class Gallery:
             self._clean()
         return gone
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was settled for this gallery: `operating`, the thresholds that were chosen; `model`, where that lies."""
+        blob = read_head(self._base, "settings")
+        found: dict[str, Any] = json.loads(unseal(self._keys["log"], blob, self._own("settings"), "the settings"))
+        return found
+
+    def settle(self, changes: Mapping[str, Any]) -> None:
+        """Change some settings, JSON values; the log tells which."""
+        with self._writing() as base:
+            _write_settings(base, self._store, self._keys, whole := {**self.settings, **changes})
+            self.log.add(base, "settle", {"what": sorted(changes), "settings": _digest(whole)})
+
+    def entries(self) -> Iterator[Entry]:
+        """The log, each entry checked; see `Log.entries`."""
+        return self.log.entries(self._base)
+
     def erased(self, name: str) -> Entry | None:
         """What the log says of the last erasure of a name."""
         hashed, found = self._hash("erased", name).hex(), None
@@ -283,7 +298,7 @@ class Gallery:
                 own = self._own("key", number)
                 key = unseal(self._keys["people"], blob, own, f"the key of person {number}")
                 base.execute("UPDATE people SET key = ? WHERE id = ?", (seal(keys["people"], key, own), number))
-            _lock(base, self._store, keys, source)
+            lock(base, self._store, keys, source)
             self.log.add(base, "rotate", {"to": source.KIND})
             write_head(base, "unclean", b"1")
         self._keys = keys
@@ -295,6 +310,7 @@ class Gallery:
         Raises GalleryError at the first byte that was changed, record that is missing, or entry that was cut off.
         """
         found, told, entries, seen = Counter[str](), Counter[str](), 0, self.table()
+        settled = _digest({})
         seen = seen[np.argsort(seen["person"], kind="stable")]
         for person in self.people():
             templates, crops = self.templates(person.number), self.crops(person.number)
@@ -314,7 +330,11 @@ class Gallery:
                 told.update(people=told_of["new"], samples=told_of["samples"], erased=-int(told_of["again"]))
             elif entry.event == "erase":
                 told.update(people=-1, samples=-told_of["samples"], erased=1)
+            elif entry.event == "settle":
+                settled = told_of["settings"]
             told.update(generations=int(entry.event in ("create", "revoke")))
+        if settled != _digest(self.settings):
+            raise GalleryError("the settings are older than the log tells")
         if +found != +told:
             are, were = (", ".join(f"{each[name]:,} {name}" for name in _COUNTED) for each in (found, told))
             raise GalleryError(f"the log tells of {were}, and there are {are}: records were removed or put back")
@@ -335,7 +355,8 @@ class Gallery:
         blob = seal(key, json.dumps(plain).encode(), self._own("about", person.number))
         base.execute("UPDATE people SET about = ? WHERE id = ?", (blob, person.number))
 
-    def _person(self, number: int) -> Person:
+    def person(self, number: int) -> Person:
+        """Somebody by their number. Raises DataError where there is no such person."""
         key = self._key(number)
         (blob,) = self._base.execute("SELECT about FROM people WHERE id = ?", (number,)).fetchone()
         plain = json.loads(unseal(key, blob, self._own("about", number), f"person {number}"))
@@ -411,14 +432,15 @@ def create(
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         half.unlink(missing_ok=True)  # of a kill
-    base, store, keys = connected(half), fresh()[:16], {name: fresh() for name in _KEYS}
+    base, store, keys = connected(half), fresh()[:16], {name: fresh() for name in KEYS}
     try:
         with transaction(half, base):
             for statement in _TABLES.split(";"):
                 base.execute(statement)
-            _lock(base, store, keys, source)
+            lock(base, store, keys, source)
             about = json.dumps({"model": model, "width": width, "kept": kept or width}).encode()
             write_head(base, "about", seal(keys["log"], about, store + b" about"))
+            _write_settings(base, store, keys, {})
             _write_transform(base, keys, Transform.new(width=width, kept=kept or width, store=store))
             log = Log(store, keys["log"], keys["chain"], anchor)
             log.add(base, "create", {"key": source.KIND})
@@ -437,19 +459,7 @@ def open_gallery(path: Path, source: Source, *, anchor: Path | None = None) -> G
         raise UsageError(f"{path} is no gallery: there is no such file")
     base = connected(path)
     try:
-        told = json.loads(read_head(base, "header"))
-        if told["format"] != FORMAT or told["version"] != VERSION:
-            raise GalleryError(f"{path} is a gallery of another version: {told['version']}")
-        if told["kind"] != source.KIND:
-            raise GalleryError(f"{path} is opened by a {told['kind']}, not by a {source.KIND}")
-        store = bytes.fromhex(told["store"])
-        try:
-            opened = unseal(source.key(told["store"], told["how"]), read_head(base, "keys"), _bound(told), "it")
-        except GalleryError:
-            raise GalleryError(
-                f"the {source.KIND} does not open {path}: it is wrong, another's, or the file was changed"
-            ) from None
-        keys = {name: opened[KEY * place : KEY * (place + 1)] for place, name in enumerate(_KEYS)}
+        store, keys = unlocked(path, base, source)
         gallery = Gallery(path, base, store, keys, Log(store, keys["log"], keys["chain"], anchor))
         if base.execute("SELECT 1 FROM head WHERE name = 'unclean'").fetchone():
             gallery._clean()
@@ -462,24 +472,20 @@ def open_gallery(path: Path, source: Source, *, anchor: Path | None = None) -> G
         raise
 
 
-def _lock(base: sqlite3.Connection, store: bytes, keys: Mapping[str, bytes], source: Source) -> None:
-    """Seal the set of keys by the source's."""
-    told: dict[str, Any] = {"format": FORMAT, "version": VERSION, "store": store.hex(), "kind": source.KIND}
-    told["how"] = source.begin(store.hex())
-    sealed = seal(source.key(store.hex(), told["how"]), b"".join(keys[name] for name in _KEYS), _bound(told))
-    for name, value in (("header", json.dumps(told).encode()), ("keys", sealed)):
-        write_head(base, name, value)
-
-
 def _write_transform(base: sqlite3.Connection, keys: Mapping[str, bytes], transform: Transform) -> None:
     """The only place where it is kept."""
     sealed = seal(keys["transform"], transform.written(), transform.store + b" transform")
     write_head(base, "transform", sealed)
 
 
-def _bound(told: Mapping[str, Any]) -> bytes:
-    """The header as the keys are bound to it, so that none of it can be changed."""
-    return json.dumps(told, sort_keys=True).encode()
+def _write_settings(
+    base: sqlite3.Connection, store: bytes, keys: Mapping[str, bytes], settings: Mapping[str, Any]
+) -> None:
+    write_head(base, "settings", seal(keys["log"], json.dumps(settings).encode(), store + b" settings"))
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _pseudonym(key: bytes) -> str:

@@ -18,6 +18,7 @@ from sightline.core.results import Boxes, Faces, Result
 from sightline.data.chips import SIDE, chip, guessed
 from sightline.data.pictures import Picture
 from sightline.data.prepare import to_depth
+from sightline.draw.boxes import drawn
 from sightline.tasks import _whole, detect
 from sightline.tasks._face_quality import quality
 from sightline.tasks._pass import one_pass
@@ -159,6 +160,16 @@ def decoded(outputs: Arrays, card: Card) -> dict[str, Array]:
     """{"vector": B D}, in whichever output `card.form` says it is."""
     vectors = outputs[_output(card)]
     return {"vector": vectors.reshape(len(vectors), -1)}
+
+
+def pictured(
+    image: NDArray[np.uint8], size_hw: tuple[int, int], result: Faces, target: Any = None
+) -> NDArray[np.uint8]:
+    """The picture (h, w, 3), at any scale, with its faces drawn on it, and their names where a gallery was asked."""
+    by = np.array([image.shape[1] / size_hw[1], image.shape[0] / size_hw[0]] * 2)
+    points = None if result.points is None else result.points * by[:2]
+    scores = None if result.names else result.scores
+    return drawn(image, result.xyxy * by, result.labels, scores, points=points)
 
 
 def _output(card: Card) -> str:

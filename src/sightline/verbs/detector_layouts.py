@@ -87,8 +87,8 @@ LAYOUTS: dict[str, Mapping[str, Any]] = {
         "activations": ["none", "exp"],
         "strides": [8, 16, 32],
         "powers": [0.5, 0.5],
-        "suppress": 0.45,
-        "input": {"bgr": True, "scale": 1.0, "fit": "pad"},
+        "suppress": 0.3,
+        "input": {"bgr": True, "scale": 1.0, "fit": "shrink"},
     },
     "ssd": {
         "about": "corners as shares in one output, probabilities with the background first in the other (SSD and kin)",

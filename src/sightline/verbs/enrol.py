@@ -25,6 +25,8 @@ from sightline.verbs.sources import expand
 
 SECOND = 0.4
 """A face of this share of the largest one's area may be the one that is meant."""
+APART = 0.5
+"""A box of which as much lies within another's is the same face, seen twice."""
 AT_ONCE = 64
 """People that are enrolled in one transaction."""
 CROP_QUALITY = 95
@@ -99,6 +101,8 @@ def enrol(
     recognised; whoever has no picture left is not enrolled.
     """
     check_model(opened, gallery)
+    if gallery.settings.get("model") != (place := str(opened.bundle.path.resolve())):
+        gallery.settle({"model": place})
     out, left = Enrolled(), dict[str, Sequence[Any]]()
     for name, pictures in people.items():
         if not terms.more and gallery.find(name):
@@ -149,7 +153,9 @@ def meant(answer: Answer, *, poor: bool = False) -> tuple[str, int]:
     if place is None:
         return "no face was found", -1
     areas = np.prod(faces.xyxy[:, 2:] - faces.xyxy[:, :2], axis=1)
-    if (areas >= SECOND * areas[place]).sum() > 1:
+    shared = np.minimum(faces.xyxy[:, 2:], faces.xyxy[place, 2:]) - np.maximum(faces.xyxy[:, :2], faces.xyxy[place, :2])
+    apart = np.prod(np.maximum(shared, 0), axis=1) < APART * areas
+    if (apart & (areas >= SECOND * areas[place])).any():
         return f"{len(areas)} faces; cut the picture to the one that is meant", place
     if not faces.vectors[place].any():
         return "the network put out no numbers for the face", place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator
 from pathlib import Path
 
@@ -32,12 +33,7 @@ def hand_over(gallery: Gallery, name: str, out: Path) -> int:
     told = {
         "name": person.name,
         "collection": person.collection,
-        "consent": {
-            "by": consent.by,
-            "purpose": consent.purpose,
-            "given": str(consent.given),
-            "until": str(consent.until),
-        },
+        "consent": {name: str(value) for name, value in dataclasses.asdict(person.consent).items()},
         "templates": [[round(float(value), 5) for value in row] for row in gallery.templates(person.number)],
         "log": entries,
     }

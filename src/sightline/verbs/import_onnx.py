@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sightline.core.bundle import write_bundle
-from sightline.core.card import Card, Preparation
+from sightline.core.card import FITS, Card, Preparation
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.ledger import by_sum
@@ -159,9 +159,9 @@ def _input(layout: Mapping[str, Any], wish: Wish) -> dict[str, Any]:
         raise UsageError(f"scale, mean and std must be numbers, not {numbers!r:.80}")
     if said["scale"] <= 0 or min(_several(said["std"]), default=0) <= 0:
         raise UsageError("scale and std must be above 0")
-    if said["fit"] not in ("stretch", "pad", "crop") or not isinstance(said["bgr"], bool):
+    if said["fit"] not in FITS or not isinstance(said["bgr"], bool):
         raise UsageError(
-            f"fit is stretch, pad or crop, and bgr true or false; not {said['fit']!r:.40}, {said['bgr']!r:.40}"
+            f"fit is {', '.join(FITS)}, and bgr true or false; not {said['fit']!r:.40}, {said['bgr']!r:.40}"
         )
     return said
 

@@ -34,7 +34,7 @@ class Place:
     def source(self, *, new: bool = False) -> Source:
         """Where its key comes from: as said, else as the gallery says. new: a passphrase is asked for twice."""
         from sightline.gallery.keys import KeyFile, Passphrase, SystemKeyring
-        from sightline.gallery.store import kind_of
+        from sightline.gallery.lock import kind_of
 
         given = [self.key_file is not None, self.passphrase, self.keyring]
         if sum(given) > 1:
@@ -82,18 +82,10 @@ _FILE = click.Path(path_type=Path)
 _KEPT: dict[str, Any] = {"expose_value": False, "callback": _keep}
 _OPTIONS = (
     click.argument("gallery", type=_FILE, **_KEPT),
-    click.option(
-        "--key-file", type=_FILE, expose_value=False, callback=_keep, help="file that holds the gallery's key"
-    ),
-    click.option(
-        "--passphrase", is_flag=True, expose_value=False, callback=_keep, help=f"ask for it, or take {PASSPHRASE}"
-    ),
-    click.option(
-        "--keyring", is_flag=True, expose_value=False, callback=_keep, help="its key is in the system's keyring"
-    ),
-    click.option(
-        "--anchor", type=_FILE, expose_value=False, callback=_keep, help="file for the log's head [in your home]"
-    ),
+    click.option("--key-file", type=_FILE, help="file that holds the gallery's key", **_KEPT),
+    click.option("--passphrase", is_flag=True, help=f"ask for it, or take {PASSPHRASE}", **_KEPT),
+    click.option("--keyring", is_flag=True, help="its key is in the system's keyring", **_KEPT),
+    click.option("--anchor", type=_FILE, help="file for the log's head [in your home folder]", **_KEPT),
 )
 
 
