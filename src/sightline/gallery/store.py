@@ -145,6 +145,10 @@ class Gallery:
         found = [template for _, template in self._rows(number, 0)]
         return np.stack(found).astype(np.float32) if found else np.zeros((0, self.about["kept"]), np.float32)
 
+    def turned(self, vectors: NDArray[Any]) -> NDArray[np.float32]:
+        """Plain embeddings (N, width) as templates are kept, (N, kept)."""
+        return self._transform().turned(np.asarray(vectors, np.float32))
+
     def matcher(self, *, exact: bool = False) -> Matcher:
         """Everybody there is now, in memory, to compare plain templates with; see `Matcher`."""
         with transaction(self.path, self._base) as base:

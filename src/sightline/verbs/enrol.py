@@ -112,7 +112,7 @@ def enrol(
     ready, total, done = list[Newcomer](), sum(map(len, left.values())), 0
     answers = predict(opened, (picture for pictures in left.values() for picture in pictures))
     for name, pictures in left.items():
-        taken = list(_taken(answers, len(pictures), terms, out))
+        taken = list(_taken(answers, len(pictures), out.refused, poor=terms.poor))
         done += len(pictures)
         yield Progress(what="pictures looked at", done=done, total=total)
         if taken:
@@ -129,13 +129,34 @@ def enrol(
     return out
 
 
-def _taken(answers: Iterator[Answer], count: int, terms: Terms, out: Enrolled) -> Iterator[tuple[str, Faces, int]]:
+def described(
+    opened: Opened, gallery: Gallery, people: Mapping[str, Sequence[Any]]
+) -> Generator[Event, None, dict[str, NDArray[np.float32]]]:
+    """Embeddings (K, width) of people by their pictures, without enrolling anybody; yields progress."""
+    check_model(opened, gallery)
+    refused, found = list[tuple[str, str]](), dict[str, NDArray[np.float32]]()
+    total, done = sum(map(len, people.values())), 0
+    answers = predict(opened, (picture for pictures in people.values() for picture in pictures))
+    for name, pictures in people.items():
+        vectors = [faces.vectors[place] for _, faces, place in _taken(answers, len(pictures), refused, poor=False)]
+        done += len(pictures)
+        yield Progress(what="pictures looked at", done=done, total=total)
+        if vectors:
+            found[name] = np.stack(vectors)
+    for path, reason in refused:
+        yield Note(text=f"left out {path}: {reason}", kind="warning")
+    return found
+
+
+def _taken(
+    answers: Iterator[Answer], count: int, refused: list[tuple[str, str]], *, poor: bool
+) -> Iterator[tuple[str, Faces, int]]:
     """The next pictures whose largest face will do, with its place."""
     for _ in range(count):
         answer = next(answers)
-        reason, place = meant(answer, poor=terms.poor)
+        reason, place = meant(answer, poor=poor)
         if reason:
-            out.refused.append((answer.source, reason))
+            refused.append((answer.source, reason))
         else:
             assert isinstance(answer.result, Faces)
             yield answer.source, answer.result, place
