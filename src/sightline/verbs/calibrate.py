@@ -114,12 +114,12 @@ def calibrate(
             "enrol more, or give others' pictures with --data"
         )
     pairs, found = all_pairs(vectors, subjects), searched(vectors, subjects)
-    verify = _guarded(
+    verify = guarded(
         threshold_for(pairs, wanted.fmr, sure=wanted.sure), pairs.scores[~pairs.mated], pairs.scores[pairs.mated], 1
     )
     size, others = len(found.gallery), found.others[np.isfinite(found.others)]
     claim = threshold_for_search(unmated(found), wanted.fpir, sure=wanted.sure)
-    identify = _guarded(claim, others, found.mate[np.isfinite(found.mate)], size, least=verify.threshold)
+    identify = guarded(claim, others, found.mate[np.isfinite(found.mate)], size, least=verify.threshold)
     sizes = sorted({size for size in (10, 100, 1000, 10_000, size) if size <= len(found.gallery) - 1})
     rates = zip(fpir_by_size(unmated(found), identify.threshold, sizes), fnir_by_size(found, identify.threshold, sizes))
     alike = tuple((str(pair.people[0]), str(pair.people[1]), pair.score) for pair in look_alikes(vectors, subjects))
@@ -173,7 +173,7 @@ def searched(vectors: NDArray[np.float32], subjects: NDArray[Any]) -> Searches:
     return Searches(mate, np.where(own, -np.inf, scores), number[probes], np.arange(len(starts)))
 
 
-def _guarded(
+def guarded(
     claim: Claim, strange: NDArray[np.float64], own: NDArray[np.float64], size: int, *, least: float = -1.0
 ) -> Claim:
     """The claim as it is where the data support it; else with a threshold that is no lower than a model's.

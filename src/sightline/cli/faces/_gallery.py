@@ -29,17 +29,15 @@ class Place:
     key_file: Path | None
     passphrase: bool
     keyring: bool
-    anchor: Path | None
+    anchor: Path | None = None
 
-    def source(self, *, new: bool = False) -> Source:
-        """Where its key comes from: as said, else as the gallery says. new: a passphrase is asked for twice."""
+    def source(self, *, new: bool = False, kind: str = "") -> Source:
+        """Where its key comes from: as said, else of the `kind` that the file says. new: ask for a passphrase twice."""
         from sightline.gallery.keys import KeyFile, Passphrase, SystemKeyring
-        from sightline.gallery.lock import kind_of
 
         given = [self.key_file is not None, self.passphrase, self.keyring]
         if sum(given) > 1:
             raise click.UsageError("give one of --key-file, --passphrase and --keyring")
-        kind = kind_of(self.path) if not any(given) and self.path.is_file() else ""
         if self.key_file:
             return KeyFile(self.key_file)
         if self.passphrase or kind == Passphrase.KIND:
@@ -50,9 +48,11 @@ class Place:
 
     def open(self) -> Gallery:
         """The gallery that is there."""
+        from sightline.gallery.lock import kind_of
         from sightline.gallery.store import open_gallery
 
-        return open_gallery(self.path, self.source(), anchor=self.anchor or usual_anchor(self.path))
+        kind = kind_of(self.path) if self.path.is_file() else ""
+        return open_gallery(self.path, self.source(kind=kind), anchor=self.anchor or usual_anchor(self.path))
 
     def create(self, opened: Opened) -> Gallery:
         """A new gallery for the templates of a model."""
@@ -80,11 +80,14 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
 
 _FILE = click.Path(path_type=Path)
 _KEPT: dict[str, Any] = {"expose_value": False, "callback": _keep}
+_KEYS = (
+    click.option("--key-file", type=_FILE, help="file that holds the key; made where it is not there", **_KEPT),
+    click.option("--passphrase", is_flag=True, help=f"ask for it, or take {PASSPHRASE}", **_KEPT),
+    click.option("--keyring", is_flag=True, help="the key is in the system's keyring", **_KEPT),
+)
 _OPTIONS = (
     click.argument("gallery", type=_FILE, **_KEPT),
-    click.option("--key-file", type=_FILE, help="file that holds the gallery's key", **_KEPT),
-    click.option("--passphrase", is_flag=True, help=f"ask for it, or take {PASSPHRASE}", **_KEPT),
-    click.option("--keyring", is_flag=True, help="its key is in the system's keyring", **_KEPT),
+    *_KEYS,
     click.option("--anchor", type=_FILE, help="file for the log's head [in your home folder]", **_KEPT),
 )
 
@@ -94,6 +97,18 @@ def with_gallery(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+def with_key(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that open a sealed file; `place_of` tells what was given."""
+    for option in reversed(_KEYS):
+        command = option(command)
+    return command
+
+
+def place_of(path: Path) -> Place:
+    """A sealed file, with the key options of the command that runs."""
+    return Place(path, **click.get_current_context().meta[_META])
 
 
 def place() -> Place:
