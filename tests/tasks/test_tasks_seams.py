@@ -18,8 +18,8 @@ from sightline.data.samples import Object, Objects
 from sightline.data.tiles import windows
 from sightline.tasks import detect
 from sightline.tasks._candidates import suppressed
-from sightline.tasks._seams import Seen, cut_off
 from sightline.tasks._pass import one_pass
+from sightline.tasks._seams import Seen, cut_off
 
 SIZE = (200, 300)
 READY = Preparation(size_hw=(100, 100), tile=100, overlap=0.2, fit="pad")

@@ -18,8 +18,8 @@ from sightline.core.protocols import Request, stack
 from sightline.graphs.onnx import open as open_session
 from sightline.metrics.detection_change import claims_changed
 from sightline.tasks import detect
-from sightline.tasks._standalone import standalone, told, whole_graph
 from sightline.tasks._pass import one_pass
+from sightline.tasks._standalone import standalone, told, whole_graph
 
 READY = Preparation(size_hw=(32, 48))
 WHERE = {"scale_y": 0.5, "scale_x": 0.5, "top": 0.0, "left": 0.0}

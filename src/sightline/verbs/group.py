@@ -201,8 +201,8 @@ def names_of(library: Library) -> tuple[str, ...]:
 def corrected(library: Library, changed: Mapping[str, str], named: Mapping[str, str]) -> Library:
     """With what somebody said: of single faces by id, and of whole groups by name.
 
-    A name is said of the face in the middle of its group, so that the others stay free to turn out somebody else's.
-    Raises UsageError for a group that is not there.
+    The name of a group is said of the face in its middle, so that the others stay free to turn out somebody else's; of
+    a group from which faces are taken, the others stay together. Raises UsageError for a group that is not there.
     """
     names, said = names_of(library), dict(library.said)
     for old, new in named.items():
@@ -214,13 +214,11 @@ def corrected(library: Library, changed: Mapping[str, str], named: Mapping[str, 
         said[library.ids[rows[int((vectors @ vectors.sum(axis=0)).argmax())]]] = new
         said |= {library.ids[row]: new for row in rows if library.said.get(library.ids[row]) == old}
     now = dict(zip(library.ids, names))
-    for face, name in changed.items():
-        if face in now and name != now[face]:
-            if name:
-                said[face] = name
-            else:
-                said.pop(face, None)
-    return replace(library, said=said)
+    moved = {face: name for face, name in changed.items() if face in now and name != now[face]}
+    left = {now[face] for face in moved} - {"", IGNORED}
+    said |= {face: name for face, name in now.items() if name in left}  # else who is most alike would go along
+    said |= moved
+    return replace(library, said={face: name for face, name in said.items() if name})
 
 
 def _read_corrections(path: Path) -> dict[str, str]:
