@@ -289,6 +289,7 @@ KNOWN: dict[str, dict[str, Spec]] = {
     "nanodet": {"output": spec(96 + 24 + 6 + 2, 3 + 32)},
     "yunet": FOUR,
     "ssd": {"scores": spec(50, 4), "boxes": spec(50, 4)},
+    "ultraface": {"scores": spec(50, 2), "boxes": spec(50, 4)},
     "detr": {"logits": spec(10, 4), "pred_boxes": spec(10, 4)},
     "rt-detr": {"logits": spec(10, 3), "pred_boxes": spec(10, 4)},
     "end-to-end": {"output0": spec(300, 6)},
@@ -305,7 +306,7 @@ KNOWN: dict[str, dict[str, Spec]] = {
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_known_layout_fits_the_graphs_of_its_family(name: str) -> None:
-    classes = ("face",) if name == "yunet" else ("ant", "bee", "cat")
+    classes = ("face",) if name in ("yunet", "ultraface") else ("ant", "bee", "cat")
     form = form_of(LAYOUTS[name], KNOWN[name])
     assert set(outputs_of(LAYOUTS[name], KNOWN[name])) <= set(KNOWN[name])
     ready = Preparation(size_hw=(H, W))
@@ -327,6 +328,39 @@ def test_every_layout_says_what_it_is_and_nothing_unknown(name: str) -> None:
     asked = verb._input(layout, Wish(layout=name, classes="a"))
     assert asked["scale"] > 0
     _foreign_layout.parsed(form_of(layout, KNOWN[name]))
+
+
+def plain_maps(side: int) -> bytes:
+    """A convolution with cells of 16 pixels whose map becomes rows, however many there are."""
+    weight = np.random.default_rng(5).normal(0, 0.02, (5 + K, 3, 16, 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["images", "weight"], ["map"], strides=[16, 16]),
+        helper.make_node("Sigmoid", ["map"], ["share"]),
+        helper.make_node("Transpose", ["share"], ["last"], perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["last", "shape"], ["rows"]),
+    ]
+    constants = {"weight": weight, "shape": np.array([1, -1, 5 + K], np.int64)}
+    graph = helper.make_graph(
+        nodes,
+        "main",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, (1, 3, side, side))],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, (1, (side // 16) ** 2, 5 + K))],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return bytes(made.SerializeToString())
+
+
+def test_a_graph_of_convolutions_takes_another_size_and_tiles(tmp_path: Path) -> None:
+    (tmp_path / "maps.onnx").write_bytes(plain_maps(64))
+    wish = replace(WISH, size_hw=(32, 96), tile=96)
+    model = sightline.load(drain(import_onnx(tmp_path / "maps.onnx", wish, tmp_path / "m")))
+    assert model.card.preparation.size_hw == (32, 96) and model.card.preparation.tile == 96
+    (tmp_path / "wide.onnx").write_bytes(foreign.resized(plain_maps(64), (32, 96)))
+    same = drain(import_onnx(tmp_path / "wide.onnx", replace(WISH, tile=96), tmp_path / "w"))
+    picture = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    assert model.predict(picture).to_dict() == sightline.load(same).predict(picture).to_dict()
+    assert foreign.resized(plain_maps(64), (64, 64)) == plain_maps(64)
 
 
 def test_a_layout_from_a_file(tmp_path: Path) -> None:
@@ -366,9 +400,10 @@ def test_a_layout_from_a_file(tmp_path: Path) -> None:
         ({}, {"classes": "ant,bee"}, "3 columns of scores; of 2 classes there must be 2"),
         ({}, {"classes": "ant,bee,ant"}, "'ant' comes twice"),
         ({}, {"classes": "ant,,cat"}, "a name is empty"),
-        ({}, {"classes": ""}, "holds no name"),
+        ({}, {"classes": ","}, "holds no name"),
+        ({}, {"classes": ""}, "name the classes"),
         ({}, {"classes": "nowhere.names"}, "is not there"),
-        ({}, {"size_hw": (32, 32)}, "takes pictures of 96x64, not 32x32"),
+        ({}, {"size_hw": (32, 32)}, "takes pictures of 96x64 only, not 32x32"),
         ({"shape": (1, 3, "h", "w"), "trick": "free"}, {}, "say which it shall have: --size"),
         ({}, {"mean": (1.0, 2.0)}, "3 channels"),
         ({}, {"scale": 0.0}, "above 0"),

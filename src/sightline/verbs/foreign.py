@@ -89,8 +89,42 @@ def _size(own: tuple[int, int], given: tuple[int, int] | None) -> tuple[int, int
         raise UsageError("this graph takes pictures of any size; say which it shall have: --size 640x640")
     size = tuple(fixed or wanted for fixed, wanted in zip(own, given or own))
     if given is not None and size != tuple(given):
-        raise UsageError(f"this graph takes pictures of {own[1]}x{own[0]}, not {given[1]}x{given[0]}; leave --size out")
+        raise UsageError(
+            f"this graph takes pictures of {own[1]}x{own[0]} only, not {given[1]}x{given[0]}; leave --size out"
+        )
     return size[0], size[1]
+
+
+def resized(blob: bytes, size_hw: tuple[int, int]) -> bytes:
+    """The graph, made for pictures of a fixed size, as it takes those of another (height and width).
+
+    A graph of convolutions can, unless it has the sizes of its maps written down; that is tried. One that takes any
+    size, or this one, stays as it is. Raises UsageError where it cannot.
+    """
+    model = loaded(blob, least=1)
+    constants = {each.name for each in model.graph.initializer}
+    given = next(each for each in model.graph.input if each.name not in constants)
+    sides = [axis.dim_value for axis in given.type.tensor_type.shape.dim[-3:]]
+    if 0 in sides[:2] or 0 in sides[1:]:
+        return blob
+    door = entrance(model, None)
+    if door.size_hw == size_hw:
+        return blob
+    axes = given.type.tensor_type.shape.dim[-3:]
+    for axis, side in zip(axes[:2] if door.channels_last else axes[1:], size_hw):
+        axis.dim_value = side
+    model.graph.ClearField("value_info")
+    for output in model.graph.output:
+        for axis in output.type.tensor_type.shape.dim[1:]:
+            axis.Clear()
+    changed = bytes(model.SerializeToString())
+    try:
+        images = fed(np.zeros((1, *size_hw, door.channels), np.uint8), door, Feeding())
+        Shelf("graphs").load("onnx").open(changed, threads=1).run({door.name: images if door.batched else images[0]})
+    except BundleError as error:
+        own, wanted = ("x".join(map(str, each[::-1])) for each in (door.size_hw, size_hw))
+        raise UsageError(f"this graph takes pictures of {own} only, not {wanted}; leave --size out ({error})") from None
+    return changed
 
 
 def fed(images: Array, door: Entrance, feeding: Feeding) -> Array:

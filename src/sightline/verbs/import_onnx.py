@@ -20,7 +20,7 @@ from sightline.core.protocols import Session, decoded
 from sightline.core.shelf import Shelf
 from sightline.core.storage import occupied
 from sightline.verbs.detector_layouts import INPUT, form_of, layout_of, outputs_of
-from sightline.verbs.foreign import Entrance, Feeding, entrance, wrapped
+from sightline.verbs.foreign import Entrance, Feeding, entrance, resized, wrapped
 from sightline.verbs.gate import entry
 from sightline.verbs.train import now, versions
 
@@ -40,7 +40,9 @@ class Wish:
     classes: str = ""
     """A file with a name a line, or the names with commas between; not for embedders; empty as above."""
     size_hw: tuple[int, int] | None = None
-    """Height and width of its pictures in pixels, where the graph leaves them free."""
+    """Height and width of its pictures in pixels; needed where the graph leaves them free."""
+    tile: int = 0
+    """Side in pixels of tiles that large pictures are cut into; 0: pictures are seen whole."""
     bgr: bool | None = None
     scale: float | None = None
     """value = (pixel / scale - mean) / std, with mean and std in the graph's own order of channels."""
@@ -65,15 +67,17 @@ def import_onnx(file: Path, wish: Wish, out: Path) -> Generator[Event, None, Pat
         raise UsageError(f"{out} exists already; choose another path")
     blob = _blob(file)
     wish, layout, classes = _said(blob, wish)
-    form = Shelf("graphs").load("onnx")
+    form, own = Shelf("graphs").load("onnx"), blob
     try:
+        form.open(blob, threads=1)
+        blob = resized(blob, wish.size_hw) if wish.size_hw else blob
         foreign = form.open(blob, threads=1)
     except BundleError as error:
         raise UsageError(f"{file} cannot be imported: {error}") from None
     names = outputs_of(layout, foreign.outputs)
     said = _input(layout, wish)
     door, feeding = _ends(blob, wish, said)
-    draft = _card(blob, file, wish, layout, classes, preparation(door, feeding, str(said["fit"])))
+    draft = _card(own, file, wish, layout, classes, preparation(door, feeding, str(said["fit"]), wish.tile))
     try:
         model = wrapped(blob, door, feeding, names)
         written = form.write(model, draft)
@@ -184,7 +188,7 @@ def _ends(blob: bytes, wish: Wish, said: Mapping[str, Any]) -> tuple[Entrance, F
     return door, Feeding(bgr=said["bgr"], scale=float(said["scale"]), mean=mean, std=std)
 
 
-def preparation(door: Entrance, feeding: Feeding, fit: str) -> Preparation:
+def preparation(door: Entrance, feeding: Feeding, fit: str, tile: int = 0) -> Preparation:
     """The same for the card, where means and deviations are shares of full scale in the order red, green, blue."""
     mean, std = ([value * feeding.scale / 255 for value in values] for values in (feeding.mean, feeding.std))
     if feeding.bgr:
@@ -192,7 +196,7 @@ def preparation(door: Entrance, feeding: Feeding, fit: str) -> Preparation:
     if door.dtype == "uint8":
         mean, std = [0.0], [1.0]
     mode = "rgb" if door.channels == 3 else "grey"
-    return Preparation(mode=mode, size_hw=door.size_hw, fit=fit, mean=tuple(mean), std=tuple(std))
+    return Preparation(mode=mode, size_hw=door.size_hw, fit=fit, tile=tile, mean=tuple(mean), std=tuple(std))
 
 
 def _card(
