@@ -13,6 +13,7 @@ true FMR in 18 to 99 of 100 cases, Wilson's with all n in 30 to 97, and with the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,13 +94,16 @@ def worth(comparisons: Comparisons, threshold: float, *, mated: bool) -> Worth:
     errors = int((part.scores >= threshold).sum())
     if not len(part.scores):
         return Worth(0, 0, 0.0, 0, 0)
-    surplus = _surplus(part.scores, errors)
-    by_person = np.bincount(part.first, surplus, part.people) + np.bincount(part.second, surplus, part.people)
     pairs, member = np.unique(_pair_numbers(part), return_inverse=True)
-    by_pair = np.bincount(member, surplus)  # counted at either end, so once too often
     times = np.bincount(np.concatenate(np.divmod(pairs, part.people)))
     apart = max(1, len(pairs) // (int(times.max()) + 1)) if times.max() > 1 else len(pairs)
-    return _weighed(surplus, float(by_person @ by_person - by_pair @ by_pair), errors, apart, int((times > 0).sum()))
+
+    def variance(surplus: Floats) -> float:
+        by_person = np.bincount(part.first, surplus, part.people) + np.bincount(part.second, surplus, part.people)
+        by_pair = np.bincount(member, surplus)  # counted at either end, so once too often
+        return float(by_person @ by_person - by_pair @ by_pair)
+
+    return _weighed(part.scores, errors, variance, apart, int((times > 0).sum()))
 
 
 def worth_by_person(distance: NDArray[Any], errors: int, person: Ints) -> Worth:
@@ -109,9 +113,13 @@ def worth_by_person(distance: NDArray[Any], errors: int, person: Ints) -> Worth:
     """
     if not len(distance):
         return Worth(0, 0, 0.0, 0, 0)
-    surplus, (names, member) = _surplus(distance, errors), np.unique(person, return_inverse=True)
-    by_person = np.bincount(member, surplus)
-    return _weighed(surplus, float(by_person @ by_person), errors, len(names), len(names))
+    names, member = np.unique(person, return_inverse=True)
+
+    def variance(surplus: Floats) -> float:
+        by_person = np.bincount(member, surplus)
+        return float(by_person @ by_person)
+
+    return _weighed(distance, errors, variance, len(names), len(names))
 
 
 def mean_by_person(values: Floats, person: Ints) -> Measure:
@@ -152,19 +160,24 @@ def upper(errors: float, n: float, *, level: float = LEVEL) -> float:
     return beta_quantile(level, errors + 1, max(n - errors, 1.0))
 
 
-def _surplus(distance: NDArray[Any], errors: int) -> Floats:
-    """By how much each errs more than the mean, at the threshold that makes POOL errors where there are fewer."""
+def _weighed(
+    distance: NDArray[Any], errors: int, variance: Callable[[Floats], float], apart: int, people: int
+) -> Worth:
+    """The effective number, by the variance of the number of errors, at a threshold that makes enough of them.
+
+    Where by chance too few err, the errors also hang together too little. So it is told once more where as many err as
+    the first interval allows, and the lower of the two counts.
+    """
     n = len(distance)
-    place = max(errors, min(POOL, n // 2), 1)
-    erring = (distance >= np.partition(distance, n - place)[n - place]).astype(np.float64)
-    return np.asarray(erring - erring.mean(), np.float64)
-
-
-def _weighed(surplus: Floats, variance: float, errors: int, apart: int, people: int) -> Worth:
-    """The effective number, between `apart` and all, by the variance of the sum over people, of whom there are few."""
-    independent, n = float(surplus @ surplus), len(surplus)
-    design = variance / independent * people / max(people - 1, 1) if independent else 1.0
-    return Worth(errors, n, float(np.clip(n / max(design, 1.0), apart, n)), apart, people)
+    effective, place = float(n), max(errors, min(POOL, n // 2), 1)
+    for _ in range(2):
+        erring = (distance >= np.partition(distance, n - place)[n - place]).astype(np.float64)
+        surplus = erring - erring.mean()
+        design = variance(surplus) / max(float(surplus @ surplus), 1e-300) * people / max(people - 1, 1)
+        effective = min(effective, float(np.clip(n / max(design, 1.0), apart, n)))
+        most = float(wilson(errors / n * effective, effective)[1])
+        place = min(max(place, round(n * most)), n)
+    return Worth(errors, n, effective, apart, people)
 
 
 def _pair_numbers(part: Comparisons) -> Ints:
