@@ -70,7 +70,10 @@ def equal_error(curve: Det) -> float:
 
 def area(curve: Det) -> float:
     """AUROC, the chance that a mated comparison scores above a non-mated one, ties half; NaN without either."""
-    return float(-np.diff(curve.fmr) @ (2 - curve.fnmr[1:] - curve.fnmr[:-1]) / 2) if len(curve.fmr) > 1 else np.nan
+    if len(curve.fmr) < 2:
+        return float("nan")
+    below = -np.diff(curve.fmr) @ (curve.fnmr[1:] + curve.fnmr[:-1]) / 2
+    return float(1 - below)
 
 
 def fnmr_at(curve: Det, fmr: Any) -> Floats:
@@ -109,7 +112,8 @@ def measure_verification(
     As no draw has errors that were not seen, those of EER and FNMR are no narrower than the intervals of the rates at
     the same threshold (`measured_rates`), and AUROC's, where nothing overlaps, than what these leave open. `n` is the
     number of people. Where the non-mated comparisons are fewer than 1 / FMR, FNMR at it is NaN, as no threshold is
-    known to have it. 1,000 replicates, or 200 for more than 500,000 comparisons.
+    known to have it. Of 20 to 40 people AUROC's intervals hold it in 90 of 100 cases, not 95.
+    1,000 replicates, or 200 for more than 500,000 comparisons.
     """
 
     def statistic(curve: Det) -> Floats:
