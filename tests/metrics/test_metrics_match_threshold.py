@@ -1,4 +1,4 @@
-"""Thresholds for a rate of false matches: what they promise of pairs nobody has seen, and what they refuse to promise."""
+"""Thresholds for a rate of false matches: what they promise of unseen pairs, and what they refuse to promise."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_tied_scores_match_together_or_not_at_all():
 @pytest.mark.parametrize("shared", [0.0, 0.05, 0.2])
 @pytest.mark.parametrize("sure", [False, True])
 def test_what_is_promised_holds_for_unseen_pairs(shared, sure):
-    random, fmr, repeats = np.random.default_rng(7), 0.05, 150
+    random, fmr, repeats = np.random.default_rng(7), 0.05, 100
     claims = [threshold_for(made_pairs(40, random, shared=shared), fmr, sure=sure) for _ in range(repeats)]
     true = np.array([1 - NORMAL.cdf(claim.threshold) for claim in claims])
     assert np.mean([claim.supported for claim in claims]) > 0.95

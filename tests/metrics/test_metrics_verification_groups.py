@@ -63,8 +63,8 @@ def test_where_the_best_has_no_error_a_lower_bound_is_left():
 def test_a_ratio_by_hand():
     """Donner & Zou (2012), equation 4, by its own form, with Wilson's bounds of both rates."""
     top, bottom = (Worth(errors, 400, 400.0, 50, 100) for errors in (80, 20))
-    (p, l, u), (q, m, v) = ((each.value, each.low, each.high) for each in (top.measure(), bottom.measure()))
-    low = (p * q - math.sqrt((p * q) ** 2 - l * v * (2 * p - l) * (2 * q - v))) / (v * (2 * q - v))
+    (p, k, u), (q, m, v) = ((each.value, each.low, each.high) for each in (top.measure(), bottom.measure()))
+    low = (p * q - math.sqrt((p * q) ** 2 - k * v * (2 * p - k) * (2 * q - v))) / (v * (2 * q - v))
     high = (p * q + math.sqrt((p * q) ** 2 - u * m * (2 * p - u) * (2 * q - m))) / (m * (2 * q - m))
     told = worst_to_best([bottom, top])
     np.testing.assert_allclose([told.value, told.low, told.high], [4, low, high])
