@@ -1,5 +1,7 @@
 """What comparisons that share people are worth: against a loop over pairs of pairs, and whether intervals hold."""
 
+import math
+
 import numpy as np
 import pytest
 from pair_reference import NORMAL, at_fmr, made_pairs
@@ -44,7 +46,7 @@ def test_the_design_effect_is_that_of_all_comparisons_that_share_a_person():
 def test_comparisons_that_share_nobody_are_worth_all_of_them():
     pairs = compared(np.arange(40.0), np.arange(40), np.arange(40, 80))
     told = worth(pairs, 39.0, mated=False)
-    assert told == Worth(errors=1, n=40, effective=40.0, apart=40, people=80)
+    assert told == Worth(errors=1, n=40, effective=40.0, apart=40, people=80, pairs=40)
     assert told.measure().low == pytest.approx(float(wilson(1, 40)[0]))
 
 
@@ -71,6 +73,22 @@ def test_copies_of_a_comparison_add_nothing():
         assert often.apart == once.apart
 
 
+@pytest.mark.parametrize("fmr", [0.1, 0.01])
+def test_many_samples_of_few_people_are_worth_no_more_than_their_pairs(fmr):
+    random, repeats, hits = np.random.default_rng(0), 100, 0
+    one, other = np.triu_indices(40, 1)
+    first, second = (np.repeat(np.arange(5), 8)[each] for each in (one, other))
+    first, second = first[first != second], second[first != second]
+    for _ in range(repeats):
+        alike = random.normal(size=(5, 5))[first, second]
+        scores = math.sqrt(0.7) * alike + math.sqrt(0.3) * random.normal(size=len(first))
+        told = worth(compared(scores, first, second), at_fmr(fmr), mated=False)
+        assert told.apart <= told.effective <= told.pairs == 10
+        measure = told.measure()
+        hits += measure.low <= fmr <= measure.high
+    assert hits >= 0.88 * repeats
+
+
 def test_nothing_to_compare_says_nothing():
     told = worth(compared([], [], []), 0.0, mated=False)
     assert np.isnan(told.measure().value)
@@ -90,10 +108,10 @@ def test_bounds_agree_with_scipy():
 
 
 def test_without_an_error_the_certain_bound_is_that_of_those_that_share_nobody():
-    told = Worth(errors=0, n=780, effective=300.0, apart=19, people=40)
+    told = Worth(errors=0, n=780, effective=300.0, apart=19, people=40, pairs=780)
     assert told.certain_bound() == pytest.approx(1 - 0.05 ** (1 / 19))
     assert told.bound() == pytest.approx(1 - 0.05 ** (1 / 300))
-    some = Worth(errors=78, n=780, effective=300.0, apart=19, people=40)
+    some = Worth(errors=78, n=780, effective=300.0, apart=19, people=40, pairs=780)
     p, seen = some.certain_bound(), 0.1
     assert 19 * (seen * np.log(seen / p) + 0.9 * np.log(0.9 / (1 - p))) == pytest.approx(np.log(20))
 

@@ -51,7 +51,7 @@ def test_too_few_comparisons_are_not_measured():
 
 
 def test_where_the_best_has_no_error_a_lower_bound_is_left():
-    worst, best, same = (Worth(errors, 1000, 1000.0, 50, 100) for errors in (100, 0, 0))
+    worst, best, same = (Worth(errors, 1000, 1000.0, 50, 100, 1000) for errors in (100, 0, 0))
     ratio = worst_to_best([worst, best])
     assert math.isnan(ratio.value)
     assert math.isnan(ratio.high)
@@ -62,13 +62,13 @@ def test_where_the_best_has_no_error_a_lower_bound_is_left():
 
 def test_a_ratio_by_hand():
     """Donner & Zou (2012), equation 4, by its own form, with Wilson's bounds of both rates."""
-    top, bottom = (Worth(errors, 400, 400.0, 50, 100) for errors in (80, 20))
+    top, bottom = (Worth(errors, 400, 400.0, 50, 100, 400) for errors in (80, 20))
     (p, k, u), (q, m, v) = ((each.value, each.low, each.high) for each in (top.measure(), bottom.measure()))
     low = (p * q - math.sqrt((p * q) ** 2 - k * v * (2 * p - k) * (2 * q - v))) / (v * (2 * q - v))
     high = (p * q + math.sqrt((p * q) ** 2 - u * m * (2 * p - u) * (2 * q - m))) / (m * (2 * q - m))
     told = worst_to_best([bottom, top])
     np.testing.assert_allclose([told.value, told.low, told.high], [4, low, high])
-    wider = worst_to_best([bottom, Worth(40, 400, 400.0, 50, 100), top])
+    wider = worst_to_best([bottom, Worth(40, 400, 400.0, 50, 100, 400), top])
     assert wider.low < told.low
     assert wider.high > told.high
 

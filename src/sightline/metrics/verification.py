@@ -138,7 +138,8 @@ def measure_verification(
 def generalised(fmr: float, fnmr: float, *, failure_to_enrol: float) -> tuple[float, float]:
     """GFAR and GFRR: the error rates with people, or samples, that could not be enrolled (ISO/IEC 19795-1).
 
-    Who is not enrolled cannot be matched: refused where mated, and not let in where not. Raises UsageError for shares
+    Who is not enrolled cannot be matched: refused where mated, and not let in where not. The failure-to-enrol rate and
+    its interval: `pair_intervals.mean_by_person(failed, person)`, 1.0 or 0.0 a sample. Raises UsageError for shares
     outside [0, 1].
 
     >>> generalised(0.01, 0.02, failure_to_enrol=0.1)
