@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,10 @@ from sightline.verbs.predict import Answer, answer_some, predict
 from sightline.verbs.sources import expand
 
 if TYPE_CHECKING:
+    from sightline.gallery.store import Gallery
+    from sightline.verbs.enrol import Enrolled, Terms
     from sightline.verbs.inspect import Inspection
+    from sightline.verbs.recognise import Verification
 
 Listener = Callable[[Event], None]
 
@@ -139,6 +142,38 @@ class Model:
 
         ways: dict[str, Any] = {"part_by": part_by, "force": force, "overwrite": overwrite}
         return load(drain(adapt(self.opened, data, out=Path(out), rate=false_alarms, **ways), listen))
+
+    def enroll(
+        self,
+        gallery: Gallery,
+        people: str | Path | Mapping[str, Sequence[Any]],
+        terms: Terms,
+        *,
+        listen: Listener | None = None,
+    ) -> Enrolled:
+        """Remember people in a gallery by their pictures: by name, or a folder with a folder for each.
+
+        gallery: of `sightline.gallery.store`; terms: see `verbs.enrol`.
+        """
+        from sightline.verbs.enrol import enrol, people_in
+
+        told = people_in(Path(people)) if isinstance(people, (str, Path)) else people
+        return drain(enrol(self.opened, gallery, told, terms), listen)
+
+    def verify(self, gallery: Gallery, name: str, source: Any, *, threshold: float | None = None) -> Verification:
+        """Whether the face in a picture is that of somebody in a gallery; see `verbs.recognise`."""
+        from sightline.verbs.recognise import verify
+
+        return verify(self.opened, gallery, name, source, threshold=threshold)
+
+    def identify(
+        self, gallery: Gallery, sources: str | Path | Iterable[Any], *, threshold: float | None = None
+    ) -> Iterator[Answer]:
+        """Faces with the names of those in a gallery, or `unknown`; sources as for `predict_many`."""
+        from sightline.verbs.recognise import identify
+
+        many = list(expand([str(sources)])) if isinstance(sources, (str, Path)) else sources
+        return identify(self.opened, gallery, many, threshold=threshold)
 
     def export(
         self,

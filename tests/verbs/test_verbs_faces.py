@@ -35,6 +35,7 @@ from sightline.verbs.handing import crop, hand_over
 from sightline.verbs.import_onnx import Wish, import_onnx
 from sightline.verbs.join import join
 from sightline.verbs.opened import Opened
+from sightline.verbs.pairs import compare, read_pairs
 from sightline.verbs.recognise import identify, verify
 
 
@@ -285,6 +286,41 @@ def test_each_sample_is_searched_for_by_all_others() -> None:
             best = max(float(rows[row] @ rows[other]) for other in range(7) if subjects[other] == name)
             wanted = -np.inf if name == subjects[row] else best
             assert found.others[place, number] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_list_of_pairs_chooses_the_threshold(opened: Opened, gallery: Gallery, tmp_path: Path) -> None:
+    enrolled(opened, gallery, tmp_path)
+    lines = [f"people/ann/{a}.png,people/ann/{b}.png,1" for a, b in ((0, 1), (1, 2))]
+    lines += [f"people/ann/{a}.png,people/ben/{b}.png,no" for a in range(3) for b in range(3)]
+    listed = tmp_path / "pairs.csv"
+    listed.write_text("\n".join(["first,second,same", *lines]))
+    pairs = drain(compare(opened, gallery, read_pairs(listed)))
+    assert pairs.mated.sum() == 2 and len(pairs.scores) == 11 and pairs.first[0] == pairs.second[1]
+    found = drain(calibrate(gallery, Wanted(), pairs=pairs))
+    assert found.verify.threshold > pairs.scores[~pairs.mated].max() and "9 impostor pairs" in found.verify.sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2", "no CSV file with the columns"),
+        ("first,second,same", "holds no pairs"),
+        ("first,second,same\na,b,perhaps", "'perhaps'; it must be 1 or 0"),
+        ("first,second,same\na,b,1\nb,c,1\na,c,0", "different people, and by other pairs the same"),
+    ],
+)
+def test_a_list_of_pairs_that_is_none(opened: Opened, gallery: Gallery, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises((UsageError, DataError), match=said):
+        drain(compare(opened, gallery, read_pairs(tmp_path / "pairs.csv")))
+
+
+def test_the_model_has_the_verbs(opened: Opened, gallery: Gallery, tmp_path: Path) -> None:
+    model = sightline.load(opened.bundle.path)
+    assert model.enroll(gallery, people(tmp_path / "p"), terms()).samples["ann"] == 3
+    (tmp_path / "door.png").write_bytes((tmp_path / "p" / "ben" / "0.png").read_bytes())
+    assert names(model.identify(gallery, tmp_path / "door.png", threshold=0.8)) == [("ben",)]
+    assert model.verify(gallery, "ben", tmp_path / "door.png", threshold=0.8).same
 
 
 # Handing over

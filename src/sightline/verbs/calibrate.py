@@ -96,12 +96,14 @@ def calibrate(
     gallery: Gallery,
     wanted: Wanted,
     *,
+    pairs: Comparisons | None = None,
     more: Mapping[str, NDArray[np.float32]] | None = None,
     subgroups: Mapping[str, str] | None = None,
     out: Path | None = None,
 ) -> Generator[Event, None, Calibration]:
     """Choose the gallery's thresholds by all pairs of its templates, settle them, and return what they promise.
 
+    pairs: comparisons to choose the threshold of `verify` by, instead of those of the gallery's own templates.
     more: plain embeddings (K, width) of further people by name, who are compared as if they were enrolled, too, so that
     few people enrolled can still be told from strangers. subgroups: the group of each person by name, for error rates
     of each. out: a folder for the curve and the figures, without names. Raises DataError without two people.
@@ -113,7 +115,7 @@ def calibrate(
             f"{len(people)} people are in {gallery.path}; thresholds are chosen by comparing people with each other: "
             "enrol more, or give others' pictures with --data"
         )
-    pairs, found = all_pairs(vectors, subjects), searched(vectors, subjects)
+    pairs, found = pairs or all_pairs(vectors, subjects), searched(vectors, subjects)
     verify = guarded(
         threshold_for(pairs, wanted.fmr, sure=wanted.sure), pairs.scores[~pairs.mated], pairs.scores[pairs.mated], 1
     )

@@ -32,6 +32,7 @@ can be claimed. groups.csv has the columns name and group."""
 @click.option("--fpir", type=click.FloatRange(0, 0.5, min_open=True), default=0.01, show_default=True)
 @click.option("--sure", is_flag=True, help="hold the rates with 95 % confidence, not on average")
 @click.option("--data", type=click.Path(path_type=Path), help="pictures of further people to compare with")
+@click.option("--pairs", type=click.Path(path_type=Path), help="CSV of first, second, same: choose verify's by these")
 @click.option("--subgroups", type=click.Path(path_type=Path), help="CSV of name and group: rates for each group")
 @click.option("--model", type=click.Path(path_type=Path), help="model of the task faces [as last time]")
 @click.option("--out", type=click.Path(path_type=Path), help="folder for calibration.json and det.png, without names")
@@ -40,6 +41,7 @@ def command(
     fpir: float,
     sure: bool,
     data: Path | None,
+    pairs: Path | None,
     subgroups: Path | None,
     model: Path | None,
     out: Path | None,
@@ -51,12 +53,14 @@ def command(
     """
     from sightline.cli._display import table, watch
     from sightline.verbs.calibrate import Wanted, calibrate, table_of
+    from sightline.verbs.pairs import compare, read_pairs
 
     wanted = Wanted(fmr=fmr, fpir=fpir, sure=sure)
     with place().open() as gallery:
         more = _more(gallery, data, model) if data else None
         groups = _groups(subgroups) if subgroups else None
-        found = watch(calibrate(gallery, wanted, more=more, subgroups=groups, out=out))
+        given = watch(compare(model_for(gallery, model), gallery, read_pairs(pairs))) if pairs else None
+        found = watch(calibrate(gallery, wanted, pairs=given, more=more, subgroups=groups, out=out))
     for name, claim in (("verify", found.verify), ("identify", found.identify)):
         click.echo(f"{name}: likeness {claim.threshold:.3f}. {claim.sentence}")
     table(table_of(found), ("", ""))
