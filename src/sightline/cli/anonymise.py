@@ -40,8 +40,12 @@ An interrupted call goes on where it stopped: give it again. Nothing is sent any
     help="fill: the mean colour; replace: a drawn face",
 )
 @click.option("--shape", type=click.Choice(["ellipse", "box"]), default="ellipse", show_default=True)
-@click.option("--grow", type=click.FloatRange(0, 4), default=0.45, show_default=True, help="enlarge boxes by this share")
-@click.option("--score", type=click.FloatRange(0, 1), default=None, help="veil from this score on [half of the model's]")
+@click.option(
+    "--grow", type=click.FloatRange(0, 4), default=0.45, show_default=True, help="enlarge boxes by this share"
+)
+@click.option(
+    "--score", type=click.FloatRange(0, 1), default=None, help="veil from this score on [half of the model's]"
+)
 @click.option("--classes", default="", help="names with commas between [all that the model finds]")
 @click.option("--closer/--no-closer", default=True, help="look at parts of large pictures as well [yes]")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="of JPEG, WebP and AVIF")

@@ -20,8 +20,15 @@ from sightline.data._headers import _tiff, sniff
 from sightline.data.pictures import HOSTILE, Picture, Pixels
 
 SUFFIXES = {
-    **{"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp", "TIFF": ".tif", "BMP": ".bmp", "GIF": ".gif", "PPM": ".ppm"},
-    **{"JPEG2000": ".jp2", "AVIF": ".avif"},
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "TIFF": ".tif",
+    "BMP": ".bmp",
+    "GIF": ".gif",
+    "PPM": ".ppm",
+    "JPEG2000": ".jp2",
+    "AVIF": ".avif",
 }
 """Formats that are written, with their usual ending."""
 MOST_PROFILE = 16 << 20
@@ -106,7 +113,11 @@ def in_srgb(picture: Picture, blob: bytes) -> Picture:
         if not profile:
             return picture
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if own.profile.xcolor_space.strip() != "RGB" or picture.pixels.dtype != np.uint8 or picture.pixels.shape[2] != 3:
+        if (
+            own.profile.xcolor_space.strip() != "RGB"
+            or picture.pixels.dtype != np.uint8
+            or picture.pixels.shape[2] != 3
+        ):
             return dataclasses.replace(picture, notes=(*picture.notes, "colour profile left out, not converted"))
         image = Image.fromarray(picture.pixels)
         made = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"))

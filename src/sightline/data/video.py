@@ -22,7 +22,25 @@ from sightline.core.errors import MissingExtraError, PictureError, UsageError
 Plane = NDArray[np.uint8]
 
 ENDINGS = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .mts .m2ts .ts .3gp .wmv .flv .ogv .vob .mxf".split()
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".webm",
+        ".avi",
+        ".mpg",
+        ".mpeg",
+        ".mts",
+        ".m2ts",
+        ".ts",
+        ".3gp",
+        ".wmv",
+        ".flv",
+        ".ogv",
+        ".vob",
+        ".mxf",
+    ]
 )
 """File names that are taken for videos."""
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}

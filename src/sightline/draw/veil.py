@@ -2,8 +2,8 @@
 
 A Gaussian blur is a linear filter with a known kernel: what it leaves is the picture times a smooth curve, and dividing
 by that curve gives much of it back, the more the less noise there is. So `blur` and `pixelate` throw pixels away first:
-a few block means are all that is kept of a box, whatever its size, noise is added to them (Fan, 2018, after differential
-privacy), and only then are they spread out again. Who has pictures of a few candidates can veil these as well and
+a few block means are all that is kept of a box, whatever its size, noise is added to them (as Fan, 2018, does for
+differential privacy), and only then are they spread out again. Who has pictures of a few candidates can veil these as well and
 compare ("parrot recognition", Newton et al., 2005; Hill et al., 2016; McPherson et al., 2016): `black` and `replace`
 keep nothing at all, and are what withstands that.
 """
@@ -120,7 +120,9 @@ def _spots(
         middle = (left + right) / 2, (top + bottom) / 2
         spans = []
         for centre, reach, side in zip(middle, half, (size_hw[1], size_hw[0])):
-            spans.append(slice(int(np.clip(np.floor(centre - reach), 0, side)), int(np.ceil(centre + reach).clip(0, side))))
+            spans.append(
+                slice(int(np.clip(np.floor(centre - reach), 0, side)), int(np.ceil(centre + reach).clip(0, side)))
+            )
         columns, rows = spans
         if rows.start >= rows.stop or columns.start >= columns.stop:
             continue
@@ -154,7 +156,7 @@ def _blur(part: Pixels, veil: Veil, random: np.random.Generator, top: float, pla
         away = (np.arange(side)[:, None] + 0.5 - middles) * len(some) / side
         bell = np.exp(-0.5 * (away / _SPREAD) ** 2)
         spread.append(bell / bell.sum(axis=1, keepdims=True))
-    return np.einsum("yi,ijc,xj->yxc", spread[0], means, spread[1], optimize=True)
+    return np.asarray(np.einsum("yi,ijc,xj->yxc", spread[0], means, spread[1], optimize=True))
 
 
 def _pixelate(part: Pixels, veil: Veil, random: np.random.Generator, top: float, place: Place, ink: Any) -> Floats:
@@ -164,7 +166,7 @@ def _pixelate(part: Pixels, veil: Veil, random: np.random.Generator, top: float,
 
 
 def _fill(part: Pixels, veil: Veil, random: np.random.Generator, top: float, place: Place, ink: Any) -> Floats:
-    return part.mean(axis=(0, 1), dtype=np.float64) + random.normal(0, veil.noise * top, part.shape[2])
+    return np.asarray(part.mean(axis=(0, 1), dtype=np.float64) + random.normal(0, veil.noise * top, part.shape[2]))
 
 
 def _black(part: Pixels, veil: Veil, random: np.random.Generator, top: float, place: Place, ink: Any) -> Floats:

@@ -160,7 +160,7 @@ def _check_places(source: str, paths: Sequence[Path], out: Path, *, single: bool
         raise UsageError(f"{out} is there already; give another name, or overwrite it")
     if not single and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file; several files need a folder")
-    ours = (out / JOURNAL).exists() or set(os.listdir(out) if out.is_dir() else ()) <= {LOCK}
+    ours = (out / JOURNAL).exists() or not out.is_dir() or {path.name for path in out.iterdir()} <= {LOCK}
     if not single and not ours and not overwrite:
         raise UsageError(f"{out} holds other files, which would be mixed with anonymous ones; give an empty folder")
 
@@ -177,7 +177,7 @@ _SAME = {".jpeg": ".jpg", ".tiff": ".tif"}
 
 @contextmanager
 def _held(folder: Path, *, journal: bool) -> Iterator[dict[str, Row]]:
-    """The folder for this process alone, rid of what a killed one left half-written; the rows of its journal by name."""
+    """The folder for this process alone, rid of what a killed one left half-written; its journal's rows by name."""
     if not journal:
         yield {}
         return

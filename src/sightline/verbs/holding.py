@@ -81,7 +81,9 @@ class Holder(Generic[T]):
 
     def _due(self) -> Held[T]:
         frame = self._frames.popleft()
-        frame.boxes += [(track.number, track.box) for track in self._live if track.time < frame.time]  # for want of room
+        frame.boxes += [
+            (track.number, track.box) for track in self._live if track.time < frame.time
+        ]  # for want of room
         boxes = np.array([box for _, box in frame.boxes], np.float64).reshape(-1, 4)
         return Held(frame.item, boxes, [number for number, _ in frame.boxes])
 

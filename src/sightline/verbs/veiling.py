@@ -18,7 +18,7 @@ from sightline.core.results import Result
 from sightline.core.storage import write_bytes, writing
 from sightline.data.encode import encoded, in_srgb
 from sightline.data.pictures import Picture, read_picture
-from sightline.data.video import Clip, Film, Frame, is_exact, open_clip, open_film
+from sightline.data.video import Clip, Frame, is_exact, open_clip, open_film
 from sightline.draw.veil import Veil, covered, veiled
 from sightline.metrics.boxes import iou
 from sightline.verbs.holding import Held, Holder
@@ -179,23 +179,23 @@ def veil_video(
     without PyAV.
     """
     wish, secret, pace = eyes.wish, secrets.randbits(128), Pace(threads, 1, apart=True)
-    with open_clip(source) as clip, writing(out) as file:
-        with open_film(file, clip, out.suffix.lower(), crf=wish.crf, sound=not wish.drop_audio) as film:
-            frames = clip.frames((lambda packet: None) if wish.drop_audio else film.copy)
-            room = max(2, HELD_BYTES // (3 * clip.look.size_hw[0] * clip.look.size_hw[1]))
-            holder: Holder[Frame] = Holder(gap=wish.gap, extend=wish.extend, room=room)
+    how: dict[str, Any] = {"crf": wish.crf, "sound": not wish.drop_audio}
+    with open_clip(source) as clip, writing(out) as file, open_film(file, clip, out.suffix.lower(), **how) as film:
+        frames = clip.frames((lambda packet: None) if wish.drop_audio else film.copy)
+        room = max(2, HELD_BYTES // (3 * clip.look.size_hw[0] * clip.look.size_hw[1]))
+        holder: Holder[Frame] = Holder(gap=wish.gap, extend=wish.extend, room=room)
 
-            def work(model: Opened, some: Sequence[Any]) -> list[tuple[Frame, Found]]:
-                return [(frame, eyes.look(model, _picture(rgb, str(source)))) for frame, rgb in some]
+        def work(model: Opened, some: Sequence[Any]) -> list[tuple[Frame, Found]]:
+            return [(frame, eyes.look(model, _picture(rgb, str(source)))) for frame, rgb in some]
 
-            seen, count = Found(np.zeros((0, 4)), np.zeros(0)), 0
-            turns = answers(pool, work, fitted(opened, pace), Queue(frames), pace)
-            for held, found in _held(holder, turns):
-                if held is not None:
-                    film.write(_veiled_frame(held, clip, wish.veil, secret))
-                    count += 1
-                    yield count, clip.count
-                seen = _smallest(seen, found)
+        seen, count = Found(np.zeros((0, 4)), np.zeros(0)), 0
+        turns = answers(pool, work, fitted(opened, pace), Queue(frames), pace)
+        for held, found in _held(holder, turns):
+            if held is not None:
+                film.write(_veiled_frame(held, clip, wish.veil, secret))
+                count += 1
+                yield count, clip.count
+            seen = _smallest(seen, found)
     return Done(holder.tracks, *_least(seen), frames=count, notes=_notes(clip, out, wish))
 
 
@@ -218,9 +218,7 @@ def _veiled_frame(held: Held[Frame], clip: Clip, veil: Veil, secret: int) -> Fra
     for place, plane in enumerate(frame.planes):
         scale = np.array([plane.shape[1] / width, plane.shape[0] / height] * 2)
         ink = clip.look.ink if place == 0 else (128.0, 128.0)
-        pixels = veiled(
-            plane[..., None], held.xyxy * scale, veil, secret=secret + place, numbers=held.numbers, ink=ink
-        )
+        pixels = veiled(plane[..., None], held.xyxy * scale, veil, secret=secret + place, numbers=held.numbers, ink=ink)
         planes.append(pixels[..., 0])
     return replace(frame, planes=(planes[0], planes[1], planes[2]))
 
