@@ -138,7 +138,7 @@ class Clip:
         A packet that cannot be decoded is passed over, with a note. Raises PictureError where frames change their size.
         """
         av = require()
-        broken, last = 0, Fraction(-(10**9))
+        broken, count, last = 0, 0, Fraction(-(10**9))
         for packet in self._container.demux(self._video, *self.sounds):
             if packet.stream.type == "audio":
                 if packet.dts is not None:
@@ -151,10 +151,12 @@ class Clip:
                 continue
             for frame in frames:
                 found, rgb = self._frame(frame, last)
-                last = found.time
+                last, count = found.time, count + 1
                 yield found, rgb
         if broken:
             self.notes.append(f"{broken} packets of the video are damaged, and their frames left out")
+        if count < self.count - broken:
+            self.notes.append(f"{count} frames could be read of {self.count} that there should be")
 
     def _frame(self, frame: Any, last: Fraction) -> tuple[Frame, Plane]:
         look, turned = self.look, _converted(frame, self.look.form)

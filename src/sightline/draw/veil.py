@@ -2,10 +2,10 @@
 
 A Gaussian blur is a linear filter with a known kernel: what it leaves is the picture times a smooth curve, and dividing
 by that curve gives much of it back, the more the less noise there is. So `blur` and `pixelate` throw pixels away first:
-a few block means are all that is kept of a box, whatever its size, noise is added to them (as Fan, 2018, does for
-differential privacy), and only then are they spread out again. Who has pictures of a few candidates can veil these as well and
-compare ("parrot recognition", Newton et al., 2005; Hill et al., 2016; McPherson et al., 2016): `black` and `replace`
-keep nothing at all, and are what withstands that.
+a few block means are all that is kept of a box, whatever its size; noise is added to them (as Fan, 2018, does for
+differential privacy), and only then are they spread out again. Who has pictures of a few candidates can veil these as
+well and compare ("parrot recognition", Newton et al., 2005; Hill et al., 2016; McPherson et al., 2016): `black` and
+`replace` keep nothing at all, and are what withstands that.
 """
 
 from __future__ import annotations

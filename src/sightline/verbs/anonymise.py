@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -123,6 +124,7 @@ def anonymise(
     made_by = _digest(opened, wish, annotated)
     with _held(folder, journal=not single) as rows:
         jobs = _jobs(paths, _root(source, paths, truth), rows, out.name if single else "", number=number)
+        _check_targets(jobs, folder)
         left = [job for job in jobs if not _is_done(rows.get(job.name), job, folder, made_by)]
         if len(left) < len(jobs):
             yield Note(text=f"{len(jobs) - len(left):,} of {len(jobs):,} files are done already")
@@ -163,6 +165,14 @@ def _check_places(source: str, paths: Sequence[Path], out: Path, *, single: bool
     ours = (out / JOURNAL).exists() or not out.is_dir() or {path.name for path in out.iterdir()} <= {LOCK}
     if not single and not ours and not overwrite:
         raise UsageError(f"{out} holds other files, which would be mixed with anonymous ones; give an empty folder")
+
+
+def _check_targets(jobs: Sequence[Job], folder: Path) -> None:
+    """Raise UsageError where a link would lead from a new file to a source."""
+    sources = {os.path.realpath(job.source) for job in jobs}
+    linked = next((job for job in jobs if os.path.realpath(folder / job.name) in sources), None)
+    if linked is not None:
+        raise UsageError(f"{folder / linked.name} is a source itself, which stays as it is; give another place")
 
 
 def _fits(source: Path, out: Path) -> bool:
@@ -211,16 +221,17 @@ def _root(source: str, paths: Sequence[Path], truth: Annotated | None) -> Path:
     """The folder below which the structure is kept."""
     if truth is None and Path(source).is_dir():
         return Path(source)
-    return Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
 def _jobs(paths: Sequence[Path], root: Path, rows: Mapping[str, Row], only: str, *, number: bool) -> list[Job]:
     """What is to be done, in order; no two files get one name."""
     jobs, taken = list[Job](), set[str]()
+    numbered = [name for name in rows if _NUMBERED.fullmatch(name)]
     before: dict[str, list[str]] = {}
-    for name, row in rows.items():
-        before.setdefault(row["sha256"], []).append(name)
-    following = 1 + max((int(Path(name).stem) for name in rows if Path(name).stem.isdecimal()), default=0)
+    for name in numbered:
+        before.setdefault(rows[name]["sha256"], []).append(name)
+    following = 1 + max((int(Path(name).stem) for name in numbered), default=0)
     for path in paths:
         digest = _sha256(path)
         ending = written_ending(path) if is_video(path) else path.suffix
@@ -237,8 +248,11 @@ def _jobs(paths: Sequence[Path], root: Path, rows: Mapping[str, Row], only: str,
     return jobs
 
 
+_NUMBERED = re.compile(r"[0-9]{6,}(\.\w+)?")
+
+
 def _free(path: Path, root: Path, ending: str, taken: set[str]) -> str:
-    inner = Path(os.path.relpath(path.resolve(), root.resolve())).with_suffix(ending)
+    inner = Path(os.path.relpath(path, root)).with_suffix(ending)  # links are not followed: they may lead outside
     name, count = inner.as_posix(), 1
     while name.casefold() in taken:
         count += 1

@@ -110,7 +110,7 @@ class Holder(Generic[T]):
         for frame in self._frames:
             if track.time < frame.time <= time:
                 share = (frame.time - track.time) / (time - track.time)
-                frame.boxes.append((track.number, track.box + share * (box - track.box)))
+                frame.boxes.append((track.number, (1 - share) * track.box + share * box))
         track.time, track.box = time, box
 
     def _end(self, time: float) -> None:
