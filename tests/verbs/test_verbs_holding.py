@@ -55,7 +55,7 @@ def test_a_gap_is_bridged_along_a_line() -> None:
 
 
 def test_two_things_keep_their_numbers() -> None:
-    seen = {i: np.concatenate([box(3 * i), box(200 - 3 * i, 100)])[:: 1 if i % 2 else -1] for i in range(0, 30)}
+    seen = {i: np.concatenate([box(3 * i), box(200 - 3 * i, 100)])[:: 1 if i % 2 else -1] for i in range(30)}
     holder: Holder[int] = Holder()
     out = run(seen, 30, holder)
     assert holder.tracks == 2
