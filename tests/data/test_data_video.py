@@ -174,7 +174,7 @@ def test_sound_that_does_not_fit_is_named(tmp_path: Path) -> None:
 
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     source = clip(tmp_path / "a.mkv", frames())
-    with pytest.raises(UsageError, match="not '.gif'"):
+    with pytest.raises(UsageError, match=r"not '\.gif'"):
         copy(source, tmp_path / "b.gif")
 
 

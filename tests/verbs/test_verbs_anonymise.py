@@ -292,9 +292,10 @@ def test_a_killed_process_leaves_whole_files_only(model: Opened, tmp_path: Path)
     source, out = tmp_path / "in", tmp_path / "out"
     for name in "ab":
         save(source / f"{name}.png", scene((1, 1)))
-    clip(source / "film.mp4", [scene((1, 2)).repeat(4, axis=0).repeat(4, axis=1)] * 150)
+    clip(source / "film.mp4", [scene((1, 2)).repeat(4, axis=0).repeat(4, axis=1)] * 100)
     code = NO_TORCH + "from sightline.cli.main import main; main()"
     args = [sys.executable, "-c", code, "anonymise", str(source), str(out), "--model", str(model.bundle.path)]
+    args += ["--no-closer"]
     process = subprocess.Popen(args, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None and not list(out.glob(".film.mp4.tmp*")):
         time.sleep(0.01)
@@ -302,9 +303,9 @@ def test_a_killed_process_leaves_whole_files_only(model: Opened, tmp_path: Path)
     process.wait()
     assert not (out / "film.mp4").exists()
     assert is_red(read_picture(source / "a.png").pixels).any()
-    done, _ = run(model, source, out, wish=Wish())
+    done, _ = run(model, source, out, wish=Wish(closer=False))
     assert done.skipped == 2
-    assert done.rows[-1]["frames"] == 150
+    assert done.rows[-1]["frames"] == 100
     assert not list(out.glob(".*tmp*"))
 
 
@@ -378,6 +379,14 @@ def test_a_wish_that_cannot_be(wrong: dict[str, Any]) -> None:
         Wish(**wrong)
 
 
+FACES = {
+    "bbt1.jpg": [(521, 205), (262, 194), (774, 198), (1047, 144)],
+    "bbt2.jpg": [(27, 126), (418, 173), (134, 173)],
+    "bbt3.jpg": [(392, 142), (517, 134), (63, 63), (179, 122), (280, 130)],
+}
+"""Middles of the faces that look towards the camera, in pixels, by eye."""
+
+
 def test_real_faces_are_veiled(data_root: Path, tmp_path: Path) -> None:
     from sightline.verbs.import_onnx import Wish as Brought
     from sightline.verbs.import_onnx import import_onnx
@@ -385,7 +394,8 @@ def test_real_faces_are_veiled(data_root: Path, tmp_path: Path) -> None:
     path = data_root / "weights" / "yunet_n_640_640.onnx"
     faces = open_model(drain(import_onnx(path, Brought(layout="yunet", classes="face"), tmp_path / "yunet")))
     group = data_root / "faces" / "probes" / "group"
-    done, _ = run(faces, group, tmp_path / "out", wish=Wish())
-    assert [row["count"] >= wanted for row, wanted in zip(done.rows, (4, 4, 5), strict=True)] == [True] * 3
-    again = drain(anonymise(faces, str(tmp_path / "out"), tmp_path / "twice", wish=Wish(score=0.6), threads=2))
-    assert sum(row["count"] for row in again.rows) == 0
+    run(faces, group, tmp_path / "out", wish=Wish(veil=Veil(style="black")))
+    for name, middles in FACES.items():
+        pixels = read_picture(tmp_path / "out" / name).pixels
+        for x, y in middles:
+            assert pixels[y - 15 : y + 15, x - 15 : x + 15].max() < 16, (name, x, y)
