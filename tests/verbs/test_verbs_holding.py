@@ -72,6 +72,12 @@ def test_a_thing_elsewhere_is_another() -> None:
     assert frames_with(out) == [3, 4]
 
 
+def test_nothing_is_held_where_that_is_not_wished() -> None:
+    holder: Holder[int] = Holder(gap=0, extend=0.35)
+    assert [due.item for due in holder.feed(0, 0.0, box(0))] == [0]
+    assert frames_with(run({3: box(0), 5: box(0)}, 10, Holder(gap=0))) == [3, 5]
+
+
 def test_times_may_be_uneven() -> None:
     times = [0.0, 0.05, 0.5, 0.55, 0.9, 2.0, 2.01]
     holder: Holder[int] = Holder(gap=1.0, extend=0.1)

@@ -156,7 +156,7 @@ def _blur(part: Pixels, veil: Veil, random: np.random.Generator, top: float, pla
         away = (np.arange(side)[:, None] + 0.5 - middles) * len(some) / side
         bell = np.exp(-0.5 * (away / _SPREAD) ** 2)
         spread.append(bell / bell.sum(axis=1, keepdims=True))
-    return np.asarray(np.einsum("yi,ijc,xj->yxc", spread[0], means, spread[1], optimize=True))
+    return np.asarray(np.matmul(spread[1], np.tensordot(spread[0], means, 1)))
 
 
 def _pixelate(part: Pixels, veil: Veil, random: np.random.Generator, top: float, place: Place, ink: Any) -> Floats:

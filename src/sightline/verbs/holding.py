@@ -70,7 +70,7 @@ class Holder(Generic[T]):
         self._frames.append(_Frame(item, time))
         self._end(time - self.gap)
         self._link(time, np.asarray(xyxy, np.float64).reshape(-1, 4))
-        while self._frames[0].time <= time - self.gap or len(self._frames) > self.room:
+        while self._frames and (self._frames[0].time <= time - self.gap or len(self._frames) > self.room):
             yield self._due()
 
     def rest(self) -> Iterator[Held[T]]:
