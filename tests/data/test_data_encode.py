@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from sightline.core.errors import UsageError
-from sightline.data.encode import SUFFIXES, encoded, in_srgb, profile_of
+from sightline.data.encode import SUFFIXES, encoded, in_srgb, is_lossless_webp, profile_of
 from sightline.data.pictures import Picture, read_picture
 
 SECRET = "SECRET-OF-ANN"
@@ -69,7 +69,11 @@ def test_depth_is_kept(kind: str, dtype: Any, channels: int) -> None:
 
 def test_webp_without_loss() -> None:
     source = picture("WEBP")
-    np.testing.assert_array_equal(read_picture(encoded(source, lossless=True)).pixels, source.pixels)
+    blob = encoded(source, lossless=True)
+    np.testing.assert_array_equal(read_picture(blob).pixels, source.pixels)
+    assert is_lossless_webp(blob)
+    assert not is_lossless_webp(encoded(source))
+    assert not is_lossless_webp(marked("WEBP"))
 
 
 def test_quality_is_obeyed() -> None:

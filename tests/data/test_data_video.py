@@ -94,6 +94,37 @@ def test_planes_go_through_no_conversion(tmp_path: Path, full: bool) -> None:
                 np.testing.assert_array_equal(x, y)
 
 
+def test_without_x264_it_is_mpeg4(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    source = clip(tmp_path / "a.mp4", frames(), stamps=[3 * stamp for stamp in UNEVEN], tick=Fraction(1, 90_000))
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    before, after = facts(source), facts(copy(source, tmp_path / "b.mp4", crf=4)[0])
+    assert after.times == before.times  # all of them are whole numbers of 1/60000 s
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+    assert np.abs(after.frames[5].astype(int) - before.frames[5]).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("ending", "ways", "form"),
+    [
+        (".mkv", {"codec": "ffv1", "form": "bgr0"}, "yuv420p"),
+        (".mkv", {"codec": "ffv1", "form": "gray"}, "yuv420p"),
+        (".mp4", {"form": "yuv422p"}, "yuv420p"),
+        (".mkv", {"codec": "ffv1", "form": "yuv420p16le"}, "yuv420p"),
+        (".mkv", {"form": "yuv444p10le"}, "yuv444p"),
+    ],
+)
+def test_other_pixels_become_eight_bits(tmp_path: Path, ending: str, ways: dict[str, Any], form: str) -> None:
+    source = clip(tmp_path / f"a{ending}", frames(4), **ways)
+    with open_clip(source) as film:
+        assert film.look.form == form
+    before, after = facts(source), facts(copy(source, tmp_path / f"b{ending}", crf=4)[0])
+    assert after.times == before.times
+    assert np.abs(after.frames[2].astype(int) - before.frames[2]).mean() < 3
+
+
 def test_sound_is_left_out_where_that_is_wished(tmp_path: Path) -> None:
     source = clip(tmp_path / "a.mp4", frames(), sound="aac")
     assert facts(copy(source, tmp_path / "b.mp4", sound=False)[0]).kinds == ["video"]

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,11 @@ def _tiff_file(pixels: Pixels) -> bytes:
     return struct.pack("<2sHL", b"II", 42, many + len(after)) + body + after + table + struct.pack("<L", 0)
 
 
+def is_lossless_webp(blob: bytes) -> bool:
+    """Whether a file is a WebP that was written without loss."""
+    return sniff(blob) == "WEBP" and any(name == b"VP8L" for name, _, _ in _webp_chunks(blob))
+
+
 def in_srgb(picture: Picture, blob: bytes) -> Picture:
     """The picture with its colours as sRGB has them, by the profile in its file, which was not applied on reading.
 
@@ -155,13 +161,16 @@ def _png_profile(blob: bytes) -> bytes:
 
 
 def _webp_profile(blob: bytes) -> bytes:
+    return next((bytes(blob[at : at + size]) for name, at, size in _webp_chunks(blob) if name == b"ICCP"), b"")
+
+
+def _webp_chunks(blob: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Name of each chunk, where it begins and how long it is."""
     at = 12
     while at + 8 <= len(blob):
-        length = int.from_bytes(blob[at + 4 : at + 8], "little")
-        if blob[at : at + 4] == b"ICCP":
-            return blob[at + 8 : at + 8 + length]
-        at += 8 + length + length % 2
-    return b""
+        size = int.from_bytes(blob[at + 4 : at + 8], "little")
+        yield blob[at : at + 4], at + 8, size
+        at += 8 + size + size % 2
 
 
 def _tiff_profile(blob: bytes) -> bytes:

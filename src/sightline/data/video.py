@@ -85,6 +85,11 @@ class Look:
         """The values of black and white in luma."""
         return (0.0, 255.0) if self.colours[0] == 2 else (16.0, 235.0)
 
+    @property
+    def frame_bytes(self) -> int:
+        """What a frame takes in memory."""
+        return (3 if self.form == "yuv444p" else 2) * self.size_hw[0] * self.size_hw[1]
+
 
 def is_video(path: str | os.PathLike[str]) -> bool:
     """Whether a file's name says that it is a video.
@@ -225,7 +230,7 @@ def _as_picture_error(name: str) -> Iterator[None]:
 
 def _look(first: Any, video: Any, turns: int) -> Look:
     even = first.width % 2 == 0 and first.height % 2 == 0
-    form = "yuv420p" if even and "420p" in first.format.name else "yuv444p"
+    form = "yuv420p" if even and "444" not in first.format.name else "yuv444p"  # the former plays everywhere
     context, told = video.codec_context, _converted(first, form)
     colours = [getattr(told, name) for name in _COLOURS]
     if first.format.name.startswith("yuvj"):

@@ -16,7 +16,7 @@ from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.results import Result
 from sightline.core.storage import write_bytes, writing
-from sightline.data.encode import encoded, in_srgb
+from sightline.data.encode import encoded, in_srgb, is_lossless_webp
 from sightline.data.pictures import Picture, read_picture
 from sightline.data.video import Clip, Frame, is_exact, open_clip, open_film
 from sightline.draw.veil import Veil, covered, veiled
@@ -24,6 +24,7 @@ from sightline.metrics.boxes import iou
 from sightline.verbs.holding import Held, Holder
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted
+from sightline.verbs.predict import declared_bits
 
 CAREFUL, USUAL = 0.5, 0.3
 """The usual score is so much of the model's own threshold, which is so much where it has none: a face that is missed
@@ -147,13 +148,13 @@ def veil_picture(
     eyes: Eyes, opened: Opened, source: Path, out: Path, *, annotated: NDArray[np.float64] | None = None
 ) -> Done:
     """Read, look, veil and write one picture. Raises PictureError and StorageError."""
-    picture = read_picture(source)
+    wish, picture = eyes.wish, read_picture(source, bits=declared_bits(opened.card))
     blob = source.read_bytes()
-    picture, wish = in_srgb(picture, blob), eyes.wish
+    picture = in_srgb(picture, blob)
     found = eyes.look(opened, picture)
     pixels = veiled(picture.pixels, found.xyxy, wish.veil, secret=secrets.randbits(128), high=picture.high)
-    lossless = blob[12:16] == b"VP8L"
-    write_bytes(out, encoded(replace(picture, pixels=pixels), quality=wish.quality, lossless=lossless))
+    made = encoded(replace(picture, pixels=pixels), quality=wish.quality, lossless=is_lossless_webp(blob))
+    write_bytes(out, made)
     shares: tuple[float, ...] = ()
     if annotated is not None:
         shares = veiled_shares(annotated, covered(found.xyxy, wish.veil, picture.size_hw))
@@ -182,7 +183,7 @@ def veil_video(
     how: dict[str, Any] = {"crf": wish.crf, "sound": not wish.drop_audio}
     with open_clip(source) as clip, writing(out) as file, open_film(file, clip, out.suffix.lower(), **how) as film:
         frames = clip.frames((lambda packet: None) if wish.drop_audio else film.copy)
-        room = max(2, HELD_BYTES // (3 * clip.look.size_hw[0] * clip.look.size_hw[1]))
+        room = max(2, HELD_BYTES // clip.look.frame_bytes)
         holder: Holder[Frame] = Holder(gap=wish.gap, extend=wish.extend, room=room)
 
         def work(model: Opened, some: Sequence[Any]) -> list[tuple[Frame, Found]]:
