@@ -30,7 +30,8 @@ from sightline.data.pictures import read_picture
 from sightline.data.samples import Object, Objects, Sample, Samples
 from sightline.draw.veil import Veil
 from sightline.verbs import veiling
-from sightline.verbs.anonymise import JOURNAL, REPORT, Anonymised, anonymise
+from sightline.verbs.anonymise import Anonymised, anonymise
+from sightline.verbs.anonymous_files import JOURNAL, REPORT
 from sightline.verbs.missed import bucket, rates, tallied
 from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.veiling import Eyes, Wish, boxes_of, usual_score, veiled_shares
