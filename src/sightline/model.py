@@ -21,9 +21,11 @@ from sightline.verbs.sources import expand
 
 if TYPE_CHECKING:
     from sightline.gallery.store import Gallery
+    from sightline.verbs.anonymise import Anonymised
     from sightline.verbs.enrol import Enrolled, Terms
     from sightline.verbs.inspect import Inspection
     from sightline.verbs.recognise import Verification
+    from sightline.verbs.veiling import Wish
 
 Listener = Callable[[Event], None]
 
@@ -122,6 +124,26 @@ class Model:
             return drain(inspect(self.opened, place, **how), listen)
         watching = Watching(move_to=Path(move_to), rate=rate_of(pace), stop_after=stop_after, idle=idle)
         return drain(watch(self.opened, place, watching, **how), listen)
+
+    def anonymise(
+        self,
+        source: str | Path,
+        out: str | Path,
+        *,
+        wish: Wish | None = None,
+        annotated: bool = False,
+        layout: str | None = None,
+        number: bool = False,
+        overwrite: bool = False,
+        threads: int | None = None,
+        listen: Listener | None = None,
+    ) -> Anonymised:
+        """Pictures and videos with what this model finds veiled, and without metadata; see `verbs.anonymise`."""
+        from sightline.verbs.anonymise import anonymise
+
+        ways: dict[str, Any] = {"layout": layout, "number": number, "overwrite": overwrite, "threads": threads}
+        done = anonymise(self.opened, str(source), Path(out), wish=wish, annotated=annotated, **ways)
+        return drain(done, listen)
 
     def adapt(
         self,

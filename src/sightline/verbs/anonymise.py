@@ -1,0 +1,210 @@
+"""anonymise: pictures and videos with what a model finds in them veiled, and nothing else left that tells who it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sightline.core.errors import PictureError, UsageError
+from sightline.core.events import Event, Note, Progress
+from sightline.core.measures import Measure
+from sightline.core.runs import usable_cores
+from sightline.core.storage import append_line, write_json
+from sightline.data.video import is_video, require
+from sightline.verbs.anonymous_files import (
+    JOURNAL,
+    REPORT,
+    Job,
+    Row,
+    check_places,
+    check_targets,
+    held,
+    is_done,
+    jobs_of,
+)
+from sightline.verbs.missed import Annotated, rates, read_annotated, tallied
+from sightline.verbs.opened import Opened
+from sightline.verbs.pace import Pace, Queue, answers, fitted
+from sightline.verbs.sources import expand
+from sightline.verbs.veiling import Done, Eyes, Wish, veil_picture, veil_video
+
+EVERY = 25
+"""Frames between two words about how far a video is."""
+
+
+@dataclass(frozen=True)
+class Anonymised:
+    """What an anonymisation came to."""
+
+    out: Path
+    rows: tuple[Row, ...]
+    """One a file, in order, as the journal has them."""
+    skipped: int
+    """Files that were done before."""
+    missed: Mapping[str, Measure]
+    """Of annotated boxes, the share that was not veiled: `all`, then by size. Empty without annotations."""
+    passed_over: int = 0
+    """Annotated boxes that are not counted."""
+
+    @property
+    def bad(self) -> list[Row]:
+        """Files of which nothing was written."""
+        return [row for row in self.rows if row["error"] is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: counts, the smallest and least sure boxes, files to look at, miss rates."""
+        good = [row for row in self.rows if row["error"] is None]
+        films = [row for row in good if row["frames"]]
+        return {
+            "files": len(self.rows),
+            "pictures": len(good) - len(films),
+            "boxes": sum(row["count"] for row in good if not row["frames"]),
+            "videos": len(films),
+            "tracks": sum(row["count"] for row in films),
+            "frames": sum(row["frames"] for row in films),
+            "smallest_box": _least(good, "least_side"),
+            "least_sure_box": _least(good, "least_score"),
+            "nothing_found": [row["file"] for row in good if not row["count"]],
+            "notes": {row["file"]: row["notes"] for row in good if row["notes"]},
+            "bad": {row["file"]: row["error"] for row in self.bad},
+            "missed": {name: measure.to_dict() for name, measure in self.missed.items()},
+            "annotated_boxes_not_counted": self.passed_over,
+        }
+
+
+def _least(rows: Sequence[Row], key: str) -> dict[str, Any] | None:
+    row = min((row for row in rows if row[key] is not None), key=lambda row: row[key], default=None)
+    return None if row is None else {"file": row["file"], key.removeprefix("least_"): row[key]}
+
+
+def anonymise(
+    opened: Opened,
+    source: str,
+    out: Path,
+    *,
+    wish: Wish | None = None,
+    annotated: bool = False,
+    layout: str | None = None,
+    number: bool = False,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> Generator[Event, None, Anonymised]:
+    """Make a file, a folder with all in it, or what a glob matches anonymous, and write it to `out`.
+
+    out: a folder, in which the structure is kept; or, for one file, a file. Sources stay as they are. In a folder a
+    journal says what is done, so that the same call goes on after an interruption, and does again what was done with
+    another model or another wish. annotated: `source` is a data set with boxes (of `layout`), and how many of these
+    were missed is measured; its videos are left alone. number: new files are called 000001.jpg and so on.
+
+    Raises UsageError (also for a folder with other files in it, unless `overwrite`), DataError, StorageError, and
+    MissingExtraError where there are videos and no PyAV. Bad files are rows with an error.
+    """
+    wish = wish or Wish()
+    eyes, cores = Eyes(opened.card, wish), threads or usable_cores()
+    truth = read_annotated(source, layout=layout, classes=wish.classes or opened.card.classes) if annotated else None
+    paths = [Path(path) for path in (sorted(truth.boxes) if truth else expand([source]))]
+    if not paths:
+        raise UsageError(f"no picture and no video in {source}")
+    if any(map(is_video, paths)):
+        require()
+    single = len(paths) == 1 and Path(source).is_file() and not out.is_dir() and bool(out.suffix)
+    folder = out.parent if single else out
+    check_places(source, paths, out, single=single, overwrite=overwrite)
+    made_by = _digest(opened, wish, annotated)
+    with held(folder, journal=not single) as rows:
+        jobs = jobs_of(paths, _root(source, paths, truth), rows, out.name if single else "", number=number)
+        check_targets(jobs, folder)
+        left = [job for job in jobs if not is_done(rows.get(job.name), job, folder, made_by)]
+        if len(left) < len(jobs):
+            yield Note(text=f"{len(jobs) - len(left):,} of {len(jobs):,} files are done already")
+        count = len(jobs) - len(left)
+        for job, row in _worked(eyes, opened, left, folder, truth, cores):
+            if isinstance(row, Progress):
+                yield row
+                continue
+            count += 1
+            rows[job.name] = {"file": job.name, "sha256": job.sha256, "made_by": made_by, **row}
+            if not single:
+                append_line(folder / JOURNAL, json.dumps(rows[job.name]), durable=False)
+            if row["error"] is not None:
+                yield Note(text=f"left out {job.source}: {row['error']}", kind="warning")
+            yield Progress(what="files anonymised", done=count, total=len(jobs))
+        mine = tuple(rows[job.name] for job in jobs)
+        missed = rates(row["missed"] for row in mine if row["error"] is None) if truth else {}
+        done = Anonymised(out, mine, len(jobs) - len(left), missed, truth.passed_over if truth else 0)
+        if not single:
+            told = {"model": opened.bundle.digest, "score": eyes.score, "wish": dataclasses.asdict(wish)}
+            write_json(folder / REPORT, {"format": "sightline-anonymised", "version": 1, **told, **done.to_dict()})
+    return done
+
+
+def _digest(opened: Opened, wish: Wish, annotated: bool) -> str:
+    """What decides how a file turns out."""
+    asked = [opened.bundle.digest, opened.variant, dataclasses.asdict(wish), annotated]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _root(source: str, paths: Sequence[Path], truth: Annotated | None) -> Path:
+    """The folder below which the structure is kept."""
+    if truth is None and Path(source).is_dir():
+        return Path(source)
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
+
+
+def _worked(
+    eyes: Eyes, opened: Opened, jobs: Sequence[Job], folder: Path, truth: Annotated | None, cores: int
+) -> Iterator[tuple[Job, Row | Progress]]:
+    """Each job and its row, pictures first, a core at work on each; then videos, all cores at work on one."""
+    pace = Pace(cores, 1, apart=True)
+    pool = ThreadPoolExecutor(cores, thread_name_prefix="sightline-anonymise")
+
+    def work(model: Opened, some: Sequence[Job]) -> list[tuple[Job, Row]]:
+        return [(job, _pictured(eyes, model, job, folder, truth)) for job in some]
+
+    try:
+        stills = [job for job in jobs if not is_video(job.source)]
+        yield from answers(pool, work, fitted(opened, pace), Queue(stills), pace)
+        for job in jobs:
+            if is_video(job.source):
+                yield from _filmed(eyes, opened, job, folder, pool, cores)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pictured(eyes: Eyes, opened: Opened, job: Job, folder: Path, truth: Annotated | None) -> Row:
+    boxes = truth.boxes[str(job.source)] if truth else None
+    try:
+        done = veil_picture(eyes, opened, job.source, folder / job.name, annotated=boxes)
+    except PictureError as error:
+        return _row(None, error.reason)
+    return {**_row(done), "missed": {} if boxes is None else tallied(boxes, done.shares)}
+
+
+def _filmed(
+    eyes: Eyes, opened: Opened, job: Job, folder: Path, pool: ThreadPoolExecutor, cores: int
+) -> Iterator[tuple[Job, Row | Progress]]:
+    film = veil_video(eyes, opened, job.source, folder / job.name, pool=pool, threads=cores)
+    what = f"frames of {job.source.name}"
+    try:
+        while True:
+            count, total = next(film)
+            if count % EVERY == 0:
+                yield job, Progress(what=what, done=count, total=total if total >= count else 0)
+    except StopIteration as end:
+        yield job, _row(end.value)
+    except PictureError as error:
+        yield job, _row(None, error.reason)
+
+
+def _row(done: Done | None, error: str | None = None) -> Row:
+    """What is written down of a file, but for its name; the shares are counted, not kept."""
+    row = dataclasses.asdict(done or Done(0, None, None))
+    row.pop("shares")
+    return {**row, "missed": {}, "error": error}
