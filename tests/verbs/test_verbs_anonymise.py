@@ -20,6 +20,7 @@ from PIL import Image
 pytest.importorskip("onnx")
 pytest.importorskip("av")
 
+import sightline
 from blocking import NO_TORCH
 from made_clips import SECRETS, clip, facts
 from made_finder import CELL, H, W, finder, scene
@@ -400,3 +401,22 @@ def test_real_faces_are_veiled(data_root: Path, tmp_path: Path) -> None:
         pixels = read_picture(tmp_path / "out" / name).pixels
         for x, y in middles:
             assert pixels[y - 15 : y + 15, x - 15 : x + 15].max() < 16, (name, x, y)
+
+
+def test_veiled_faces_are_not_recognised(data_root: Path, tmp_path: Path) -> None:
+    from sightline.data.chips import chip
+    from sightline.tasks.faces import _embedded
+    from sightline.verbs.join import join
+
+    weights, photos = data_root / "weights", data_root / "faces" / "probes"
+    who = sightline.load(
+        drain(join(str(weights / "yunet_n_640_640.onnx"), str(weights / "MobileFaceNet.onnx"), tmp_path / "who"))
+    )
+    who.anonymise(photos, tmp_path / "out")
+    alike = []
+    for path in sorted(each for each in photos.rglob("*") if each.is_file()):
+        faces: Any = who.predict(path)
+        veiled = read_picture(tmp_path / "out" / path.relative_to(photos)).pixels
+        chips = np.stack([chip(np.repeat(veiled, 4 - veiled.shape[2], axis=2)[..., :3], p) for p in faces.points])
+        alike += (_embedded(who.opened.graphs["main"], chips, who.card) * faces.vectors).sum(axis=1).tolist()
+    assert len(alike) >= 20 and max(alike) < 0.45 and np.mean(alike) < 0.15
