@@ -92,8 +92,7 @@ class Gallery:
 
     def _enrol(self, base: sqlite3.Connection, new: Newcomer, again: bool) -> Person:
         name, rows, transform = new.name, self._checked(new), self._transform()
-        hashed = self._hash("erased", name)
-        was = base.execute("SELECT 1 FROM erased WHERE hash = ?", (hashed,)).fetchone()
+        hashed, was = self._hash("erased", name), self.was_erased(name)
         if was and not again:
             raise DataError(f"{name!r} was erased from this gallery; enrol them again only if they ask for it")
         base.execute("DELETE FROM erased WHERE hash = ?", (hashed,))
@@ -286,6 +285,11 @@ class Gallery:
     def entries(self) -> Iterator[Entry]:
         """The log, each entry checked; see `Log.entries`."""
         return self.log.entries(self._base)
+
+    def was_erased(self, name: str) -> bool:
+        """Whether somebody of this name was erased and not enrolled again since."""
+        found = self._base.execute("SELECT 1 FROM erased WHERE hash = ?", (self._hash("erased", name),)).fetchone()
+        return found is not None
 
     def erased(self, name: str) -> Entry | None:
         """What the log says of the last erasure of a name."""

@@ -16,6 +16,7 @@ from sightline.core.errors import DataError, MissingExtraError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.measures import Measure
 from sightline.core.storage import write_bytes, write_json
+from sightline.gallery.people import utc_day
 from sightline.gallery.store import Gallery
 from sightline.metrics.comparisons import Comparisons, all_pairs
 from sightline.metrics.gallery_size import fnir_by_size, fpir_by_size, threshold_for_search
@@ -109,20 +110,27 @@ def calibrate(
     of each. out: a folder for the curve and the figures, without names. Raises DataError without two people.
     """
     vectors, subjects = _samples(gallery, more or {})
-    people = np.unique(subjects)
+    people, everybody = np.unique(subjects), len(np.unique(subjects))
     if len(people) < 2:
         raise DataError(
             f"{len(people)} people are in {gallery.path}; thresholds are chosen by comparing people with each other: "
             "enrol more, or give others' pictures with --data"
         )
-    pairs, found = pairs or all_pairs(vectors, subjects), searched(vectors, subjects)
+    if everybody > MOST_PEOPLE:
+        yield Note(text=f"{MOST_PEOPLE:,} of {everybody:,} people are drawn to compare with each other", kind="choice")
+        people = np.sort(_random().choice(people, MOST_PEOPLE, replace=False))
+        kept = np.isin(subjects, people)
+        vectors, subjects = vectors[kept], subjects[kept]
+    own, found = all_pairs(vectors, subjects), searched(vectors, subjects)
+    pairs = pairs or own
     verify = guarded(
         threshold_for(pairs, wanted.fmr, sure=wanted.sure), pairs.scores[~pairs.mated], pairs.scores[pairs.mated], 1
     )
-    size, others = len(found.gallery), found.others[np.isfinite(found.others)]
-    claim = threshold_for_search(unmated(found), wanted.fpir, sure=wanted.sure)
-    identify = guarded(claim, others, found.mate[np.isfinite(found.mate)], size, least=verify.threshold)
-    sizes = sorted({size for size in (10, 100, 1000, 10_000, size) if size <= len(found.gallery) - 1})
+    size = everybody if everybody > len(people) else None
+    claim = threshold_for_search(unmated(found), wanted.fpir, size=size, sure=wanted.sure)
+    others, mates = (each[np.isfinite(each)] for each in (found.others, found.mate))
+    identify = guarded(claim, others, mates, everybody, least=verify.threshold)
+    sizes = sorted({size for size in (10, 100, 1000, len(people) - 1) if size <= len(people) - 1})
     rates = zip(fpir_by_size(unmated(found), identify.threshold, sizes), fnir_by_size(found, identify.threshold, sizes))
     alike = tuple((str(pair.people[0]), str(pair.people[1]), pair.score) for pair in look_alikes(vectors, subjects))
     calibration = Calibration(
@@ -131,9 +139,7 @@ def calibrate(
         measures=measure_verification(pairs),
         sizes=dict(zip(sizes, rates)),
         alike=alike,
-        groups=by_group(pairs, [subgroups.get(name, "") for name in people], threshold=verify.threshold)
-        if subgroups
-        else None,
+        groups=_by_group(own, people, subgroups, verify.threshold) if subgroups else None,
         people=len(people),
         samples=len(vectors),
     )
@@ -144,8 +150,9 @@ def calibrate(
 
 
 def _samples(gallery: Gallery, more: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
-    """Vectors (N, kept) of everybody, as the gallery keeps them, and whose each is."""
-    table = gallery.table()
+    """Vectors (N, kept) of everybody whose consent is in force, as the gallery keeps them, and whose each is."""
+    table, today = gallery.table(), utc_day().toordinal()
+    table = table[(table["given"] <= today) & (today <= table["until"])]
     names = {person.number: person.name for person in gallery.people()}
     own = np.array([names[int(number)] for number in table["person"]], np.str_)
     strange = {name: vectors for name, vectors in more.items() if gallery.find(name) is None and len(vectors)}
@@ -156,16 +163,12 @@ def _samples(gallery: Gallery, more: Mapping[str, NDArray[np.float32]]) -> tuple
 
 def searched(vectors: NDArray[np.float32], subjects: NDArray[Any]) -> Searches:
     """Each sample searched for among everybody by all other samples; of very many, some that are drawn."""
-    random = np.random.Generator(np.random.Philox(0))
-    names, number = np.unique(subjects, return_inverse=True)
-    if len(names) > MOST_PEOPLE:
-        kept = np.isin(number, random.choice(len(names), MOST_PEOPLE, replace=False))
-        vectors, number = vectors[kept], np.unique(number[kept], return_inverse=True)[1]
+    number = np.unique(subjects, return_inverse=True)[1]
     order = np.argsort(number, kind="stable")
     vectors, number = vectors[order] / np.linalg.norm(vectors[order], axis=1, keepdims=True), number[order]
     starts = np.unique(number, return_index=True)[1]
     count = len(vectors)
-    probes = np.arange(count) if count <= MOST_PROBES else np.sort(random.choice(count, MOST_PROBES, replace=False))
+    probes = np.arange(count) if count <= MOST_PROBES else np.sort(_random().choice(count, MOST_PROBES, replace=False))
     likeness = (vectors[probes] @ vectors.T).astype(np.float64)
     likeness[np.arange(len(probes)), probes] = -np.inf  # not with itself
     scores = np.maximum.reduceat(likeness, starts, axis=1)
@@ -173,6 +176,14 @@ def searched(vectors: NDArray[np.float32], subjects: NDArray[Any]) -> Searches:
     mate = scores[own]
     mate[np.isinf(mate)] = np.nan  # the only sample of somebody has no mate
     return Searches(mate, np.where(own, -np.inf, scores), number[probes], np.arange(len(starts)))
+
+
+def _random() -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(0))
+
+
+def _by_group(pairs: Comparisons, people: NDArray[np.str_], groups: Mapping[str, str], threshold: float) -> GroupRates:
+    return by_group(pairs, [groups.get(str(name), "") for name in people], threshold=threshold)
 
 
 def guarded(

@@ -55,7 +55,7 @@ class Enrolled:
     samples: Counter[str] = field(default_factory=Counter)
     """Pictures taken, by person."""
     refused: list[tuple[str, str]] = field(default_factory=list)
-    """Pictures that were not, and why."""
+    """Pictures that were not, and people who were erased once, and why."""
     there: list[str] = field(default_factory=list)
     """People who were in the gallery before and were passed over."""
 
@@ -107,6 +107,8 @@ def enrol(
     for name, pictures in people.items():
         if not terms.more and gallery.find(name):
             out.there.append(name)
+        elif not terms.again and gallery.was_erased(name):
+            out.refused.append((name, "was erased from this gallery; enrol them again only if they ask for it"))
         else:
             left[name] = pictures
     ready, total, done = list[Newcomer](), sum(map(len, left.values())), 0

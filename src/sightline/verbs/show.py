@@ -132,7 +132,9 @@ def show_input(opened: Opened, source: Any) -> Shown:
     from sightline.draw.sheet import to_u8
 
     if opened.card.inner:
-        raise UsageError("this model was joined of two, which see different pictures; predict --draw shows what it finds")
+        raise UsageError(
+            "this model was joined of two, which see different pictures; predict --draw shows what it finds"
+        )
     ready = opened.card.preparation
     picture = read_picture(source, at_least_hw=opened.card.at_least_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)
