@@ -159,6 +159,18 @@ def test_one_person_with_very_many_samples_hides_nobody_in_the_index() -> None:
 
 
 @pytest.mark.usefixtures("small")
+def test_an_index_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "LEAST", 100)
+    with fresh(tmp_path, *(f"guest {seed}" for seed in range(60))) as gallery:
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        matcher = gallery.matcher()
+        assert matcher._index is not None and matcher.identify(faces(1, 7))[0][0].person == 8
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        gallery.erase("guest 7")
+        assert gallery.matcher().identify(faces(1, 7))[0][0].score < 0.5
+
+
+@pytest.mark.usefixtures("small")
 def test_where_there_is_no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """For few, for an odd width, and without faiss; everybody is compared."""
     assert build_index(crowd(999, 0)) is None and build_index(crowd(1000, 0, 31)) is None

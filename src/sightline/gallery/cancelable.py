@@ -57,6 +57,10 @@ class Transform:
         """Templates (K, width) as they are kept and compared: (K, kept), float32, of length 1."""
         return unit(np.asarray(rows, np.float32) @ self._matrix)
 
+    def turned_back(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Templates (K, kept) as they came, (K, width), but of length 1; what a projection dropped is 0."""
+        return unit(np.asarray(rows, np.float32) @ self._matrix.T)
+
     def moved(self, rows: NDArray[Any], old: Transform) -> NDArray[np.float32]:
         """Templates (K, kept) that another generation turned, as this one would have turned them."""
         way = (old._rotation.T @ self._rotation).astype(np.float32)

@@ -147,6 +147,10 @@ class Gallery:
         found = [template for _, template in self._rows(number, 0)]
         return np.stack(found).astype(np.float32) if found else np.zeros((0, self.about["kept"]), np.float32)
 
+    def plain_templates(self, number: int) -> NDArray[np.float32]:
+        """Somebody's templates as they came, (K, width), but of length 1: to be given to them, not to be kept."""
+        return self._transform().turned_back(self.templates(number))
+
     def matcher(self, *, exact: bool = False) -> Matcher:
         """Everybody there is now, in memory, to compare plain templates with; see `Matcher`."""
         with transaction(self.path, self._base) as base:
