@@ -52,13 +52,15 @@ def as_kept(gallery: Gallery, templates: np.ndarray) -> np.ndarray:
 def comes_and_goes(root: Path) -> None:
     snapshot.PIECE = store.PIECE = 4
     with again(root) as gallery:
-        print("begins", flush=True)
         for turn in range(10**6):
             name = f"guest {turn % 3}"
+            print("erase", flush=True)
             if gallery.find(name):
                 gallery.erase(name)
+            print("enrol", flush=True)
             gallery.enrol(name, faces(3, turn), consent=consent(), crops=[b"crop" * 2000] * 3, again=True)
             gallery.table()
+            print("revoke", flush=True)
             gallery.revoke()
 
 

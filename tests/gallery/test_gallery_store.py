@@ -336,8 +336,10 @@ def test_random_kills(tmp_path: Path) -> None:
     for _ in range(50):
         command = [sys.executable, str(Path(__file__).with_name("gallery_people.py")), str(tmp_path)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None and process.stdout.readline() == "begins\n"
-        time.sleep(rng.uniform(0, 0.08))
+        assert process.stdout is not None
+        for _ in range(rng.randint(1, 4)):  # into any of the three, however slow it is
+            assert process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.02))
         process.kill()
         process.wait()
         process.stdout.close()
