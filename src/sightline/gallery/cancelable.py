@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sightline.gallery.sealing import derived, fresh
 
-ROWS = 1 << 16
+_ROWS = 1 << 16
 """Templates that are turned at a time."""
 
 
@@ -64,8 +64,10 @@ class Transform:
     def moved(self, rows: NDArray[Any], old: Transform) -> NDArray[np.float32]:
         """Templates (K, kept) that another generation turned, as this one would have turned them."""
         way = (old._rotation.T @ self._rotation).astype(np.float32)
-        blocks = [rows[at : at + ROWS].astype(np.float32) @ way for at in range(0, len(rows), ROWS)]
-        return unit(np.concatenate(blocks)) if blocks else np.zeros((0, self.kept), np.float32)
+        found = np.empty((len(rows), self.kept), np.float32)
+        for at in range(0, len(rows), _ROWS):
+            found[at : at + _ROWS] = unit(rows[at : at + _ROWS].astype(np.float32) @ way)
+        return found
 
     def written(self) -> bytes:
         """What has to be sealed to have it again."""

@@ -43,7 +43,7 @@ class Newcomer:
 
     name: str
     templates: NDArray[Any]
-    """Shape (K, width), float; kept in half precision."""
+    """Shape (K, width), float; they are kept turned (see `cancelable`), of length 1, in half precision."""
     consent: Consent
     collection: str = ""
     crops: Sequence[bytes] = ()
