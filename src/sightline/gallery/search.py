@@ -88,10 +88,10 @@ class Matcher:
         self, asked: NDArray[np.float32], most: int, silent: NDArray[np.intp]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """For each query, some people (as rows of `people`), and the best cosine of each, -inf for who is silent."""
-        if self._index is None or most > FEW:
+        count = SHORTLIST + int((self._ends[silent] - self._starts[silent]).sum())
+        if self._index is None or most > FEW or count > len(self._templates) / 4:
             yield from self._compared(asked, silent)
             return
-        count = SHORTLIST + int((self._ends[silent] - self._starts[silent]).sum())
         for query, rows in zip(asked, shortlisted(self._index, asked, count)):
             owners = np.searchsorted(self._starts, rows, "right") - 1
             people, starts = np.unique(owners, return_index=True)
