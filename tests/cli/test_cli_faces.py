@@ -144,6 +144,17 @@ def test_an_edit_of_the_file_shows(staffed: Desk) -> None:
     assert "entries were cut off" in str(found.exception)
 
 
+def test_a_gallery_may_move_and_a_lost_anchor_is_said(staffed: Desk) -> None:
+    Path(staffed.gallery).rename(staffed.root / "moved.gallery")
+    staffed.gallery = str(staffed.root / "moved.gallery")
+    assert "!" not in staffed.do("audit")
+    (anchor,) = (staffed.root / "state").rglob("*.json")
+    anchor.unlink()
+    assert "what was cut off the log before cannot be seen" in staffed.do("audit", "--log")
+    said = staffed.do("audit", "--log")
+    assert "cannot be seen" not in said and "anchor\twhy there was none" in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

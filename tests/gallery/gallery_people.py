@@ -11,8 +11,9 @@ import numpy as np
 
 from sightline.gallery import snapshot, store
 from sightline.gallery.keys import KeyFile
+from sightline.gallery.opening import create, open_gallery
 from sightline.gallery.people import Consent
-from sightline.gallery.store import Gallery, create, open_gallery
+from sightline.gallery.store import Gallery
 
 WIDTH = 128
 TODAY = date.today()
@@ -52,13 +53,15 @@ def as_kept(gallery: Gallery, templates: np.ndarray) -> np.ndarray:
 def comes_and_goes(root: Path) -> None:
     snapshot.PIECE = store.PIECE = 4
     with again(root) as gallery:
-        print("begins", flush=True)
         for turn in range(10**6):
             name = f"guest {turn % 3}"
+            print("erase", flush=True)
             if gallery.find(name):
                 gallery.erase(name)
+            print("enrol", flush=True)
             gallery.enrol(name, faces(3, turn), consent=consent(), crops=[b"crop" * 2000] * 3, again=True)
             gallery.table()
+            print("revoke", flush=True)
             gallery.revoke()
 
 

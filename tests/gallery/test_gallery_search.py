@@ -134,17 +134,18 @@ def test_the_index_finds_what_comparing_with_all_finds(people: Any) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_who_has_no_consent_hides_nobody_in_the_index() -> None:
-    """Of two thousand, three quarters are silent, all of them more like what is asked than the rest."""
+@pytest.mark.parametrize(("silent", "others"), [(1000, 7000), (1500, 500)])
+def test_who_has_no_consent_hides_nobody_in_the_index(silent: int, others: int) -> None:
+    """They are more like what is asked than the rest; where they are most, the index is not asked."""
     asked = crowd(1, 3)
-    rows = np.concatenate([asked + 0.1 * crowd(1500, 4), asked + 2 * crowd(500, 5)])
-    rows = table(rows, until=np.repeat([DAY - 1, DAY], (1500, 500)))
+    rows = np.concatenate([asked + 0.1 * crowd(silent, 4), asked + 2 * crowd(others, 5)])
+    rows = table(rows, until=np.repeat([DAY - 1, DAY], (silent, others)))
     quick, exact = Matcher(rows), Matcher(rows, exact=True)
     today = date.fromordinal(DAY)
     (found,) = quick.identify(asked, today=today)
-    assert len(found) == 5 and min(match.person for match in found) > 1500
+    assert len(found) == 5 and min(match.person for match in found) > silent
     same([found], exact.identify(asked, today=today))
-    assert quick.identify(asked, today=date.fromordinal(DAY - 1))[0][0].person <= 1500
+    assert quick.identify(asked, today=date.fromordinal(DAY - 1))[0][0].person <= silent
     assert quick.identify(asked, today=date.fromordinal(DAY + 1)) == [[]]
 
 
@@ -156,6 +157,18 @@ def test_one_person_with_very_many_samples_hides_nobody_in_the_index() -> None:
     found = Matcher(rows).identify(asked, today=today)
     assert len(found[0]) == 5
     same(found, Matcher(rows, exact=True).identify(asked, today=today))
+
+
+@pytest.mark.usefixtures("small")
+def test_an_index_is_never_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "LEAST", 100)
+    with fresh(tmp_path, *(f"guest {seed}" for seed in range(60))) as gallery:
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        matcher = gallery.matcher()
+        assert matcher._index is not None and matcher.identify(faces(1, 7))[0][0].person == 8
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        gallery.erase("guest 7")
+        assert gallery.matcher().identify(faces(1, 7))[0][0].score < 0.5
 
 
 @pytest.mark.usefixtures("small")

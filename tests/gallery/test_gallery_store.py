@@ -27,9 +27,10 @@ from gallery_people import TODAY, WIDTH, again, as_kept, consent, faces, fresh
 from sightline.core.errors import DataError, GalleryError, StorageError, UsageError
 from sightline.gallery import database
 from sightline.gallery.keys import KeyFile, Passphrase
+from sightline.gallery.opening import create, open_gallery
 from sightline.gallery.people import Erasure, Newcomer
 from sightline.gallery.sealing import unseal
-from sightline.gallery.store import Gallery, create, open_gallery
+from sightline.gallery.store import Gallery
 
 FILE = "people.gallery"
 
@@ -322,7 +323,7 @@ def test_a_kill_before_the_file_is_written_anew(tmp_path: Path, monkeypatch: pyt
     with fresh(tmp_path, "Ada", "Grace") as gallery:
         before = blobs(tmp_path)
         with monkeypatch.context() as patch:
-            patch.setattr(Gallery, "_clean", lambda self: None)
+            patch.setattr(Gallery, "clean", lambda self: None)
             gallery.erase("Ada")
     with again(tmp_path) as gallery, raw(tmp_path) as base:
         assert not base.execute("SELECT 1 FROM head WHERE name = 'unclean'").fetchone()
@@ -336,8 +337,10 @@ def test_random_kills(tmp_path: Path) -> None:
     for _ in range(50):
         command = [sys.executable, str(Path(__file__).with_name("gallery_people.py")), str(tmp_path)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None and process.stdout.readline() == "begins\n"
-        time.sleep(rng.uniform(0, 0.08))
+        assert process.stdout is not None
+        for _ in range(rng.randint(1, 4)):  # into any of the three, however slow it is
+            assert process.stdout.readline()
+        time.sleep(rng.uniform(0, 0.02))
         process.kill()
         process.wait()
         process.stdout.close()

@@ -27,7 +27,8 @@ from sightline.core.ledger import entries
 from sightline.core.results import Faces
 from sightline.data.pictures import read_picture
 from sightline.gallery.keys import KeyFile
-from sightline.gallery.store import Gallery, create
+from sightline.gallery.opening import create
+from sightline.gallery.store import Gallery
 from sightline.tasks.faces import UNKNOWN
 from sightline.verbs.calibrate import Wanted, calibrate, searched
 from sightline.verbs.enrol import Terms, enrol, model_of, people_in, width_of

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sightline.gallery.sealing import derived, fresh
 
-ROWS = 1 << 16
+_ROWS = 1 << 16
 """Templates that are turned at a time."""
 
 
@@ -57,11 +57,17 @@ class Transform:
         """Templates (K, width) as they are kept and compared: (K, kept), float32, of length 1."""
         return unit(np.asarray(rows, np.float32) @ self._matrix)
 
+    def turned_back(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Templates (K, kept) as they came, (K, width), but of length 1; what a projection dropped is 0."""
+        return unit(np.asarray(rows, np.float32) @ self._matrix.T)
+
     def moved(self, rows: NDArray[Any], old: Transform) -> NDArray[np.float32]:
         """Templates (K, kept) that another generation turned, as this one would have turned them."""
         way = (old._rotation.T @ self._rotation).astype(np.float32)
-        blocks = [rows[at : at + ROWS].astype(np.float32) @ way for at in range(0, len(rows), ROWS)]
-        return unit(np.concatenate(blocks)) if blocks else np.zeros((0, self.kept), np.float32)
+        found = np.empty((len(rows), self.kept), np.float32)
+        for at in range(0, len(rows), _ROWS):
+            found[at : at + _ROWS] = unit(rows[at : at + _ROWS].astype(np.float32) @ way)
+        return found
 
     def written(self) -> bytes:
         """What has to be sealed to have it again."""

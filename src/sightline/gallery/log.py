@@ -29,7 +29,7 @@ class Entry:
     when: str
     """UTC, ISO 8601."""
     event: str
-    """create, enrol, identify, verify, list, export, erase, rotate, revoke."""
+    """create, enrol, identify, verify, list, export, erase, rotate, revoke, settle, anchor."""
     details: Mapping[str, Any]
 
 
@@ -42,7 +42,13 @@ class Log:
     """Seals entries."""
     chain: bytes
     """Key of the HMACs."""
-    anchor: Path | None
+    place: Path | None
+    """The anchor, or a folder of anchors, each named for its gallery."""
+
+    @property
+    def anchor(self) -> Path | None:
+        """The file that knows the head; None where nothing does."""
+        return self.place / f"{self.store.hex()}.json" if self.place and self.place.is_dir() else self.place
 
     def add(self, base: sqlite3.Connection, event: str, details: Mapping[str, Any]) -> None:
         """One more entry, in the transaction that is open."""

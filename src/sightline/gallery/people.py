@@ -32,6 +32,10 @@ class Consent:
         """First and last, counted from the year 1 (`date.toordinal`)."""
         return self.given.toordinal(), self.until.toordinal()
 
+    def holds(self, day: date) -> bool:
+        """Whether it is in force on a day."""
+        return self.given <= day <= self.until
+
 
 @dataclass(frozen=True)
 class Newcomer:
@@ -39,7 +43,7 @@ class Newcomer:
 
     name: str
     templates: NDArray[Any]
-    """Shape (K, width), float; kept in half precision."""
+    """Shape (K, width), float; they are kept turned (see `cancelable`), of length 1, in half precision."""
     consent: Consent
     collection: str = ""
     crops: Sequence[bytes] = ()
@@ -76,7 +80,7 @@ def check_enrolment(name: str, consent: Consent) -> None:
     if not consent.by.strip() or not consent.purpose.strip():
         raise DataError("nobody is enrolled without consent: say who gave it, and for what purpose")
     today = utc_day()
-    if not consent.given <= today <= consent.until:
+    if not consent.holds(today):
         raise DataError(f"the consent holds from {consent.given} to {consent.until}, and today is {today}")
 
 

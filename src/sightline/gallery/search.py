@@ -50,7 +50,9 @@ class Matcher:
         order = np.argsort(table["person"], kind="stable")
         self.people, self._starts, counts = np.unique(table["person"][order], return_index=True, return_counts=True)
         self._ends = self._starts + counts
-        self._templates = unit(table["template"][order].astype(np.float32))
+        self._templates: NDArray[np.float32] = np.empty((len(order), table["template"].shape[1]), np.float32)
+        for at in range(0, len(order), _ROWS):
+            self._templates[at : at + _ROWS] = unit(table["template"][order[at : at + _ROWS]].astype(np.float32))
         self._transform = transform
         last = order[self._ends - 1]  # with their last sample somebody said until when
         self._given, self._until = table["given"][last], table["until"][last]
@@ -86,10 +88,10 @@ class Matcher:
         self, asked: NDArray[np.float32], most: int, silent: NDArray[np.intp]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """For each query, some people (as rows of `people`), and the best cosine of each, -inf for who is silent."""
-        if self._index is None or most > FEW:
+        count = SHORTLIST + int((self._ends[silent] - self._starts[silent]).sum())
+        if self._index is None or most > FEW or count > len(self._templates) / 4:
             yield from self._compared(asked, silent)
             return
-        count = SHORTLIST + int((self._ends[silent] - self._starts[silent]).sum())
         for query, rows in zip(asked, shortlisted(self._index, asked, count)):
             owners = np.searchsorted(self._starts, rows, "right") - 1
             people, starts = np.unique(owners, return_index=True)

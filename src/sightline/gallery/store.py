@@ -22,12 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.errors import DataError, GalleryError, UsageError
-from sightline.core.storage import storing, sync_folder
+from sightline.core.errors import DataError, GalleryError
 from sightline.gallery.cancelable import Transform
-from sightline.gallery.database import connected, database_errors, read_head, transaction, write_head
+from sightline.gallery.database import database_errors, read_head, transaction, write_head
 from sightline.gallery.keys import Source
-from sightline.gallery.lock import KEYS, lock, unlocked
+from sightline.gallery.lock import lock
 from sightline.gallery.log import Entry, Log
 from sightline.gallery.people import Consent, Erasure, Newcomer, Person, check_enrolment, utc_day
 from sightline.gallery.sealing import derived, fresh, keyed, plain_name, seal, unseal
@@ -35,19 +34,10 @@ from sightline.gallery.search import Matcher
 from sightline.gallery.snapshot import PIECE, Snapshot, Table
 
 _COUNTED = ("people", "samples", "erased", "generations")
-_TABLES = """
-CREATE TABLE head (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, lookup BLOB NOT NULL UNIQUE, key BLOB, about BLOB);
-CREATE TABLE samples (id INTEGER PRIMARY KEY AUTOINCREMENT, person INTEGER NOT NULL, template BLOB, crop BLOB);
-CREATE INDEX samples_of ON samples (person);
-CREATE TABLE erased (hash BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE pieces (number INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, rows BLOB NOT NULL);
-CREATE TABLE log (number INTEGER PRIMARY KEY, entry BLOB NOT NULL, mac BLOB NOT NULL);
-"""
 
 
 class Gallery:
-    """An open gallery; make one with `create` or `open_gallery`, and close it when done."""
+    """An open gallery; make one with `opening.create` or `open_gallery`, and close it when done."""
 
     def __init__(self, path: Path, base: sqlite3.Connection, store: bytes, keys: Mapping[str, bytes], log: Log) -> None:
         self.path, self.log = path, log
@@ -148,6 +138,10 @@ class Gallery:
         """Plain embeddings (N, width) as templates are kept, (N, kept)."""
         return self._transform().turned(np.asarray(vectors, np.float32))
 
+    def plain_templates(self, number: int) -> NDArray[np.float32]:
+        """Somebody's templates as they came, (K, width), but of length 1: to be given to them, not to be kept."""
+        return self._transform().turned_back(self.templates(number))
+
     def matcher(self, *, exact: bool = False) -> Matcher:
         """Everybody there is now, in memory, to compare plain templates with; see `Matcher`."""
         with transaction(self.path, self._base) as base:
@@ -199,12 +193,12 @@ class Gallery:
             new = old.renewed()
             rows["template"] = new.moved(rows["template"], old)
             self._reseal(base, rows, new.generation)
-            _write_transform(base, self._keys, new)
+            write_transform(base, self._keys, new)
             base.execute("DELETE FROM pieces")
             self._snapshot().write(base, 0, rows)
             self.log.add(base, "revoke", {"generation": new.generation, "samples": len(rows), "why": why})
             write_head(base, "unclean", b"1")
-        self._clean()
+        self.clean()
         return new.generation
 
     def _reseal(self, base: sqlite3.Connection, rows: Table, generation: int) -> None:
@@ -256,7 +250,7 @@ class Gallery:
         where nobody is called so.
         """
         removed = self._forget(name, why)
-        self._clean()
+        self.clean()
         return removed
 
     def purge(self, today: date | None = None) -> list[str]:
@@ -266,7 +260,7 @@ class Gallery:
         for name in gone:
             self._forget(name, "consent ran out")
         if gone:
-            self._clean()
+            self.clean()
         return gone
 
     @property
@@ -279,8 +273,16 @@ class Gallery:
     def settle(self, changes: Mapping[str, Any]) -> None:
         """Change some settings, JSON values; the log tells which."""
         with self._writing() as base:
-            _write_settings(base, self._store, self._keys, whole := {**self.settings, **changes})
+            write_settings(base, self._store, self._keys, whole := {**self.settings, **changes})
             self.log.add(base, "settle", {"what": sorted(changes), "settings": _digest(whole)})
+
+    def anchored(self) -> bool:
+        """Whether the anchor is there; if not, one is begun, and the log tells of it."""
+        if self.log.anchor is None or self.log.anchor.exists():
+            return True
+        with self._writing() as base:
+            self.log.add(base, "anchor", {"why": "there was none"})
+        return False
 
     def entries(self) -> Iterator[Entry]:
         """The log, each entry checked; see `Log.entries`."""
@@ -310,7 +312,7 @@ class Gallery:
             self.log.add(base, "rotate", {"to": source.KIND})
             write_head(base, "unclean", b"1")
         self._keys = keys
-        self._clean()
+        self.clean()
 
     def check(self) -> int:
         """Open every record, follow the log from end to end, and hold one against the other; entries in the log.
@@ -416,7 +418,7 @@ class Gallery:
             yield base
         self.log.drop_anchor(self._base)
 
-    def _clean(self) -> None:
+    def clean(self) -> None:
         """Write the file anew without what was removed, which a kill leaves to the next opening."""
         with database_errors(self.path):
             self._base.execute("VACUUM")
@@ -424,71 +426,16 @@ class Gallery:
             base.execute("DELETE FROM head WHERE name = 'unclean'")
 
 
-def create(
-    path: Path, source: Source, *, model: str, width: int, kept: int | None = None, anchor: Path | None = None
-) -> Gallery:
-    """A new gallery for templates of a length, by the model with this digest.
-
-    kept: how many numbers of a template are kept, by a random projection that costs accuracy; all where it is not said.
-    anchor: see `log`; it should lie elsewhere. Raises UsageError where something is there already, StorageError.
-    """
-    if kept is not None and not 1 <= kept <= width:
-        raise UsageError(f"kept is {kept}; of templates of {width} numbers 1 to {width} can be kept")
-    if path.exists():
-        raise UsageError(f"{path} exists already")
-    half = path.with_name(f".{path.name}.new")
-    with storing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half.unlink(missing_ok=True)  # of a kill
-    base, store, keys = connected(half), fresh()[:16], {name: fresh() for name in KEYS}
-    try:
-        with transaction(half, base):
-            for statement in _TABLES.split(";"):
-                base.execute(statement)
-            lock(base, store, keys, source)
-            about = json.dumps({"model": model, "width": width, "kept": kept or width}).encode()
-            write_head(base, "about", seal(keys["log"], about, store + b" about"))
-            _write_settings(base, store, keys, {})
-            _write_transform(base, keys, Transform.new(width=width, kept=kept or width, store=store))
-            log = Log(store, keys["log"], keys["chain"], anchor)
-            log.add(base, "create", {"key": source.KIND})
-        log.drop_anchor(base)
-    finally:
-        base.close()
-    with storing(path):
-        half.replace(path)
-        sync_folder(path.parent)
-    return open_gallery(path, source, anchor=anchor)
-
-
-def open_gallery(path: Path, source: Source, *, anchor: Path | None = None) -> Gallery:
-    """A gallery that is there. Raises GalleryError for another's key, a wrong passphrase and what is no gallery."""
-    if not path.is_file():
-        raise UsageError(f"{path} is no gallery: there is no such file")
-    base = connected(path)
-    try:
-        store, keys = unlocked(path, base, source)
-        gallery = Gallery(path, base, store, keys, Log(store, keys["log"], keys["chain"], anchor))
-        if base.execute("SELECT 1 FROM head WHERE name = 'unclean'").fetchone():
-            gallery._clean()
-        return gallery
-    except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
-        base.close()
-        raise GalleryError(f"{path} is no gallery that can be read: {error}") from None
-    except BaseException:
-        base.close()
-        raise
-
-
-def _write_transform(base: sqlite3.Connection, keys: Mapping[str, bytes], transform: Transform) -> None:
-    """The only place where it is kept."""
+def write_transform(base: sqlite3.Connection, keys: Mapping[str, bytes], transform: Transform) -> None:
+    """What templates are turned by, in the only place where it is kept, in the transaction that is open."""
     sealed = seal(keys["transform"], transform.written(), transform.store + b" transform")
     write_head(base, "transform", sealed)
 
 
-def _write_settings(
+def write_settings(
     base: sqlite3.Connection, store: bytes, keys: Mapping[str, bytes], settings: Mapping[str, Any]
 ) -> None:
+    """What was settled, in the transaction that is open."""
     write_head(base, "settings", seal(keys["log"], json.dumps(settings).encode(), store + b" settings"))
 
 

@@ -34,7 +34,7 @@ def hand_over(gallery: Gallery, name: str, out: Path) -> int:
         "name": person.name,
         "collection": person.collection,
         "consent": {name: str(value) for name, value in dataclasses.asdict(person.consent).items()},
-        "templates": [[round(float(value), 5) for value in row] for row in gallery.templates(person.number)],
+        "templates": [[round(float(value), 5) for value in row] for row in gallery.plain_templates(person.number)],
         "log": entries,
     }
     for number, crop_of in enumerate(crops, start=1):

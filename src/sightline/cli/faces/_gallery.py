@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from sightline.core.storage import storing
 
 if TYPE_CHECKING:
     from sightline.gallery.keys import Source
@@ -49,24 +50,32 @@ class Place:
     def open(self) -> Gallery:
         """The gallery that is there."""
         from sightline.gallery.lock import kind_of
-        from sightline.gallery.store import open_gallery
+        from sightline.gallery.opening import open_gallery
 
         kind = kind_of(self.path) if self.path.is_file() else ""
-        return open_gallery(self.path, self.source(kind=kind), anchor=self.anchor or usual_anchor(self.path))
+        gallery = open_gallery(self.path, self.source(kind=kind), anchor=self.anchor or usual_anchors())
+        if not gallery.anchored():
+            click.echo(
+                f"! {gallery.log.anchor} was not there: what was cut off the log before cannot be seen", err=True
+            )
+        return gallery
 
     def create(self, opened: Opened) -> Gallery:
         """A new gallery for the templates of a model."""
-        from sightline.gallery.store import create
+        from sightline.gallery.opening import create
         from sightline.verbs.enrol import model_of, width_of
 
-        source, anchor = self.source(new=True), self.anchor or usual_anchor(self.path)
+        source, anchor = self.source(new=True), self.anchor or usual_anchors()
         return create(self.path, source, model=model_of(opened), width=width_of(opened), anchor=anchor)
 
 
-def usual_anchor(path: Path) -> Path:
-    """Where the head of a gallery's log is kept where nothing else is said: not beside the gallery."""
+def usual_anchors() -> Path:
+    """The folder where the heads of galleries' logs are kept where nothing else is said: not beside the galleries."""
     home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return home / "sightline" / f"{path.stem}-{zlib.crc32(str(path.resolve()).encode()):08x}.anchor"
+    folder = home / "sightline" / "anchors"
+    with storing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _asked(new: bool) -> str:
