@@ -13,7 +13,7 @@ setup: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[train,tables,openvino,faces,video]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[train,tables,openvino,faces,video,blind]' --group dev
 	@touch $@
 
 demo: setup

@@ -361,3 +361,12 @@ def test_a_person_may_be_moved_to_another_purpose(tmp_path: Path) -> None:
         person = gallery.enrol("Ada", faces(1), consent=consent(purpose="payroll"), collection="ignored")
         assert gallery.find("Ada") == person
         assert replace(person, samples=2).collection == ""
+
+
+def test_whoever_had_it_open_does_not_write_by_an_old_key(tmp_path: Path) -> None:
+    with fresh(tmp_path, "Ada") as mine, again(tmp_path) as theirs:
+        theirs.rotate(KeyFile(tmp_path / "new"))
+        with pytest.raises(GalleryError, match="open it again"):
+            mine.enrol("Grace", faces(1), consent=consent())
+        theirs.enrol("Grace", faces(1), consent=consent())
+        theirs.check()

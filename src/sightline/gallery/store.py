@@ -46,6 +46,7 @@ class Gallery:
             unseal(keys["log"], read_head(base, "about"), store + b" about", "the gallery's head")
         )
         """`model`, by whose digest templates are comparable, `width`, their length, and `kept`, how much of it is."""
+        self._locked = read_head(base, "keys")
         self._turned_by: tuple[bytes, Transform] | None = None
         self._transform()
 
@@ -311,7 +312,7 @@ class Gallery:
             lock(base, self._store, keys, source)
             self.log.add(base, "rotate", {"to": source.KIND})
             write_head(base, "unclean", b"1")
-        self._keys = keys
+        self._keys, self._locked = keys, read_head(self._base, "keys")
         self.clean()
 
     def check(self) -> int:
@@ -415,6 +416,8 @@ class Gallery:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, on the disk when the block ends, or nothing of it; then the anchor."""
         with transaction(self.path, self._base) as base:
+            if read_head(base, "keys") != self._locked:
+                raise GalleryError(f"another process has changed the key of {self.path} meanwhile; open it again")
             yield base
         self.log.drop_anchor(self._base)
 
