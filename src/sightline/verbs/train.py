@@ -403,6 +403,8 @@ def _ship(
     if hasattr(task, "calibrate") and held == "validation":
         outputs = _outputs(task, gathered, learned, held)
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
+    if hasattr(task, "published"):
+        card = task.published(card)
     remember = hasattr(method.module, "REMEMBERS")
     claims = hasattr(task, "claim") and (held == "validation" or learned.crossed is not None)
     settle = _claiming(task, gathered, learned, held) if claims else None
