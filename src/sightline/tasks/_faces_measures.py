@@ -59,8 +59,8 @@ class FaceMeter:
         """
         people = np.array(self._people)
         got = np.array([vector is not None for vector in self._vectors], np.bool_)
-        vectors = np.array([vector for vector in self._vectors if vector is not None], np.float32)
-        pairs = all_pairs(vectors.reshape(len(vectors), -1), people[got])
+        vectors = _stacked([vector for vector in self._vectors if vector is not None])
+        pairs = all_pairs(vectors, people[got])
         found = measure_verification(pairs)
         measures = {name: found[name] for name in ("auroc", *(name for name in found if name != "auroc"))}
         measures["rank_1"] = _rank_1(vectors, people[got])
@@ -107,7 +107,7 @@ def change(before: Sequence[Faces], after: Sequence[Faces], targets: Sequence[La
     both = [(_vector(was), _vector(now), target.name) for was, now, target in zip(before, after, targets)]
     kept = [(was, now, name) for was, now, name in both if was is not None and now is not None]
     lost = len(both) - len(kept)
-    was, now = (np.array([each[side] for each in kept], np.float32).reshape(len(kept), -1) for side in (0, 1))
+    was, now = (_stacked(each) for each in ([one for one, _, _ in kept], [other for _, other, _ in kept]))
     people = np.array([name for *_, name in kept])
     points, low, high = _auroc_lost(*(all_pairs(each, people, most=PAIRS) for each in (was, now)))
     cosines = np.einsum("nd,nd->n", was, now)
@@ -127,6 +127,11 @@ def _vector(result: Faces) -> NDArray[np.float32] | None:
     """Of the largest face, where it could be described."""
     place = result.largest
     return None if place is None or not result.vectors[place].any() else result.vectors[place]
+
+
+def _stacked(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Vectors as a table (N, D); of none, one without rows."""
+    return np.stack(vectors) if len(vectors) else np.zeros((0, 1), np.float32)
 
 
 def _auroc_lost(was: Comparisons, now: Comparisons) -> tuple[float, float, float]:
