@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TICKS = (0.5, 0.2, 0.8, 0.05, 0.95, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7, 0.99)
 """Error rates that are named on an axis where they fit, the first ones before the others."""
-APART = 0.08
+APART = 0.1
 """Part of an axis that is kept between two names."""
 STEPS, FLOOR, HALF, CEILING = 1200, 1e-8, 0.5, 0.99
 """Steps of the curve along each axis; rates drawn at least and, of good models and others, at most."""
@@ -55,6 +55,7 @@ def det_figure(
             x, low, high = (_deviate(each, limit) for each, limit in zip(ribbon, (limits[0], limits[1], limits[1])))
             left.fill_between(x, low, high, color=style.ACCENT, alpha=0.18, lw=0, label="95 % interval")
         curve = _rates(other, own, _cuts(other, own, limits))
+        curve = curve[:, (curve[0] <= limits[0][1]) & (curve[1] <= limits[1][1])]
         left.plot(*map(_deviate, curve, limits), color=style.ACCENT, label="at any threshold")
         title = "No threshold chosen"
         if math.isfinite(threshold):
@@ -97,18 +98,16 @@ def _limits(other: Floats, own: Floats, point: Floats) -> list[tuple[float, floa
 
 def _cuts(other: Floats, own: Floats, limits: list[tuple[float, float]]) -> Floats:
     """Thresholds about as far apart as can be seen: at rates evenly spread over each axis, and past the last score."""
-    false, missed = (
-        np.array(
-            [
-                NormalDist().cdf(each)
-                for each in np.linspace(NormalDist().inv_cdf(limit[0]), NormalDist().inv_cdf(limit[1]), STEPS)
-            ]
-        )
-        for limit in limits
-    )
+    false, missed = (_spread(limit) for limit in limits)
     beyond = other[np.minimum((1 - false) * len(other), len(other) - 1).astype(np.intp)]
     ends = [other[0], own[0], other[-1], own[-1], np.inf]
     return np.unique(np.concatenate([beyond, own[(missed * len(own)).astype(np.intp)], ends]))
+
+
+def _spread(limit: tuple[float, float]) -> Floats:
+    """Rates from one end of an axis to the other, evenly on it."""
+    low, high = (NormalDist().inv_cdf(rate) for rate in limit)
+    return np.array([NormalDist().cdf(each) for each in np.linspace(low, high, STEPS).tolist()])
 
 
 def _deviate(rate: Floats, limit: tuple[float, float]) -> Floats:
@@ -153,7 +152,9 @@ def _histogram(axes: Axes, other: Floats, own: Floats, threshold: float) -> None
     if math.isfinite(threshold):
         axes.axvline(threshold, color=style.WRONG, lw=1.4, label=f"threshold {threshold:.4g}")
     axes.set_ylim(bottom=0)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.2)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, borderaxespad=0.2, columnspacing=1.0, handlelength=1.2
+    )
     dress(axes, title="", x="score (higher: more alike)", y="share of its kind in a column")
 
 

@@ -97,12 +97,13 @@ def threshold_for_search(found: Searches, fpir: float, *, size: int | None = Non
         sentence = "With no searches for strangers no FPIR can be claimed: search for people not in the gallery."
         return Claim(fpir, math.nan, unmeasured(0), unmeasured(0), False, sentence)
     people = np.unique(found.probe[strangers], return_inverse=True)[1]
-    count, largest = int(people.max()) + 1, int(np.isfinite(others).sum(axis=1).min())
+    there = np.isfinite(others).sum(axis=1)
+    count, largest = int(people.max()) + 1, int(there.min())
     size = largest if size is None else size
 
     def errors(threshold: float) -> float:
         """In how many strangers' searches somebody is returned, a person with several counting once."""
-        _, alike, there = _beaten(found, np.full(len(found.mate), threshold), mated=False)
+        alike = (others >= threshold).sum(axis=1)
         chance = chance_of_any(alike, there, size) if size <= largest else fpir_model(alike.sum() / there.sum(), size)
         return float((np.bincount(people, np.broadcast_to(chance, people.shape)) / np.bincount(people)).sum())
 

@@ -17,7 +17,7 @@ from sightline.core.measures import Measure
 from sightline.metrics.comparisons import Comparisons
 from sightline.metrics.intervals import LEVEL, unmeasured
 from sightline.metrics.means import Floats
-from sightline.metrics.pair_intervals import EFFECTIVE, Worth, expected, upper, worth
+from sightline.metrics.pair_intervals import EFFECTIVE, Worth, expected, upper, weigher, worth
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,20 @@ def threshold_for(comparisons: Comparisons, fmr: float, *, sure: bool = False) -
     if not len(scores):
         sentence = "With no impostor pairs no FMR can be claimed: compare people with others than themselves."
         return Claim(fmr, math.nan, unmeasured(0), unmeasured(0), False, sentence)
-    strictest = worth(comparisons, math.inf, mated=False)
-    spare = _spare(strictest, fmr, sure)
-    if spare > 0:  # what they are worth is told more closely where they err more
-        spare = _spare(worth(comparisons, float(scores[spare - 1]), mated=False), fmr, sure)
+    at = weigher(comparisons, mated=False)
+
+    def good(matching: int) -> bool:
+        seen = at(float(np.nextafter(float(scores[matching]), np.inf)))
+        errors, n = matching * seen.effective / seen.n, seen.effective  # ties count as errors, too
+        return (upper(errors, n) if sure else (errors + 1) / (n + 1)) <= fmr * (1 + 1e-9)
+
+    spare, most = -1, min(len(scores) - 1, math.floor(fmr * (len(scores) + 1)))
+    while spare < most:
+        middle = (spare + most + 1) // 2
+        spare, most = (middle, most) if good(middle) else (spare, middle - 1)
     supported = spare >= 0
     threshold = float(np.nextafter(float(scores[max(spare, 0)]), np.inf))
-    there = worth(comparisons, threshold, mated=False)
+    there = at(threshold)
     rate = Measure(*expected(there.rate * there.effective, there.effective), EFFECTIVE, round(there.effective))
     missed = worth(comparisons, threshold, mated=True).measure()
     sentence = _supported(there, missed, fmr, threshold, sure) if supported else _unsupported(there, fmr, sure)
@@ -87,24 +94,13 @@ def people_needed(seen: Worth, pairs: int) -> int:
     others; no more than it takes for so many pairs that share nobody, which is the answer where those seen share none
     and so do not tell what sharing costs.
     """
-    growth = max(seen.n / seen.effective - 1, 0.0) / seen.people
+    growth = (seen.pairs / seen.effective - 1) / seen.people
     most = max(seen.people, math.ceil(pairs * seen.people / seen.apart))
-    if seen.apart == seen.n:
+    if seen.apart == seen.pairs:
         return most
     counts = np.unique(np.geomspace(seen.people, most, 4000).astype(np.int64))
-    gained: Floats = seen.n * (counts / seen.people) ** 2 / (1 + growth * counts)
+    gained: Floats = seen.pairs * (counts / seen.people) ** 2 / (1 + growth * counts)
     return int(counts[min(int(np.searchsorted(gained, pairs)), len(counts) - 1)])
-
-
-def _spare(seen: Worth, fmr: float, sure: bool) -> int:
-    """How many non-mated comparisons may match at the threshold; -1 where not even none of them would do."""
-    low, high = -1, seen.n - 1
-    while low < high:
-        middle = (low + high + 1) // 2
-        errors = middle * seen.effective / seen.n
-        reached = upper(errors, seen.effective) if sure else (errors + 1) / (seen.effective + 1)
-        low, high = (middle, high) if reached <= fmr * (1 + 1e-9) else (low, middle - 1)
-    return low
 
 
 def _supported(seen: Worth, missed: Measure, fmr: float, threshold: float, sure: bool) -> str:
@@ -120,10 +116,11 @@ def _supported(seen: Worth, missed: Measure, fmr: float, threshold: float, sure:
 def _unsupported(seen: Worth, fmr: float, sure: bool) -> str:
     needed = pairs_needed(fmr, sure=sure)
     more = people_needed(seen, needed) - seen.people
+    about = "at least" if seen.apart < seen.pairs <= seen.effective else "about"  # what sharing costs was not seen
     return (
         f"With {_pairs(seen)} no FMR under {percent(1 / (seen.effective + 1))} can be claimed, and with 95 % "
         f"confidence none under {percent(seen.bound())}; {percent(fmr)} takes pairs worth {needed:,} independent ones: "
-        f"about {max(more, 1):,} people more."
+        f"{about} {max(more, 1):,} people more."
     )
 
 

@@ -70,7 +70,10 @@ def equal_error(curve: Det) -> float:
 
 def area(curve: Det) -> float:
     """AUROC, the chance that a mated comparison scores above a non-mated one, ties half; NaN without either."""
-    return float(-np.diff(curve.fmr) @ (2 - curve.fnmr[1:] - curve.fnmr[:-1]) / 2) if len(curve.fmr) > 1 else np.nan
+    if len(curve.fmr) < 2:
+        return float("nan")
+    below = -np.diff(curve.fmr) @ (curve.fnmr[1:] + curve.fnmr[:-1]) / 2
+    return float(1 - below)
 
 
 def fnmr_at(curve: Det, fmr: Any) -> Floats:
@@ -109,7 +112,8 @@ def measure_verification(
     As no draw has errors that were not seen, those of EER and FNMR are no narrower than the intervals of the rates at
     the same threshold (`measured_rates`), and AUROC's, where nothing overlaps, than what these leave open. `n` is the
     number of people. Where the non-mated comparisons are fewer than 1 / FMR, FNMR at it is NaN, as no threshold is
-    known to have it. 1,000 replicates, or 200 for more than 500,000 comparisons.
+    known to have it. Of 20 to 40 people AUROC's intervals hold it in 90 of 100 cases, not 95.
+    1,000 replicates, or 200 for more than 500,000 comparisons.
     """
 
     def statistic(curve: Det) -> Floats:
@@ -134,7 +138,8 @@ def measure_verification(
 def generalised(fmr: float, fnmr: float, *, failure_to_enrol: float) -> tuple[float, float]:
     """GFAR and GFRR: the error rates with people, or samples, that could not be enrolled (ISO/IEC 19795-1).
 
-    Who is not enrolled cannot be matched: refused where mated, and not let in where not. Raises UsageError for shares
+    Who is not enrolled cannot be matched: refused where mated, and not let in where not. The failure-to-enrol rate and
+    its interval: `pair_intervals.mean_by_person(failed, person)`, 1.0 or 0.0 a sample. Raises UsageError for shares
     outside [0, 1].
 
     >>> generalised(0.01, 0.02, failure_to_enrol=0.1)
