@@ -13,7 +13,7 @@ from torch.nn import functional
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch, Facts, Objective
-from sightline.core.recipe import Recipe, parse, setting, split_net
+from sightline.core.recipe import Recipe, setting, split_net
 from sightline.core.shelf import Shelf
 from sightline.nets._margins import LOSSES, MarginHead
 from sightline.nets._mobileface import MobileFace
@@ -122,7 +122,7 @@ def _body(options: Options, card: Card) -> nn.Module:
             f"net.body is {options.body!r}; it must be mobile, or a net for classes with its variant, as resnet:9"
         )
     many = replace(card, classes=tuple(map(str, range(options.vector))))
-    made: nn.Module = module.build(parse(module.Options, vars(module.VARIANTS[variant])), task="classify", card=many)
+    made: nn.Module = module.build(module.VARIANTS[variant], task="classify", card=many)
     return made
 
 

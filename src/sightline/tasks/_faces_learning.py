@@ -18,7 +18,7 @@ from sightline.core.protocols import Array, Arrays, Facts, Request
 from sightline.core.recipe import setting
 from sightline.data.chips import SIDE
 from sightline.data.samples import Label, Sample, Samples
-from sightline.metrics.comparisons import Comparisons, all_pairs
+from sightline.metrics.comparisons import MOST, Comparisons, all_pairs
 from sightline.metrics.match_threshold import threshold_for
 from sightline.metrics.verification import area, det, equal_error
 from sightline.tasks import _whole
@@ -36,16 +36,22 @@ QUICK_PAIRS = 200_000
 class Recipe(_whole.Unmixed):
     """Settings of learning to tell faces apart."""
 
+    validation: float = setting(
+        0.15, "share of the people kept aside, whole, to choose the threshold and know how well it goes"
+    )
+    holdout: float = setting(
+        0.0, "share of the people kept aside, whole, as test split when the data has none (0: no test split)"
+    )
     shift: float = setting(0.05, "largest random translation, as a share of the side", low=0, high=1, loop=True)
     shrink: int = setting(
         0,
-        "smallest side in pixels to which every other picture is shrunk and enlarged again (0: off)",
+        "smallest side in pixels that every other picture is shrunk to and enlarged again (0: off)",
         low=0,
         loop=True,
     )
     mask: float = setting(
         0.0,
-        "share of the pictures on which a mask is drawn over mouth and nose of an aligned face",
+        "share of the aligned faces over whose mouth and nose a mask is drawn",
         low=0,
         high=1,
         loop=True,
@@ -157,10 +163,10 @@ def strata(targets: Arrays) -> NDArray[np.int64]:
     return np.asarray(targets["person"], np.int64)
 
 
-def pairs_of(vectors: Array, people: Any, **how: int) -> Comparisons:
-    """All pairs of the vectors (N, D) that have a direction, whose people are given (N,)."""
+def pairs_of(vectors: Array, people: Any, *, most: int = MOST) -> Comparisons:
+    """All pairs, or so many of each kind, of the vectors (N, D) that have a direction; people: whose they are, (N,)."""
     sound = np.isfinite(vectors).all(axis=1) & (np.linalg.norm(vectors, axis=1) > 0)
-    return all_pairs(vectors[sound], np.asarray(people)[sound], **how)
+    return all_pairs(vectors[sound], np.asarray(people)[sound], most=most)
 
 
 def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
