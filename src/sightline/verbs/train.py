@@ -396,8 +396,8 @@ def _ship(
     """Calibrate on validation pictures, pass the gate, write the bundle; returns it and what it said of them."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
-    told = {"recipe": portable(gathered.recipe), "versions": versions(), "created": now(), "licences": licences}
-    card = replace(gathered.card, **told, evidence=evidence_of(method, learned))
+    recipe, maps = portable(gathered.recipe), evidence_of(method, learned)
+    card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences, evidence=maps)
     known = len(card.notes)
     if hasattr(task, "calibrate") and held == "validation":
         outputs = _outputs(task, gathered, learned, held)
