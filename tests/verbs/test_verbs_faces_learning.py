@@ -24,6 +24,9 @@ from sightline.cli import main as front
 from sightline.core.bundle import open_bundle
 from sightline.core.errors import GateError
 from sightline.core.results import Faces
+from sightline.core.shelf import Shelf
+from sightline.data.samples import Label, Sample, Samples
+from sightline.verbs.gather import arranged
 
 SMALL = {"epochs": 12, "batch": 16, "threads": 1, "seed": 2, "net.body": "resnet:8", "net.vector": 16, "fmr": 0.05}
 SMALL |= {"validation": 0.25, "mirror": "no", "rotate": 0, "device": "cpu", "precision": "fp32"}
@@ -123,6 +126,18 @@ def test_few_people_are_learnt_from_with_a_caution(tmp_path: Path) -> None:
     data = people_set(tmp_path / "few", people=3, each=8)
     card = sightline.train("faces", data, recipe=SMALL | {"epochs": 2}, out=tmp_path / "run").card
     assert any("who were learnt from" in note for note in card.notes) and card.classes == ()
+
+
+@pytest.mark.parametrize(("name", "left"), [("classify", {"train"}), ("faces", {"train", "validation"})])
+def test_a_validation_split_that_is_the_test_split_is_that_before_people_are_kept_aside(
+    name: str, left: set[str]
+) -> None:
+    rows = [Sample(f"{n}.png", Label(f"p{n // 2}"), "validation" if n < 4 else "") for n in range(20)]
+    task, samples = Shelf("tasks").load(name), Samples(Path("people"), tuple(rows), "csv")
+    found = arranged(task, samples, task.Recipe(val_is_test=True))
+    assert [row.path for row in found.rows if row.split == "test"] == [row.path for row in rows[:4]]
+    assert {row.split or "train" for row in found.rows} - {"test"} == left
+    assert arranged(task, samples, task.Recipe(validation=0.0)).splits()[-1] != "test"
 
 
 CHILD = """

@@ -24,6 +24,7 @@ from sightline.metrics.verification import area, det, equal_error
 from sightline.tasks import _whole
 
 BY_FOLDER = "put each person's pictures into a folder of their own, person/picture.jpg"
+FLATTERING = "figures of people who are learnt from flatter"
 LEAST_PEOPLE = 4
 """People from whom on whole ones can be kept aside: two to compare, and two to learn from."""
 _LARGE = 96
@@ -130,9 +131,6 @@ def arrange(samples: Samples, recipe: Recipe) -> Samples:
     if tested:
         notes.append(f"{len(tested)} people of the test split are also learnt from: {FLATTERING}")
     return replace(samples, rows=tuple(rows), notes=tuple(notes))
-
-
-FLATTERING = "figures of people who are learnt from flatter"
 
 
 def _drawn(rows: Sequence[Sample], share: float, bits: np.random.Philox) -> set[Any]:
