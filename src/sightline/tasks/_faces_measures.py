@@ -29,8 +29,11 @@ PAIRS, REPLICATES = 100_000, 200
 """Pairs of each kind by which two graphs are compared, and how often their people are drawn anew."""
 DECIDABLE = 1.0
 """Points that the interval of a loss may be wide."""
-ALIKE, SHARE = 0.9, 0.05
-"""Cosine of the two graphs' vectors below which no more than this share may be, or they are two models."""
+LEAST_PEOPLE = 10
+"""People from whom on drawing them anew says how sure a loss is."""
+MOVED, SHARE = 0.1, 0.95
+"""How far the two graphs' vectors of this share of the faces may be apart, or they are two models; the distance, one
+less the cosine, of two people's is 1."""
 BAND = np.geomspace(1e-6, 0.9, 40)
 """Rates of false matches at which the band of the figure is found."""
 
@@ -109,18 +112,27 @@ def change(before: Sequence[Faces], after: Sequence[Faces], targets: Sequence[La
     lost = len(both) - len(kept)
     was, now = (_stacked(each) for each in ([one for one, _, _ in kept], [other for _, other, _ in kept]))
     people = np.array([name for *_, name in kept])
-    points, low, high = _auroc_lost(*(all_pairs(each, people, most=PAIRS) for each in (was, now)))
-    cosines = np.einsum("nd,nd->n", was, now)
-    least = float(np.quantile(cosines, SHARE)) if len(cosines) else 0.0
+    pairs = [all_pairs(each, people, most=PAIRS) for each in (was, now)]
+    points, low, high = _auroc_lost(*pairs)
+    moved = _moved(was, now, pairs[0])
     interval = f"[{0.0 - high:+.2f}, {0.0 - low:+.2f}]"
     gone = f", {lost:,} of {len(both):,} faces are no longer described" if lost else ""
+    told = f"{100 * SHARE:g} % of the vectors move by up to {100 * moved:.2g} % of the way to another person's"
     return Change(
         points=points,
-        detail=f"AUROC {0.0 - points:+.2f} points {interval}, 95 % of the vectors alike to {least:.3f} or more{gone}",
-        decidable=bool(high - low <= DECIDABLE),
-        another=f"its vectors are alike to {least:.3f} only" if least < ALIKE else "",
-        figures={"points": points, "low": low, "high": high, "alike": least, "lost": float(lost)},
+        detail=f"AUROC {0.0 - points:+.2f} points {interval}, {told}{gone}",
+        decidable=bool(high - low <= DECIDABLE and pairs[0].people >= LEAST_PEOPLE),
+        another=told if moved > MOVED else "",
+        figures={"points": points, "low": low, "high": high, "moved": moved, "lost": float(lost)},
     )
+
+
+def _moved(was: NDArray[np.float32], now: NDArray[np.float32], pairs: Comparisons) -> float:
+    """How far a face's two vectors are apart, most of them, where the mean distance of two people's is 1."""
+    if not len(was):
+        return 1.0
+    apart = 1 - float(pairs.scores[~pairs.mated].mean()) if not pairs.mated.all() else 1.0
+    return max(0.0, float(np.quantile(1 - np.einsum("nd,nd->n", was, now), SHARE)) / max(apart, 1e-9))
 
 
 def _vector(result: Faces) -> NDArray[np.float32] | None:
