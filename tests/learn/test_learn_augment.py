@@ -21,7 +21,7 @@ from sightline.learn import augmix
 from sightline.learn.augment import SETTINGS, Augmentation, augmentation_of, augmented, normalised, to_unit
 from sightline.learn.draws import draws
 from sightline.learn.policies import NARROW, WIDE
-from sightline.tasks import _whole, classify, detect
+from sightline.tasks import _whole, classify, detect, faces
 
 EVERYTHING = {
     "mirror": "yes",
@@ -121,7 +121,7 @@ def test_a_task_whose_targets_cannot_be_mixed_says_so() -> None:
 
 def test_every_augmentation_of_the_recipe_is_shown() -> None:
     """`SETTINGS` is what show-augment prints: all that the loop does to pictures and how often it takes them."""
-    recipes = (classify.Recipe, detect.Recipe)
+    recipes = (classify.Recipe, detect.Recipe, faces.Recipe)
     fields = {field.name for kind in recipes for field in dataclasses.fields(kind) if field.metadata["loop"]}
     shared = {field.name for field in dataclasses.fields(Recipe)}
     assert set(SETTINGS) == fields - shared - {"smoothing", "tau"}

@@ -62,6 +62,7 @@ def test_half_of_the_pictures_are_blurred_noisy_or_compressed() -> None:
         (Colours(blur=1.0), Slot.BLUR),
         (Colours(noise=0.1), Slot.NOISE),
         (Colours(jpeg=10), Slot.JPEG),
+        (Colours(shrink=4), Slot.SHRINK),
     ):
         touched = [bool(list(changes(row, colours))) for row in table]
         assert touched == (table[:, slot] > 0.5).tolist()
@@ -113,3 +114,39 @@ def test_every_quality_is_drawn_and_none_below_the_lowest(monkeypatch: pytest.Mo
     for row in draws(0, 0, 3000):
         changed(picture(1), row, Colours(jpeg=70))
     assert set(asked) == set(range(70, 101))
+
+
+@pytest.mark.parametrize(("draw", "side"), [(1.0, 12), (0.75, 24), (0.5, None)])
+def test_a_shrunk_picture_has_lost_what_a_smaller_one_cannot_hold(draw: float, side: int | None) -> None:
+    image = picture(3, 48, 40)
+    found = changed(image, drawn(shrink=draw), Colours(shrink=12))
+    if side is None:
+        assert found is image
+        return
+    assert found.shape == image.shape and float(found.min()) >= 0 and float(found.max()) <= 1
+    spectrum = torch.fft.fft2(found - found.mean()).abs() ** 2
+    fine = (torch.fft.fftfreq(48)[:, None].abs() > side / 48 / 2 * 1.3) | (
+        torch.fft.fftfreq(40).abs() > side / 48 / 2 * 1.3
+    )
+    assert float(spectrum[:, fine].sum() / spectrum.sum()) < 0.08  # noise has most of it there
+    torch.testing.assert_close(found.mean((1, 2)), image.mean((1, 2)), atol=0.02, rtol=0)
+    assert changed(image, drawn(shrink=draw), Colours(shrink=48)) is image
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_mask_hides_mouth_and_nose_and_leaves_the_eyes(channels: int) -> None:
+    from sightline.data.chips import CANON, SIDE
+
+    image, table = torch.full((channels, SIDE, SIDE), 0.5), draws(0, 0, 200)
+    masked = [bool(list(changes(row, Colours(mask=0.3)))) for row in table]
+    assert masked == (table[:, Slot.MASK] < 0.3).tolist()
+    colours = set()
+    for seed in np.linspace(0, 0.99, 20):
+        found = changed(image, drawn(mask=0.0, mask_seed=float(seed)), Colours(mask=1.0))
+        hidden = (found != image).any(0)
+        right_eye, left_eye, nose, right, left = (hidden[round(float(y)), round(float(x))] for x, y in CANON)
+        assert not right_eye and not left_eye and nose and right and left
+        assert 0.15 < float(hidden.float().mean()) < 0.4
+        assert float(found.min()) >= 0 and float(found.max()) <= 1
+        colours.add(round(float(found[0, 100, 56]), 3))
+    assert len(colours) > 15

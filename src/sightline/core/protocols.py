@@ -196,6 +196,7 @@ class Task(Protocol):
 
 
 # What a task may leave out, with what stands in for it (see the functions below):
+#   arrange(samples, recipe) -> samples                    else splits are carved by group and class, after a survey
 #   settle(recipe, epochs) -> (recipe, reasons)            else plan has chosen everything
 #   predict(graphs, requests, card) -> list[Result]        else one pass through the graph `main`
 #   merge(outputs of all tiles, request, card) -> Result   else its recipe must not offer `tile`
@@ -204,6 +205,7 @@ class Task(Protocol):
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
 #   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated; or, by whole answers,
 #   claim(held, card, recipe) -> (Card, results)           their thresholds, and the same answers by these
+#   published(card) -> Card                                else the card ships with all that learning knew
 #   enough(recipe, targets, groups) -> None                else any number of held-out pictures will do
 #   agree(reference, candidate, card) -> Agreement         else outputs must be equal to 1e-4 of their scale
 #   check(card, graphs) -> None                            else the card is believed
@@ -264,7 +266,8 @@ class Objective:
 # maps (B, C, h, w) from which things are read, where an answer has many. Where options follow from the pictures' size,
 # fixed(options, side) -> the options with those written out, for a net that goes on at another size. One whose loss
 # looks at more than its outputs, or that is several players, holds objectives(module) -> list of Objective; `loss` then
-# judges validation pictures, where it is there.
+# judges validation pictures, where it is there. A module of which a part serves learning only has a method shipped(),
+# the module without that part: what is stored, exported and, from a card as `published`, built again.
 
 
 class Method(Protocol):
@@ -383,6 +386,12 @@ def reckoned(task: Any, target: Any, card: Card) -> Any:
     """A target as the task reckons it by this card, or as the data has it."""
     own = getattr(task, "reckoned", None)
     return own(target, card) if own else target
+
+
+def published(task: Any, card: Card) -> Card:
+    """The card as it ships: without what the task does not publish."""
+    own = getattr(task, "published", None)
+    return own(card) if own else card
 
 
 def stack(requests: Iterable[Request]) -> dict[str, Array]:

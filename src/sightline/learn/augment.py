@@ -35,9 +35,11 @@ SETTINGS = (
     "perspective",
     "policy",
     "magnitude",
+    "mask",
     "jitter",
     "hue",
     "blur",
+    "shrink",
     "noise",
     "jpeg",
     "erase",
@@ -91,7 +93,15 @@ def augmentation_of(recipe: Recipe) -> Augmentation:
     policy = str(getattr(recipe, "policy", "none"))
     return Augmentation(
         policy=Policy(policy, int(value("magnitude", 9))),
-        colours=Colours(value("jitter"), value("hue"), value("blur"), value("noise"), int(value("jpeg", 100))),
+        colours=Colours(
+            jitter=value("jitter"),
+            hue=value("hue"),
+            blur=value("blur"),
+            noise=value("noise"),
+            jpeg=int(value("jpeg", 100)),
+            shrink=int(value("shrink")),
+            mask=value("mask"),
+        ),
         jitter=Jitter() if scenes else moves,
         erase=value("erase"),
         mixing=Mixing(value("mixup"), value("cutmix"), value("mix")),

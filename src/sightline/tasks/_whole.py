@@ -65,8 +65,8 @@ class Looks(base.Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Looks):
-    """Settings of a task about whole pictures."""
+class Unmixed(Looks):
+    """Settings of a task about whole pictures that are not mixed with others."""
 
     size: int | None = setting(None, "side in pixels that pictures are brought to", low=1, high=4096)
     fit: str = setting("auto", "how a picture is brought to size", choices=("auto", "stretch", "pad", "crop"))
@@ -90,6 +90,12 @@ class Recipe(Looks):
     magnitude: int = setting(
         9, "strength of --policy randaugment, largest of --policy augmix", low=0, high=30, loop=True
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Unmixed):
+    """Settings of a task about whole pictures."""
+
     mixup: float = setting(0.0, "Beta parameter of laying two pictures over each other (0: off)", low=0, loop=True)
     cutmix: float | None = setting(
         0.0, "Beta parameter of pasting a piece of another picture (0: off)", low=0, loop=True
@@ -169,7 +175,7 @@ def _characters(names: Sequence[str]) -> bool:
     return found >= max(2, _MOSTLY * len(names))
 
 
-def cautions(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
+def cautions(recipe: Unmixed, names: Sequence[str]) -> tuple[str, ...]:
     """What the card shall say of an augmentation that may turn pictures into those of another class."""
     signs = "digits or letters" if _characters(names) else "numbers" if all(n.isdigit() for n in names) else ""
     turned = {"--rotate": recipe.rotate or 0.0, f"--policy {recipe.policy}": _policy_turn(recipe)}
@@ -182,13 +188,13 @@ def cautions(recipe: Recipe, names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _policy_turn(recipe: Recipe) -> float:
+def _policy_turn(recipe: Unmixed) -> float:
     """The largest turn in degrees that the policy may draw; RandAugment may draw two of them, AugMix three."""
     most = {"trivialaugment": 135, "randaugment": 2 * recipe.magnitude, "augmix": 3 * recipe.magnitude}
     return float(most.get(recipe.policy, 0))
 
 
-def _moves(recipe: Recipe, side: int) -> tuple[dict[str, Any], dict[str, str]]:
+def _moves(recipe: Unmixed, side: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Turns and changes of size, where they are left open: neither for small photos."""
     small = side < _BLURRED_BELOW and recipe.color == "rgb" and recipe.mirror == "yes"
     usual = {"rotate": 15.0, "scale": 0.15}
@@ -197,7 +203,7 @@ def _moves(recipe: Recipe, side: int) -> tuple[dict[str, Any], dict[str, str]]:
     return {name: 0.0 if small else usual[name] for name in left}, dict.fromkeys(left, sharp if small else moved)
 
 
-def preparation(recipe: Recipe, facts: Facts) -> Preparation:
+def preparation(recipe: Unmixed, facts: Facts) -> Preparation:
     """How pictures are prepared; mean and deviation are filled in when all were seen."""
     side = (recipe.size, recipe.size) if recipe.size else (int(facts.sizes_hw[0, 0]), int(facts.sizes_hw[0, 1]))
     mode = "grey" if recipe.color == "grey" else "rgb"

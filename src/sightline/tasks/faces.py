@@ -19,6 +19,8 @@ from sightline.data.chips import SIDE, chip, guessed
 from sightline.data.pictures import Picture
 from sightline.data.prepare import to_depth
 from sightline.draw.boxes import drawn
+from sightline.tasks import _faces_learning as learning
+from sightline.tasks import _faces_measures as measures
 from sightline.tasks import _whole, detect
 from sightline.tasks._face_quality import quality
 from sightline.tasks._pass import one_pass
@@ -26,7 +28,7 @@ from sightline.tasks._pass import one_pass
 SUPPORTS = frozenset({"train", "evaluate", "predict", "export", "bench"})
 DECODED = {"vector": "B D"}
 DEFAULT_NET = "margin"
-HEADLINE = "AUROC"
+HEADLINE = "auroc"
 
 FINDER, FACE = "detector", "face"
 """The role of the graph that finds faces, and what it finds."""
@@ -34,6 +36,12 @@ UNKNOWN = "unknown"
 AT_ONCE = 16
 """Faces in one run of the embedder."""
 _LIT = Preparation(dtype="uint8")
+
+Recipe = learning.Recipe
+plan, draft, arrange, published = learning.plan, learning.draft, learning.arrange, learning.published
+encode_target, strata = learning.encode_target, learning.strata
+quick, calibrate = learning.quick, learning.calibrate
+meters, change, figures = measures.meters, measures.change, measures.figures
 
 
 def encode(picture: Picture, card: Card) -> Request:
@@ -180,6 +188,7 @@ def check(card: Card, graphs: Graphs) -> None:
     """Raise BundleError when a graph does not take what the card prepares, or puts out no vector."""
     main = _whole.main_of(card, graphs)
     _whole.check_input(card, main)
+    learning.check_operating(card)
     name = _output(card)
     axes = main.outputs[name].shape if name in main.outputs else ()
     if len(axes) < 2 or not all(isinstance(axis, int) for axis in axes[1:]):

@@ -82,6 +82,7 @@ def gather(
     in_memory: keep the prepared pictures, or raise DataError where they do not fit; else only where they fit well.
     Raises DataError (too many bad files, no training pictures, unknown classes) and LeakError.
     """
+    samples = arranged(task, samples, recipe)
     facts = yield from _facts(samples)
     recipe, reasons = task.plan(recipe, facts)
     card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
@@ -124,6 +125,13 @@ def gather(
     )
 
 
+def arranged(task: Any, samples: Samples, recipe: Any) -> Samples:
+    """The rows in the splits that the recipe says, and the task itself, before they are looked at."""
+    given = promoted(samples) if recipe.val_is_test else samples
+    arrange = getattr(task, "arrange", None)
+    return given if arrange is None else arrange(given, recipe)
+
+
 def _parts(samples: Samples, found: Survey, near: Sequence[Near] | None) -> NDArray[np.int64]:
     """The number of what each row shows, with equal pictures and near-duplicates as one where they are given."""
     alike = (None, {}) if near is None else (found.digests, clusters(near, samples))
@@ -161,17 +169,16 @@ def near_duplicates(found: Survey) -> Generator[Event, None, tuple[Near, ...]]:
 
 
 def split(found: Survey, recipe: Any, *, near: Sequence[Near] | None = None) -> tuple[Samples, tuple[str, ...]]:
-    """The surveyed rows, each in its split, and what should be known of it; the same for the same data and recipe.
+    """Rows `arranged` and surveyed, each in its split, and what should be known of it; the same for the same recipe.
 
     near: what `near_duplicates` found, when that is known; looked for when the recipe keeps them together.
     """
-    given = promoted(found.samples) if recipe.val_is_test else found.samples
     together: dict[int, int] = {}
     if recipe.group_near_duplicates:
         known = _at_once(found) if near is None else near
-        together = clusters(known, given)
+        together = clusters(known, found.samples)
     shares = {"validation": recipe.validation, "holdout": recipe.holdout}
-    carved = carve(given, seed=recipe.seed, digests=found.digests, near=together, **shares)
+    carved = carve(found.samples, seed=recipe.seed, digests=found.digests, near=together, **shares)
     return carved, carved.notes
 
 

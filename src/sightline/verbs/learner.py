@@ -172,6 +172,7 @@ def fit_net(job: Any) -> Generator[Event, None, Learned]:
 def _from_module(module: Any, card: Card) -> Learned:
     from sightline.learn.loop import forward
 
+    module = module.shipped() if hasattr(module, "shipped") else module
     arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in module.state_dict().items()}
     return Learned(arrays, lambda images: forward(module, images, card), lambda: module)
 

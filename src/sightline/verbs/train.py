@@ -20,7 +20,7 @@ from sightline.core.card import Card
 from sightline.core.errors import DataError, LeakError, UsageError
 from sightline.core.events import Began, Epoch, Event, Finished, Note, Saved
 from sightline.core.group import Group, launched
-from sightline.core.protocols import Held, decoded
+from sightline.core.protocols import Held, decoded, published
 from sightline.core.recipe import budget_seconds, parse, portable
 from sightline.core.results import Result
 from sightline.core.runs import Run, environment, lock, new_run
@@ -396,13 +396,13 @@ def _ship(
     """Calibrate on validation pictures, pass the gate, write the bundle; returns it and what it said of them."""
     held = "validation" if "validation" in gathered.targets else "train"
     samples, rows = gathered.samples, gathered.samples.split(held).rows
-    recipe = portable(gathered.recipe)
-    card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences)
-    card = replace(card, evidence=evidence_of(method, learned))
+    recipe, maps = portable(gathered.recipe), evidence_of(method, learned)
+    card = replace(gathered.card, recipe=recipe, versions=versions(), created=now(), licences=licences, evidence=maps)
     known = len(card.notes)
     if hasattr(task, "calibrate") and held == "validation":
         outputs = _outputs(task, gathered, learned, held)
         card = task.calibrate(outputs, gathered.targets[held], card, gathered.recipe)
+    card = published(task, card)
     remember = hasattr(method.module, "REMEMBERS")
     claims = hasattr(task, "claim") and (held == "validation" or learned.crossed is not None)
     settle = _claiming(task, gathered, learned, held) if claims else None

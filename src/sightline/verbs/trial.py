@@ -23,7 +23,7 @@ from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
 from sightline.data.tiles import middle, untiled
 from sightline.verbs.gate import agree, raw_outputs, readable, spread
-from sightline.verbs.gather import split, surveyed
+from sightline.verbs.gather import arranged, split, surveyed
 from sightline.verbs.opened import Opened
 from sightline.verbs.settings import training_of
 
@@ -128,7 +128,7 @@ def training_samples(opened: Opened, data: str | None) -> Generator[Event, None,
     recipe = parse(opened.task.Recipe, opened.card.recipe)
     samples = read(source, layout=training.layout if training and not data else None, group_by=recipe.group_by)
     samples = with_defects(samples, str(training.values.get("defects", "")) if training else "")
-    found = yield from surveyed(samples, opened.card, recipe)
+    found = yield from surveyed(arranged(opened.task, samples, recipe), opened.card, recipe)
     carved, _ = split(found, recipe)
     if fingerprint(carved, found.digests) != opened.card.data.get("fingerprint"):
         raise DataError(
