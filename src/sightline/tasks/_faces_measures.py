@@ -147,7 +147,7 @@ def _stacked(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _auroc_lost(was: Comparisons, now: Comparisons) -> tuple[float, float, float]:
-    """Points of AUROC, with the 95 % interval, which is everything where nothing can be told; both of the same pairs."""
+    """Points of AUROC lost, with the 95 % interval: all there is where nothing can be told; both of the same pairs."""
     if was.mated.all() or not was.mated.any():
         return 0.0, -100.0, 100.0
     ranked = [rank_labels(each.scores[:, None], each.mated[:, None]) for each in (was, now)]
