@@ -248,9 +248,9 @@ def test_another_graph_is_judged_by_pairs_and_by_its_vectors() -> None:
 
 
 def test_a_published_card_names_nobody() -> None:
-    data = {"name": "office", "left_out": [["ann/3.jpg", "cut off"]]}
-    card = faces.published(dataclasses.replace(CARD, data=data))
-    assert "ann" not in repr(card) and card.data == {"name": "office", "left_out": [["", "cut off"]]}
+    left_out = [["ann/3.jpg", "cut off"], ["ann/4.jpg", "no such file: /data/ann/4.jpg"]]
+    card = faces.published(dataclasses.replace(CARD, data={"name": "office", "left_out": left_out}))
+    assert "ann" not in repr(card) and card.data == {"name": "office", "left_out": [["", "cut off"], ["", ""]]}
 
 
 @pytest.mark.parametrize("value", ["0.5", True, 7, float("nan"), None])

@@ -106,8 +106,9 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
 
 def published(card: Card) -> Card:
     """The card as it ships: without the names of people, also of those in whose folder a picture was left out."""
-    data = {**card.data, "left_out": [["", reason] for _, reason in card.data.get("left_out", ())]}
-    return replace(card, classes=(), data=data)
+    left_out = card.data.get("left_out", ())
+    told = [["", "" if any(part in reason for part in path.split("/")) else reason] for path, reason in left_out]
+    return replace(card, classes=(), data={**card.data, "left_out": told})
 
 
 def arrange(samples: Samples, recipe: Recipe) -> Samples:

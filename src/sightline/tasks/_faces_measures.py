@@ -147,9 +147,9 @@ def _stacked(vectors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _auroc_lost(was: Comparisons, now: Comparisons) -> tuple[float, float, float]:
-    """Points of AUROC, with the 95 % interval; both are of the same pairs, and the same people are drawn for both."""
+    """Points of AUROC lost, with the 95 % interval: all there is where nothing can be told; both of the same pairs."""
     if was.mated.all() or not was.mated.any():
-        return 0.0, -np.inf, np.inf
+        return 0.0, -100.0, 100.0
     ranked = [rank_labels(each.scores[:, None], each.mated[:, None]) for each in (was, now)]
 
     def lost(drawn: Floats) -> float:
