@@ -153,7 +153,8 @@ def rows(outputs: Arrays, card: Card) -> Candidates:
 
 
 def _check_rows(card: Card, graph: Session) -> None:
-    _foreign_layout.check(card.form, graph, classes=len(card.classes), size_hw=card.preparation.size_hw)
+    size_hw = None if card.preparation.multiple else card.preparation.size_hw
+    _foreign_layout.check(card.form, graph, classes=len(card.classes), size_hw=size_hw)
 
 
 def _check_distances(card: Card, graph: Session) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from sightline.data.chips import SIDE, chip, guessed
 from sightline.data.pictures import Picture
 from sightline.data.prepare import to_depth
 from sightline.draw.boxes import drawn
-from sightline.tasks import _whole, detect
+from sightline.tasks import _answers, _whole, detect
 from sightline.tasks._face_quality import quality
 from sightline.tasks._pass import one_pass
 
@@ -52,7 +53,7 @@ def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Res
         return one_pass(_this, graphs["main"], requests, card)
     finder = card.inside[FINDER]
     asked = [dataclasses.replace(request, arrays={"image": request.arrays["image"]}) for request in requests]
-    found = [_claimed(boxes) for boxes in one_pass(detect, graphs[FINDER], asked, finder)]
+    found = [_claimed(boxes) for boxes in one_pass(_SURE, graphs[FINDER], asked, finder)]
     chips = [_chips(request.arrays["picture"], boxes) for request, boxes in zip(requests, found)]
     vectors = _embedded(graphs["main"], np.concatenate(chips), card)
     results: list[Result] = []
@@ -61,6 +62,16 @@ def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Res
         results.append(_faces(boxes, own, vectors[end : end + len(own)]))
         end += len(own)
     return results
+
+
+def _sure(outputs: Arrays, request: Request, card: Card) -> Boxes:
+    """What is sure enough, decoded as ever; thousands that are not need no suppression, as they suppress nothing."""
+    least = min(_answers.threshold_of(card, name) for name in card.classes)
+    scores = np.where(outputs["scores"] >= least, outputs["scores"], 0)
+    return _answers.decode({**outputs, "scores": scores}, request, card)
+
+
+_SURE = SimpleNamespace(decoded=detect.decoded, decode=_sure, merge=_answers.merge)
 
 
 def _claimed(result: Result) -> Boxes:
