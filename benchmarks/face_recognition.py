@@ -1,6 +1,7 @@
 """Who is it, by our chain and by those of OpenCV, InsightFace and DeepFace with the same weights: accuracy and speed.
 
     python benchmarks/face_recognition.py accuracy FACES WEIGHTS [--sure 0.3]
+    python benchmarks/face_recognition.py calibration FACES WEIGHTS
     OMP_NUM_THREADS=1 python benchmarks/face_recognition.py speed FACES WEIGHTS [--threads 1] [--rounds 7]
 
 FACES holds gallery/NAME/, probes/NAME/ and yale/SUBJECT.CONDITION; WEIGHTS holds yunet_s_640_640.onnx,
@@ -9,7 +10,8 @@ yunet_n_640_640.onnx and MobileFaceNet.onnx. The python that runs it has sightli
 
 accuracy: pictures to be recognised are spoilt, those they are compared with are not. A cell is faces found, AUROC over
 pairs of a spoilt picture that was found and another clean one, and how many of all spoilt pictures are nearest to one
-of the same person (not found is wrong). speed: pictures a second from files, the chains in turns, medians.
+of the same person (not found is wrong). calibration: thresholds chosen on half of the people, in all splits. speed:
+pictures a second from files, the chains in turns, medians.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,8 @@ from sightline.gallery.keys import KeyFile
 from sightline.gallery.people import Consent, utc_day
 from sightline.gallery.store import Gallery, create
 from sightline.metrics.comparisons import all_pairs, compared
-from sightline.metrics.verification import area, det, measure_verification
+from sightline.metrics.match_threshold import threshold_for
+from sightline.metrics.verification import area, det, measure_verification, measured_rates
 from sightline.verbs.enrol import Terms, enrol, model_of, width_of
 from sightline.verbs.join import join
 from sightline.verbs.opened import open_model
@@ -209,6 +213,28 @@ def _all_pairs(shown: list[Shown], found: list[Vector | None]) -> str:
     )
 
 
+def calibration(asked: argparse.Namespace, way: Chain, model: Any) -> Iterator[str]:
+    """A threshold by half of the people, three of Yale and two others, and what it does to the other half."""
+    gallery, probes, yale = pictures(asked.faces, model)
+    shown = gallery + probes + yale
+    vecs, people = np.stack(vectors(way, shown, SPOILT["clean"])), np.array([each.person for each in shown])
+    halves = [sorted({each.person for each in some}) for some in (yale, gallery)]
+    splits = [a + b for a in combinations(halves[0], 3) for b in combinations(halves[1], 2)]
+    yield "| wanted FMR | FMR of the others, mean (median, most) | at most what was wanted | wanted in its interval |"
+    yield "| --- | --- | --- | --- |"
+    for wanted, sure in product((0.1, 0.05, 0.01), (False, True)):
+        seen, held = [], 0
+        for split in splits:
+            own = np.isin(people, split)
+            threshold = threshold_for(all_pairs(vecs[own], people[own]), wanted, sure=sure).threshold
+            rate = measured_rates(all_pairs(vecs[~own], people[~own]), threshold)[0]
+            seen.append(rate.value)
+            held += rate.low <= wanted <= rate.high
+        told = f"{np.mean(seen):.3f} ({np.median(seen):.3f}, {max(seen):.3f})"
+        below, count = int((np.array(seen) <= wanted).sum()), len(splits)
+        yield f"| {wanted:g}{', surely' * sure} | {told} | {below} of {count} | {held} of {count} |"
+
+
 def speed(asked: argparse.Namespace, place: Path, ways: list[Chain]) -> Iterator[str]:
     """Pictures a second, and ours to each peer's, by what is done to which pictures."""
     sets = {
@@ -296,7 +322,7 @@ def _turns(title: str, count: int, jobs: dict[str, Callable[[], Any]], rounds: i
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("accuracy", "speed"))
+    parser.add_argument("what", choices=("accuracy", "calibration", "speed"))
     parser.add_argument("faces", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--sure", type=float, default=0.3)
@@ -311,12 +337,13 @@ def main() -> None:
         for kind in "sn":
             places[kind] = Path(folder) / kind
             drain(join(str(asked.weights / f"yunet_{kind}_640_640.onnx"), str(asked.weights / EMBEDDER), places[kind]))
-        peers = chains(weights)
+        own = [ours(place, f"ours, YuNet-{kind}") for kind, place in places.items()]
         if asked.what == "speed":
-            lines = speed(asked, places["s"], peers)
+            lines = speed(asked, places["s"], chains(weights))
+        elif asked.what == "accuracy":
+            lines = accuracy(asked, [*own, *chains(weights)], sightline.load(places["s"]))
         else:
-            own = [ours(place, f"ours, YuNet-{kind}") for kind, place in places.items()]
-            lines = accuracy(asked, [*own, *peers], sightline.load(places["s"]))
+            lines = calibration(asked, own[0], sightline.load(places["s"]))
         for line in lines:
             print(line, flush=True)
 

@@ -33,7 +33,7 @@ class Preparation:
     `crop` (shorter side fits, centre kept)."""
     multiple: int = 0
     """With `shrink`: the graph takes sides of any multiple of so many pixels up to `size_hw`. The picture stands in the
-    least that leaves it a margin of one multiple on each side, as far as there is room; only where its longer side
+    least that leaves it a margin of half a multiple on each side, as far as there is room; only where its longer side
     is below `data.prepare.LEAST` multiples is it enlarged to so many. 0: always in `size_hw`."""
     tile: int = 0
     """Side in pixels of the picture of the tiles that it is cut into, each brought to `size_hw`; 0: seen whole."""

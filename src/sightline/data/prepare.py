@@ -95,7 +95,7 @@ def _place(pixels: Pixels, size_hw: tuple[int, int], preparation: Preparation) -
     box = (corner_x * shrunk_x, corner_y * shrunk_y, (corner_x + box_w) * shrunk_x, (corner_y + box_h) * shrunk_y)
     pixels = resize(pixels, (inner_h, inner_w), box, quick=preparation.multiple > 0)
     if by := preparation.multiple:
-        out_h, out_w = min(out_h, by * (2 + math.ceil(inner_h / by))), min(out_w, by * (2 + math.ceil(inner_w / by)))
+        out_h, out_w = min(out_h, by * (1 + math.ceil(inner_h / by))), min(out_w, by * (1 + math.ceil(inner_w / by)))
     top, left = (out_h - inner_h) // 2, (out_w - inner_w) // 2
     if (inner_h, inner_w) != (out_h, out_w):
         canvas = np.zeros((out_h, out_w, pixels.shape[2]), pixels.dtype)

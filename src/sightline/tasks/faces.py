@@ -20,7 +20,7 @@ from sightline.data.chips import SIDE, chip, guessed
 from sightline.data.pictures import Picture
 from sightline.data.prepare import to_depth
 from sightline.draw.boxes import drawn
-from sightline.tasks import _answers, _whole, detect
+from sightline.tasks import _answers, _candidates, _whole, detect
 from sightline.tasks._face_quality import quality
 from sightline.tasks._pass import one_pass
 
@@ -64,14 +64,16 @@ def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Res
     return results
 
 
-def _sure(outputs: Arrays, request: Request, card: Card) -> Boxes:
-    """What is sure enough, decoded as ever; thousands that are not need no suppression, as they suppress nothing."""
+def _sure(outputs: Arrays, card: Card) -> dict[str, Array]:
+    """Candidates that are sure enough; what is less sure suppresses nothing, and to decode it would take longer."""
     least = min(_answers.threshold_of(card, name) for name in card.classes)
-    scores = np.where(outputs["scores"] >= least, outputs["scores"], 0)
-    return _answers.decode({**outputs, "scores": scores}, request, card)
+    floor = max(_candidates.FLOOR, float(np.nextafter(np.float32(least), np.float32(0))))
+    return _candidates.decoded(outputs, card, floor=min(floor, _CERTAIN))
 
 
-_SURE = SimpleNamespace(decoded=detect.decoded, decode=_sure, merge=_answers.merge)
+_CERTAIN = 1 - 1e-6
+"""A threshold may be 1 or never be reached, which is no floor that has a logit."""
+_SURE = SimpleNamespace(decoded=_sure, decode=_answers.decode, merge=_answers.merge)
 
 
 def _claimed(result: Result) -> Boxes:
