@@ -29,7 +29,7 @@ class Preparation:
     size_hw: tuple[int, int] = (224, 224)
     """Height and width in pixels at the graph's input."""
     fit: str = "stretch"
-    """`stretch` (aspect ignored), `pad` (whole picture, black borders), `shrink` (as `pad`, but never enlarged) or
+    """`stretch` (aspect ignored), `pad` (whole picture, black borders), `shrink` (as `pad`, not enlarged) or
     `crop` (shorter side fits, centre kept)."""
     multiple: int = 0
     """With `shrink`: the graph takes sides of any multiple of so many pixels up to `size_hw`. The picture stands in the
