@@ -29,8 +29,12 @@ class Preparation:
     size_hw: tuple[int, int] = (224, 224)
     """Height and width in pixels at the graph's input."""
     fit: str = "stretch"
-    """`stretch` (aspect ignored), `pad` (whole picture, black borders), `shrink` (as `pad`, but never enlarged) or
+    """`stretch` (aspect ignored), `pad` (whole picture, black borders), `shrink` (as `pad`, not enlarged) or
     `crop` (shorter side fits, centre kept)."""
+    multiple: int = 0
+    """With `shrink`: the graph takes sides of any multiple of so many pixels up to `size_hw`. The picture stands in the
+    least that leaves it a margin of half a multiple on each side, as far as there is room; only where its longer side
+    is below `data.prepare.LEAST` multiples is it enlarged to so many. 0: always in `size_hw`."""
     tile: int = 0
     """Side in pixels of the picture of the tiles that it is cut into, each brought to `size_hw`; 0: seen whole."""
     overlap: float = 0.2
@@ -48,6 +52,11 @@ class Preparation:
     def at_least_hw(self) -> tuple[int, int] | None:
         """The size that a picture has to be decoded at, at least; None where all its pixels are looked at."""
         return None if self.tile else self.size_hw
+
+    @property
+    def shape(self) -> tuple[int | str, ...]:
+        """H W C of what the graph takes; names for sides that are free."""
+        return ("H", "W", self.channels) if self.multiple else (*self.size_hw, self.channels)
 
     @property
     def channels(self) -> int:
@@ -194,11 +203,15 @@ def _preparation(body: Any) -> Preparation:
         raw["high"] = _number(raw.get("high", 255.0))
         ready = Preparation(**raw)
         height, width, tile, overlap = *ready.size_hw, _whole(ready.tile), _number(ready.overlap)
+        multiple = _whole(ready.multiple)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise BundleError(f"card.json: preparation is not usable ({error})") from None
     sane = 0 < height <= 16384 and 0 < width <= 16384 and all(0 < v < 1e9 for v in (ready.high, *ready.std))
     sane = sane and all(abs(v) < 1e9 for v in ready.mean) and {len(ready.mean), len(ready.std)} <= {1, ready.channels}
     sane = sane and (tile == 0 or LEAST_TILE <= tile <= 1 << 20) and 0 <= overlap <= 0.9
+    sane = sane and multiple >= 0
+    if multiple:
+        sane = sane and ready.fit == "shrink" and not tile and height % multiple == width % multiple == 0
     if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in FITS:
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):

@@ -61,13 +61,13 @@ def chip(pixels: NDArray[np.uint8], points: Any) -> NDArray[np.uint8]:
     near = pixels[top:bottom, left:right]
     if not near.size:
         return np.zeros((SIDE, SIDE, 3), np.uint8)
-    image = Image.fromarray(near[..., 0] if near.shape[2] == 1 else near).convert("RGB")
+    image = Image.fromarray(near[..., 0] if near.shape[2] == 1 else near)
     image = image.reduce(by) if by > 1 else image
     # Pillow counts from a pixel's corner: a place q of the chip is back(q - half) + half in the picture
     shift = back[:2, :2] @ [-0.5, -0.5] + back[:2, 2] + 0.5 - [left, top]
     rows = np.column_stack([back[:2, :2], shift]) / by
     found = image.transform((SIDE, SIDE), Image.Transform.AFFINE, tuple(rows.ravel()), Image.Resampling.BILINEAR)
-    return np.asarray(found)
+    return np.asarray(found.convert("RGB"))
 
 
 def guessed(xyxy: Any) -> Matrix:

@@ -10,6 +10,7 @@ import numpy as np
 from sightline.core import engines, onnxscan
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.protocols import Array, Arrays, Session, Spec
+from sightline.core.runs import usable_cores
 
 _DTYPES = {"float": "float32", "double": "float64"}
 _QUIET = 4
@@ -78,7 +79,7 @@ def open_session(blob: bytes, *, threads: int = 0, optimise: bool = True) -> Onn
     onnxruntime = engines.onnxruntime()
     onnxruntime.set_default_logger_severity(_QUIET)  # of what no session's own logger hears, as overflowing sizes
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or int(usable_cores() == 1)  # the runtime counts cores it may not use
     options.inter_op_num_threads = 1
     options.log_severity_level = _QUIET
     if not optimise:

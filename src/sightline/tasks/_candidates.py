@@ -45,21 +45,21 @@ FLOOR = 0.001
 """Score from which on a cell is a candidate."""
 _AT_ONCE = 16
 """Boxes that are held against all less sure ones in one go."""
-_LOGIT = math.log(FLOOR / (1 - FLOOR))
 
 
-def decoded(outputs: Arrays, card: Card) -> dict[str, NDArray[Any]]:
+def decoded(outputs: Arrays, card: Card, *, floor: float = FLOOR) -> dict[str, NDArray[Any]]:
     """Outputs of a batch, as `card.form` describes them → `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N), and
     `points` (B, N, K, 2) where it describes landmarks.
 
-    Rows are filled up with candidates of score 0. Outputs that are these already stay as they are.
+    floor: what candidates score above. Rows are filled up with candidates of score 0. Outputs that are these already
+    stay as they are.
     """
     read = FORMS[str(card.form["name"])][0] if card.form else _plain
     count = len(next(iter(outputs.values())))
     boxes, scores = np.zeros((count, MOST, 4), np.float32), np.zeros((count, MOST), np.float32)
     labels, points = np.zeros((count, MOST), np.int64), list[Floats]()
     for row in range(count):
-        found = read({name: array[row] for name, array in outputs.items()}, card)
+        found = read({name: array[row] for name, array in outputs.items()}, card, floor)
         own = len(found.scores)
         boxes[row, :own], scores[row, :own], labels[row, :own] = found[:3]
         if found.points is not None:
@@ -104,21 +104,21 @@ def suppressed(boxes: Floats, scores: Floats, labels: NDArray[np.int64], *, over
     return kept[:most]
 
 
-def _plain(outputs: Arrays, card: Card) -> Candidates:
+def _plain(outputs: Arrays, card: Card, floor: float = FLOOR) -> Candidates:
     """Candidates as the graph puts them out."""
     labels = np.asarray(outputs["labels"], np.int64)
-    there = outputs["scores"] > FLOOR
+    there = outputs["scores"] > floor
     boxes, scores = (np.asarray(outputs[name], np.float32) for name in ("boxes", "scores"))
     return best(boxes[there], scores[there], labels[there])
 
 
-def distances(outputs: Arrays, card: Card) -> Candidates:
+def distances(outputs: Arrays, card: Card, floor: float = FLOOR) -> Candidates:
     """Maps (K + 4 x bins, h, w) of logits: a score a class, and for each side a distribution over distances."""
     bins, found = int(card.form["bins"]), []
     for name, stride in card.form["levels"].items():
         grid = outputs[name]
         classes = len(grid) - 4 * bins
-        label, y, x = np.nonzero(grid[:classes] > _LOGIT)
+        label, y, x = np.nonzero(grid[:classes] > _logit(floor))
         logit = grid[label, y, x].astype(np.float32)
         if len(logit) > MOST:
             kept = np.argpartition(-logit, MOST)[:MOST]
@@ -133,10 +133,10 @@ def distances(outputs: Arrays, card: Card) -> Candidates:
     return best(boxes, scores, labels)
 
 
-def queries(outputs: Arrays, card: Card) -> Candidates:
+def queries(outputs: Arrays, card: Card, floor: float = FLOOR) -> Candidates:
     """A fixed number of proposals: `logits` (N, K) of classes, `places` (N, 4) as middle and size in shares."""
     logits = np.asarray(outputs["logits"], np.float32)
-    row, label = np.nonzero(logits > _LOGIT)
+    row, label = np.nonzero(logits > _logit(floor))
     scores = np.asarray(1 / (1 + np.exp(-logits[row, label])), np.float32)
     middle, size = outputs["places"][row, :2], outputs["places"][row, 2:]
     height, width = card.preparation.size_hw
@@ -144,16 +144,21 @@ def queries(outputs: Arrays, card: Card) -> Candidates:
     return best(np.asarray(boxes, np.float32), scores, label.astype(np.int64))
 
 
-def rows(outputs: Arrays, card: Card) -> Candidates:
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))
+
+
+def rows(outputs: Arrays, card: Card, floor: float = FLOOR) -> Candidates:
     """Rows of numbers whose meaning the form describes, as detectors from elsewhere put them out."""
     size_hw, classes = card.preparation.size_hw, len(card.classes)
-    how: dict[str, Any] = {"floor": FLOOR, "most": MOST, "classes": classes}
+    how: dict[str, Any] = {"floor": floor, "most": MOST, "classes": classes}
     boxes, scores, labels, points = _foreign_forms.rows(outputs, card.form, size_hw, **how)
     return best(boxes, scores, labels, points if points.shape[1] else None)
 
 
 def _check_rows(card: Card, graph: Session) -> None:
-    _foreign_layout.check(card.form, graph, classes=len(card.classes), size_hw=card.preparation.size_hw)
+    size_hw = None if card.preparation.multiple else card.preparation.size_hw
+    _foreign_layout.check(card.form, graph, classes=len(card.classes), size_hw=size_hw)
 
 
 def _check_distances(card: Card, graph: Session) -> None:
@@ -180,7 +185,7 @@ def _check_output(graph: Session, name: str, shape: tuple[int | str, ...]) -> No
         raise BundleError(f"the card says the graph puts out {name!r:.40} {list(shape)}, it has {list(found)}")
 
 
-FORMS: dict[str, tuple[Callable[[Arrays, Card], Candidates], Callable[[Card, Session], None]]] = {
+FORMS: dict[str, tuple[Callable[[Arrays, Card, float], Candidates], Callable[[Card, Session], None]]] = {
     "distances": (distances, _check_distances),
     "queries": (queries, _check_queries),
     "rows": (rows, _check_rows),

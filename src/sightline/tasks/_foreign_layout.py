@@ -160,30 +160,36 @@ def _agree(form: Rows) -> None:
     _must(not form.bins or form.coding == "ltrb", "bins are for distances, the coding ltrb")
 
 
-def check(form: Mapping[str, Any], graph: Session, *, classes: int, size_hw: tuple[int, int]) -> None:
-    """Raise BundleError where a form is none, or the graph's outputs are not as it says."""
+def check(form: Mapping[str, Any], graph: Session, *, classes: int, size_hw: tuple[int, int] | None) -> None:
+    """Raise BundleError where a form is none, or the graph's outputs are not as it says.
+
+    size_hw: of the input; None where its sides, and with them the numbers of rows, are free.
+    """
     read = parsed(form)
-    counts = {name: _rows_of(name, part, graph) for name in PARTS if (part := getattr(read, name)) is not None}
+    parts = {name: part for name in PARTS if (part := getattr(read, name)) is not None}
+    counts = {name: _rows_of(name, part, graph, free=size_hw is None) for name, part in parts.items()}
     counts.pop("count", None)
     _must(len(set(counts.values())) == 1, f"its parts have different numbers of rows: {counts}")
     wanted = 1 if read.labels is not None else classes + (read.background != "none")
     has = read.scores.width
     _must(has == wanted, f"it has {has} columns of scores; of {classes} classes there must be {wanted}")
-    if read.strides:
+    if read.strides and size_hw is not None:
         cells = sum(high * wide for high, wide in grids(read, size_hw))
         asked = f"strides {list(read.strides)} of {size_hw[0]} x {size_hw[1]} pixels make {cells} cells"
         _must(counts["boxes"] == cells, f"{asked}, and there are {counts['boxes']} rows")
 
 
-def _rows_of(name: str, part: Part, graph: Session) -> int:
-    """How many rows an output of the graph has, with enough columns."""
+def _rows_of(name: str, part: Part, graph: Session, *, free: bool) -> int:
+    """How many rows an output of the graph has, with enough columns; 0 where they are free."""
     total = 0
     for output in part.outputs:
         _must(output in graph.outputs, f"{name} are in output {output!r:.60}; the graph has {_list([*graph.outputs])}")
         spec = graph.outputs[output]
-        shape = spec.shape[1:] or (1,)
+        shape = tuple(0 if free and isinstance(side, str) else side for side in spec.shape[1:]) or (1,)
         _must(spec.dtype in _KINDS, f"output {output!r:.60} holds {spec.dtype!r:.20}, which are no numbers")
-        fits = len(shape) == len(part.axes) and all(isinstance(side, int) and side > 0 for side in shape)
+        fits = len(shape) == len(part.axes) and all(
+            isinstance(side, int) and (side > 0 or (free and axis != "C")) for side, axis in zip(shape, part.axes)
+        )
         _must(fits, f"output {output!r:.60} is {list(spec.shape)!s:.80}; {name} want a batch, then axes {part.axes}")
         sizes = dict(zip(part.axes, map(int, shape)))
         columns = sizes.pop("C", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sightline.core.card import Card
-from sightline.core.protocols import Request, Session, decoded, stack, unstack
+from sightline.core.protocols import Arrays, Request, Session, decoded, stack, unstack
 from sightline.core.results import Result
 from sightline.data.tiles import untiled
 
@@ -26,10 +27,20 @@ def one_pass(task: Any, session: Session, requests: Sequence[Request], card: Car
         by_shape[tuple((name, array.shape) for name, array in request.arrays.items())].append(index)
     results: dict[int, Result] = {}
     for indexes in by_shape.values():
-        outputs = decoded(task, session.run(stack(requests[i] for i in indexes)), card)
+        batch = stack(requests[i] for i in indexes)
+        own = _sized(card, batch)
+        outputs = decoded(task, session.run(batch), own)
         for row, index in enumerate(indexes):
-            results[index] = task.decode(unstack(outputs, row), requests[index], card)
+            results[index] = task.decode(unstack(outputs, row), requests[index], own)
     return [results[index] for index in range(len(requests))]
+
+
+def _sized(card: Card, batch: Arrays) -> Card:
+    """The card with the size that these pictures have, where it is free."""
+    if not card.preparation.multiple:
+        return card
+    height, width = batch["image"].shape[1:3]
+    return dataclasses.replace(card, preparation=dataclasses.replace(card.preparation, size_hw=(height, width)))
 
 
 def _merged(task: Any, session: Session, request: Request, card: Card) -> Result:

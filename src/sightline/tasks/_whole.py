@@ -246,7 +246,7 @@ def main_of(card: Card, graphs: Graphs) -> Session:
 def check_input(card: Card, main: Session) -> None:
     """Raise BundleError when the graph does not take the card's pictures."""
     ready = card.preparation
-    shape = ("B", *ready.size_hw, ready.channels)
+    shape = ("B", *ready.shape)
     if dict(main.inputs) != {"image": Spec(ready.dtype, shape)}:
         takes = ", ".join(f"{name} {spec.dtype} {list(spec.shape)}" for name, spec in main.inputs.items())
         raise BundleError(f"the card prepares image {ready.dtype} {list(shape)}, the graph takes {takes or 'nothing'}")

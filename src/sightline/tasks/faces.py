@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from sightline.data.chips import SIDE, chip, guessed
 from sightline.data.pictures import Picture
 from sightline.data.prepare import to_depth
 from sightline.draw.boxes import drawn
+from sightline.tasks import _answers, _candidates, _whole, detect
 from sightline.tasks import _faces_learning as learning
 from sightline.tasks import _faces_measures as measures
-from sightline.tasks import _whole, detect
 from sightline.tasks._face_quality import quality
 from sightline.tasks._pass import one_pass
 
@@ -60,7 +61,7 @@ def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Res
         return one_pass(_this, graphs["main"], requests, card)
     finder = card.inside[FINDER]
     asked = [dataclasses.replace(request, arrays={"image": request.arrays["image"]}) for request in requests]
-    found = [_claimed(boxes) for boxes in one_pass(detect, graphs[FINDER], asked, finder)]
+    found = [_claimed(boxes) for boxes in one_pass(_SURE, graphs[FINDER], asked, finder)]
     chips = [_chips(request.arrays["picture"], boxes) for request, boxes in zip(requests, found)]
     vectors = _embedded(graphs["main"], np.concatenate(chips), card)
     results: list[Result] = []
@@ -69,6 +70,18 @@ def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Res
         results.append(_faces(boxes, own, vectors[end : end + len(own)]))
         end += len(own)
     return results
+
+
+def _sure(outputs: Arrays, card: Card) -> dict[str, Array]:
+    """Candidates that are sure enough; what is less sure suppresses nothing, and to decode it would take longer."""
+    least = min(_answers.threshold_of(card, name) for name in card.classes)
+    floor = max(_candidates.FLOOR, float(np.nextafter(np.float32(least), np.float32(0))))
+    return _candidates.decoded(outputs, card, floor=min(floor, _CERTAIN))
+
+
+_CERTAIN = 1 - 1e-6
+"""A threshold may be 1 or never be reached, which is no floor that has a logit."""
+_SURE = SimpleNamespace(decoded=_sure, decode=_answers.decode, merge=_answers.merge)
 
 
 def _claimed(result: Result) -> Boxes:

@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from sightline.core.bundle import WEIGHTS, Bundle, is_bundle, open_bundle, write_bundle
+from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.events import Event, Saved
 from sightline.core.ledger import file_of
+from sightline.core.shelf import Shelf
 from sightline.core.storage import occupied
+from sightline.verbs.free_sides import free_sides
+from sightline.verbs.gate import entry
 from sightline.verbs.import_onnx import Wish, import_onnx
-from sightline.verbs.opened import open_model
+from sightline.verbs.opened import DEFAULT_VARIANT, open_model
 from sightline.verbs.train import now, versions
 
 ROLE = "detector"
@@ -50,16 +54,17 @@ def _opened(text: str, place: Path) -> Generator[Event, None, Bundle]:
 
 
 def _written(finder: Bundle, describer: Bundle, out: Path) -> Path:
+    seen, graphs = _freed(finder)
     files: dict[str, bytes] = {}
     entries: dict[str, dict[str, Any]] = {}
-    for variant, entry in finder.card.graphs["main"].items():
-        name = entry["file"].replace("graphs/main", f"graphs/{ROLE}", 1)
-        files[name], entries[variant] = finder.graph("main", variant), {**entry, "file": name}
-    for variant, entry in describer.card.graphs["main"].items():
-        files[entry["file"]] = describer.graph("main", variant)
+    for variant, told in seen.graphs["main"].items():
+        name = told["file"].replace("graphs/main", f"graphs/{ROLE}", 1)
+        files[name], entries[variant] = graphs[variant], {**told, "file": name}
+    for variant, told in describer.card.graphs["main"].items():
+        files[told["file"]] = describer.graph("main", variant)
     if WEIGHTS in describer.files:
         files[WEIGHTS] = describer.read(WEIGHTS)
-    inner = json.loads(dataclasses.replace(finder.card, graphs={}).to_json())
+    inner = json.loads(dataclasses.replace(seen, graphs={}).to_json())
     own = describer.card
     card = dataclasses.replace(
         own,
@@ -72,3 +77,16 @@ def _written(finder: Bundle, describer: Bundle, out: Path) -> Path:
         notes=(*own.notes, *(f"{ROLE}: {note}" for note in finder.card.notes)),
     )
     return write_bundle(out, card, files=files)
+
+
+def _freed(finder: Bundle) -> tuple[Card, dict[str, bytes]]:
+    """The detector's card and its graphs by variant; one that is alone takes small pictures as they are, if it can."""
+    card = finder.card
+    graphs = {variant: finder.graph("main", variant) for variant in card.graphs["main"]}
+    if set(graphs) != {DEFAULT_VARIANT} or not (freed := free_sides(graphs[DEFAULT_VARIANT], card)):
+        return card, graphs
+    blob, card = freed
+    form = Shelf("graphs").load(DEFAULT_VARIANT)
+    gate = {**card.graphs["main"][DEFAULT_VARIANT].get("gate", {}), "sides": "free; at full size bit for bit the same"}
+    described = entry(form, DEFAULT_VARIANT, blob, form.open(blob, threads=1), gate)
+    return dataclasses.replace(card, graphs={"main": {DEFAULT_VARIANT: described}}), {DEFAULT_VARIANT: blob}
