@@ -214,8 +214,8 @@ class _Tower(nn.Module):
 class Dense(nn.Module):
     """Backbone, neck, and two towers: what is there, and how far its sides are; a third where there are landmarks."""
 
-    heads = ("scores.last",)
-    """Names of the layers that score classes."""
+    heads = ("scores.last", "marks")
+    """Names of the layers that score classes, and of those that weights from elsewhere may lack."""
 
     def __init__(self, channels: int, classes: int, options: Options, landmarks: int = 0) -> None:
         super().__init__()

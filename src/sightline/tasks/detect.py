@@ -174,7 +174,7 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
     hidden = -2 - truth.indexes - len(card.classes) * truth.crowd
     labels = np.where(truth.crowd | truth.difficult, hidden, truth.indexes).astype(np.int64)
     if not card.preparation.tile:
-        return {"boxes": _shares(truth.xyxy, request, card), "labels": labels, **_marks(truth.points, request, card)}
+        return {"boxes": _boxes(truth.xyxy, request, card), "labels": labels, **_marks(truth.points, request, card)}
     tiles = []
     for top, left, bottom, right in windows_of(request, card.preparation):
         corner, end = np.array([left, top] * 2), np.array([right, bottom] * 2)
@@ -183,24 +183,28 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
         kept = shown > TRACE
         own = np.where((shown < SHOWN) & (labels >= 0), -2 - labels, labels)[kept]
         points = None if truth.points is None else truth.points[kept] - corner[:2]
-        boxes = _shares(seen[kept] - corner, request, card)
+        boxes = _boxes(seen[kept] - corner, request, card)
         tiles.append({"boxes": boxes, "labels": own, **_marks(points, request, card)})
     return collate(tiles)
 
 
-def _shares(places: NDArray[np.float64], request: Request, card: Card) -> NDArray[np.float32]:
-    """Corners (M, 4) or points (M, 2) in pixels of the picture, or of a tile's window, as shares of the input's sides."""
-    where, (height, width), count = request.geometry, card.preparation.size_hw, places.shape[1] // 2
-    by = np.array([where["scale_x"], where["scale_y"]] * count)
-    found = (places * by + np.array([where["left"], where["top"]] * count)) / ([width, height] * count)
-    return np.asarray(found, np.float32)
+def _shares(xy: NDArray[np.float64], request: Request, card: Card) -> NDArray[np.float32]:
+    """Points (..., 2) in pixels of the picture, or of a tile's window, as shares of the input's sides."""
+    where, (height, width) = request.geometry, card.preparation.size_hw
+    by, shift = (np.array([where[x], where[y]]) for x, y in (("scale_x", "scale_y"), ("left", "top")))
+    return np.asarray((xy * by + shift) / [width, height], np.float32)
+
+
+def _boxes(xyxy: NDArray[np.float64], request: Request, card: Card) -> NDArray[np.float32]:
+    """Corners (M, 4), likewise."""
+    return _shares(xyxy.reshape(-1, 2, 2), request, card).reshape(-1, 4)
 
 
 def _marks(points: NDArray[np.float64] | None, request: Request, card: Card) -> dict[str, Array]:
     """Landmarks (M, K, 2) in pixels as targets; those that the input does not show lie in its corner."""
     if points is None:
         return {}
-    shares = _shares(points.reshape(len(points), -1), request, card).reshape(points.shape)
+    shares = _shares(points, request, card)
     seen = ((shares >= 0) & (shares <= 1)).all(axis=2)
     return {"points": np.where(seen[..., None], shares, np.float32(0)), "seen": seen}
 
