@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,11 @@ def face_picture(rng: np.random.Generator, *, size: int = 96, most: int = 2) -> 
         middle = rng.uniform(reach, size - reach, 2)
         if any(np.hypot(*(middle - np.reshape(i.xyxy, (2, 2)).mean(axis=0))) < 2 * reach for i in items):
             continue
-        items.append(_face(image, rng, middle, half, float(rng.uniform(-0.5, 0.5))))
+        items.append(_face(image, rng, middle, half, float(rng.uniform(-1.2, 1.2))))
     return image, Objects(tuple(items))
 
 
-def _face(
-    image: Image.Image, rng: np.random.Generator, middle: np.ndarray, half: np.ndarray, angle: float
-) -> Object:
+def _face(image: Image.Image, rng: np.random.Generator, middle: np.ndarray, half: np.ndarray, angle: float) -> Object:
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     draw, steps = ImageDraw.Draw(image), np.linspace(0, 2 * np.pi, 48)
     edge = middle + (np.stack([np.cos(steps), np.sin(steps)], axis=1) * half) @ turn.T
@@ -48,13 +47,15 @@ def _face(
     return Object("face", (*edge.min(axis=0), *edge.max(axis=0)), points=points)
 
 
-def face_set(folder: Path, counts: dict[str, int], *, seed: int = 0) -> Path:
-    """A COCO data set with key points of so many pictures a split."""
-    rng, rows, pictures = np.random.default_rng(seed), [], folder.with_name(folder.name + "-pictures")
+def face_set(folder: Path, counts: dict[str, int], *, size: int = 64, marked: bool = True) -> Path:
+    """A COCO data set of so many pictures with a face a split, with key points where it is `marked`."""
+    rng, rows, pictures = np.random.default_rng(0), [], folder.with_name(folder.name + "-pictures")
     pictures.mkdir(parents=True)
     for split, count in counts.items():
         for _ in range(count):
-            image, target = face_picture(rng)
+            image, target = face_picture(rng, size=size, most=1)
+            if not marked:
+                target = Objects(tuple(replace(item, points=()) for item in target.items))
             image.save(pictures / f"{len(rows):03d}.png")
             rows.append(Sample(f"{len(rows):03d}.png", target, split))
     coco.write(Samples(pictures, tuple(rows), "made", ("face",)), folder)

@@ -12,7 +12,19 @@ from made_objects import coco_json, put, things, voc_xml, write
 
 from sightline.core.errors import DataError, UsageError
 from sightline.core.shelf import Shelf
-from sightline.data.layouts import coco, csv, cvat, imagefolder, kitti, labelme, openimages, pascal, voc, widerface, yolo
+from sightline.data.layouts import (
+    coco,
+    csv,
+    cvat,
+    imagefolder,
+    kitti,
+    labelme,
+    openimages,
+    pascal,
+    voc,
+    widerface,
+    yolo,
+)
 from sightline.data.pictures import pixel_digest, read_picture
 from sightline.data.read import fitting_layouts, read
 from sightline.data.samples import Label, Object, Objects, Sample, Samples

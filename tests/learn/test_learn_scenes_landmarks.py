@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from made_faces import face_picture
 
+from made_faces import face_picture
 from sightline.core.card import Card, Preparation
+from sightline.core.protocols import Request
 from sightline.data.landmarks import FACE, mirrored
 from sightline.learn.draws import draws
 from sightline.learn.scenes import Scenes, composed
 from sightline.tasks import detect
-from sightline.core.protocols import Request
 
 SIDE = 96
 CARD = Card(

@@ -1,4 +1,4 @@
-"""dense with landmarks: what its maps hold, what its loss asks for, and that nothing else becomes of plain detectors."""
+"""dense with landmarks: what its maps hold, what its loss asks for, and that plain detectors stay what they are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_faces import face_picture
-from made_scenes import Scenes, formed, learnt
 from safetensors.torch import save_file
 from torch import Tensor
 
+from made_faces import face_picture
+from made_scenes import Scenes, formed, learnt
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Request, unstack
@@ -48,7 +48,10 @@ def test_the_loss_of_plain_detectors_does_not_see_landmarks() -> None:
     torch.manual_seed(0)
     levels = [(torch.randn(2, 1 + 32, SIDE // stride, SIDE // stride), stride) for stride in (8, 16, 32)]
     more = [(torch.cat([grid, torch.randn(2, 4, *grid.shape[2:])], 1), stride) for grid, stride in levels]
-    targets = {"boxes": torch.tensor([[[0.1, 0.1, 0.6, 0.7]], [[0.3, 0.2, 0.9, 0.9]]]), "labels": torch.zeros(2, 1).long()}
+    targets = {
+        "boxes": torch.tensor([[[0.1, 0.1, 0.6, 0.7]], [[0.3, 0.2, 0.9, 0.9]]]),
+        "labels": torch.zeros(2, 1).long(),
+    }
     marks = {"points": torch.rand(2, 1, 2, 2), "seen": torch.zeros(2, 1, 2, dtype=torch.bool)}
     assert dense_loss(levels, targets, bins=8) == dense_loss(more, targets | marks, bins=8)
     assert dense_loss(more, targets | {**marks, "seen": ~marks["seen"]}, bins=8) > dense_loss(levels, targets, bins=8)
@@ -72,7 +75,9 @@ def test_errors_cost_what_the_wing_loss_says_in_sides_of_the_box() -> None:
 
 def test_cells_and_numpy_read_the_same_landmarks() -> None:
     torch.manual_seed(1)
-    card = dataclasses.replace(PLAIN, form={"name": "distances", "levels": dense.STRIDES, "bins": 8, "landmarks": ["a", "b"]})
+    card = dataclasses.replace(
+        PLAIN, form={"name": "distances", "levels": dense.STRIDES, "bins": 8, "landmarks": ["a", "b"]}
+    )
     grids = {name: torch.randn(1, 1 + 32 + 4, SIDE // stride, SIDE // stride) for name, stride in dense.STRIDES.items()}
     cells = cells_of([(grids[name], stride) for name, stride in dense.STRIDES.items()], 8, 2)
     put = (cells.middle[:, None] + cells.offsets[0] * cells.stride[:, None]).numpy()

@@ -1,8 +1,9 @@
 """Scenes: pictures with boxes put together anew (mosaics, other sizes and places, mirrored, turned, blended, pasted).
 
 A scene is made of pieces: of a source picture, mirrored or turned, brought to a size, what falls into one region of
-the canvas. One region is an ordinary picture; four make a mosaic (Bochkovskiy et al., 2020). Boxes and landmarks follow
-exactly, as nothing is turned by less than a quarter. Partners are the pictures before it in the batch, whose order is random.
+the canvas. One region is an ordinary picture; four make a mosaic (Bochkovskiy et al., 2020). Boxes and landmarks
+follow exactly, as nothing is turned by less than a quarter. Partners are the pictures before it in the batch, whose
+order is random.
 """
 
 from __future__ import annotations

@@ -58,8 +58,10 @@ def cells_of(levels: Sequence[tuple[Tensor, int]], bins: int, landmarks: int = 0
         stride.append(torch.full((len(yx), 1), float(wide), device=each.device))
         rows.append(each.flatten(2).transpose(1, 2))
     row = torch.cat(rows, 1)
-    scores, sides, offsets = row.split([row.shape[2] - 4 * bins - 2 * landmarks, 4 * bins, 2 * landmarks], 2)
-    sides, offsets = sides.unflatten(2, (4, bins)), offsets.unflatten(2, (landmarks, 2))
+    ends = (row.shape[2] - 4 * bins - 2 * landmarks, row.shape[2] - 2 * landmarks)
+    scores, sides, offsets = row.tensor_split(ends, 2)
+    count = row.shape[:2]
+    sides, offsets = sides.reshape(*count, 4, bins), offsets.reshape(*count, landmarks, 2)
     return Cells(scores, sides, torch.cat(middle), torch.cat(stride), offsets)
 
 

@@ -70,7 +70,9 @@ def _apart(ours: Arrays, theirs: Arrays, since: float) -> tuple[float, float, fl
     point = 0.0
     if "points" in ours:
         side = np.sqrt(np.maximum(areas(ours["boxes"][some]), 1.0))
-        away = np.linalg.norm(ours["points"][some] - theirs["points"][many][best], axis=2).max(axis=1, initial=0.0) / side
+        away = (
+            np.linalg.norm(ours["points"][some] - theirs["points"][many][best], axis=2).max(axis=1, initial=0.0) / side
+        )
         point = float(away[met].max())
     return float(overlap[rows, best][met].min()), float(gap[rows, best][met].max()), point, int(missing.sum())
 
@@ -90,7 +92,7 @@ def change(before: Sequence[Boxes], after: Sequence[Boxes], targets: Sequence[Ta
             weighted_mean(landmark_errors(some, truth, len(card.classes), names).by_box) for some in (before, after)
         )
         detail, figures["NME"] = f"{detail}, NME {second - first:+.4f}", second - first
-        another = another or (f"its landmarks are worse by {second - first:.3f} of their box" if second - first > WORSE else "")
-    return Change(
-        points=points, detail=detail, decidable=high - low <= DECIDABLE, another=another, figures=figures
-    )
+        another = another or (
+            f"its landmarks are worse by {second - first:.3f} of their box" if second - first > WORSE else ""
+        )
+    return Change(points=points, detail=detail, decidable=high - low <= DECIDABLE, another=another, figures=figures)

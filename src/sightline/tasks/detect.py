@@ -153,7 +153,7 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
 
 
 def _landmarks(recipe: Recipe, facts: Facts) -> tuple[str, ...]:
-    """Names of the landmarks to learn: all that the data has, unless none are wished for or the place of none is known."""
+    """Names of the landmarks to learn: all that the data has, if they are wished for and the place of one is known."""
     items = [item for target in facts.targets for item in getattr(target, "items", ())]
     known = recipe.landmarks == "yes" and any(point.seen for item in items for point in item.points)
     return names_of(item.points for item in items) if known else ()
@@ -205,7 +205,7 @@ def _marks(points: NDArray[np.float64] | None, request: Request, card: Card) -> 
     if points is None:
         return {}
     shares = _shares(points, request, card)
-    seen = ((shares >= 0) & (shares <= 1)).all(axis=2)
+    seen = np.all((shares >= 0) & (shares <= 1), axis=2)
     return {"points": np.where(seen[..., None], shares, np.float32(0)), "seen": seen}
 
 

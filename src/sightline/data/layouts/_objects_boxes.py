@@ -121,21 +121,19 @@ def settled(
     return tuple(items.values()), bad, repairs
 
 
-def _points(
-    marks: Sequence[Mark], header: Header, said_hw: tuple[int, int], relative: bool
-) -> list[tuple[Point, ...]]:
+def _points(marks: Sequence[Mark], header: Header, said_hw: tuple[int, int], relative: bool) -> list[tuple[Point, ...]]:
     """Each mark's landmarks in pixels of the upright picture; of one that lies outside, the place is not known."""
     given = np.array([[point.x, point.y] * 2 for mark in marks for point in mark.points]).reshape(-1, 4)
     height, width = header.size_hw
     with np.errstate(all="ignore"):
-        places = _placed(given, header, said_hw, relative)[0][:, :2]
-        within = ((places >= 0) & (places <= (width, height))).all(axis=1).tolist()
-    both = iter(zip(places.tolist(), within))
-    return [tuple(_point(point, *next(both)) for point in mark.points) for mark in marks]
+        places = iter(_placed(given, header, said_hw, relative)[0][:, :2].tolist())
 
+    def placed(point: Point) -> Point:
+        x, y = next(places)
+        there = point.seen and 0 <= x <= width and 0 <= y <= height
+        return point._replace(x=x, y=y) if there else Point(point.name, 0.0, 0.0, 0)
 
-def _point(point: Point, place: Sequence[float], within: bool) -> Point:
-    return point._replace(x=place[0], y=place[1]) if within and point.seen else Point(point.name, 0.0, 0.0, 0)
+    return [tuple(placed(point) for point in mark.points) for mark in marks]
 
 
 def _placed(

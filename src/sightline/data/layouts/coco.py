@@ -12,7 +12,8 @@ from typing import Any
 
 from sightline.core.errors import DataError
 from sightline.core.storage import replace_folder, write_json
-from sightline.data.landmarks import Point, names_of, numbered as numbers_of
+from sightline.data import landmarks
+from sightline.data.landmarks import Point, names_of
 from sightline.data.layouts._objects import Page, numbered, samples_of, unlisted
 from sightline.data.layouts._objects_boxes import Mark, marked
 from sightline.data.layouts._objects_outlines import flat_to_box, points_to_box, rle_to_box
@@ -195,13 +196,13 @@ def _orphans(file: str, told: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _mark(each: Mapping[str, Any], names: Mapping[int, str], called: Mapping[int, tuple[str, ...]]) -> Mark:
     category = each.get("category_id")
     category = int(category) if isinstance(category, str) and category.isdecimal() else category
-    name = names.get(category, "") if isinstance(category, int) else ""
+    name, own = (names.get(category, ""), called.get(category, ())) if isinstance(category, int) else ("", ())
     fault = "" if name else f"unknown class: category {category!r} is not listed"
     corners: Sequence[Any] = (0, 0, 0, 0)
     outline, points = each.get("segmentation"), tuple[Point, ...]()
     try:
         corners = _corners(each.get("bbox"), outline)
-        points = _points(each.get("keypoints") or (), called.get(category, ()) if name else ())
+        points = _points(each.get("keypoints") or (), own)
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         fault = fault or f"no box: {error}"
     attributes = each.get("attributes")
@@ -220,7 +221,7 @@ def _points(given: Sequence[Any], names: tuple[str, ...]) -> tuple[Point, ...]:
     count, rest = divmod(len(given), 3)
     if rest:
         raise ValueError(f"keypoints are {len(given)} numbers, not three for each")
-    called = names if len(names) == count else numbers_of(count)
+    called = names if len(names) == count else landmarks.numbered(count)
     each = zip(called, given[::3], given[1::3], given[2::3])
     return tuple(Point(name, float(x), float(y), min(2, max(0, int(seen)))) for name, x, y, seen in each)
 
@@ -292,7 +293,9 @@ def _told_points(item: Object, names: tuple[str, ...]) -> dict[str, Any]:
     flat = [
         value
         for name in names
-        for value in ((round(known[name].x, 4), round(known[name].y, 4), known[name].seen) if name in known else (0, 0, 0))
+        for value in (
+            (round(known[name].x, 4), round(known[name].y, 4), known[name].seen) if name in known else (0, 0, 0)
+        )
     ]
     return {"keypoints": flat, "num_keypoints": len(known)} if names else {}
 

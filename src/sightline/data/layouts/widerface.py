@@ -36,7 +36,7 @@ def read(path: Path) -> Samples:
     line of a face hold none. Raises DataError when nothing can be used.
     """
     tree = tree_of(path)
-    pages, left_out = [], []
+    pages, left_out = list[Page](), []
     for file in [path] if path.is_file() else [file for file in tree.ending(".txt") if _is_label(file)]:
         try:
             pages += _pages(file)
