@@ -285,7 +285,8 @@ def _pasted(scene: _Scene, known: _Known, source: int, drawn: Floats) -> _Scene:
         _paste(canvas[y : y + tall, x : x + wide], crop)
         pasted = others.taken([index])
         points = pasted.points * [width, height] + [x - left, y - top]
-        things = _joined([things, pasted._replace(boxes=place, points=points)])
+        pasted = _seen(pasted._replace(boxes=place, points=points), (y, x, y + tall, x + wide))
+        things = _joined([things, pasted])
     return canvas, things
 
 
