@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sightline.core.anomalies import GOOD
 from sightline.core.errors import DataError
+from sightline.data.landmarks import Point
 from sightline.data.ranges import Stored
 
 SPLITS = ("train", "validation", "test")
@@ -110,6 +111,8 @@ class Object:
     area: float = 0.0
     """Square pixels that the thing itself covers, by which COCO tells small from large; 0 where nothing but its box is
     known."""
+    points: tuple[Point, ...] = ()
+    """Its landmarks, those not known included, where the data has some."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "xyxy", tuple(float(value) for value in self.xyxy))
@@ -127,7 +130,11 @@ class Objects(Target):
 
     def key(self) -> str:
         """The things in a fixed order, whatever the order they were given in and what they are numbered."""
-        each = sorted([item.name, *(round(v, 3) for v in item.xyxy), item.crowd, item.difficult] for item in self.items)
+        each = sorted(
+            [item.name, *(round(v, 3) for v in item.xyxy), item.crowd, item.difficult]
+            + [[name, round(x, 3), round(y, 3), seen] for name, x, y, seen in item.points if seen]
+            for item in self.items
+        )
         return f"objects:{json.dumps(each)}"
 
     def strata(self) -> tuple[str, ...]:

@@ -53,8 +53,8 @@ def drawn(
 
     image_u8: (H, W, 3). xyxy: (N, 4), left, top, right, bottom in its pixels, the surest first, with N `names` and, if
     they are known, `scores` (N,) in [0, 1]. The colour of a name is that of its place in `classes`, or its own where it
-    is not there. points: (N, K, 2), landmarks of each, drawn as dots. truth: (M, 4), drawn in thin black and white
-    dashes, with `truth_names` below where they are given.
+    is not there. points: (N, K, 2), landmarks of each, drawn as dots but where they are NaN. truth: (M, 4), drawn in
+    thin black and white dashes, with `truth_names` below where they are given.
 
     Names stand where they cover no other and are left out where there is no room; among few boxes the surest come
     first. Raises DataError for arrays that do not fit.
@@ -84,7 +84,7 @@ def drawn(
 def _dots(draw: ImageDraw.ImageDraw, box: Corners, points: NDArray[np.float64], colour: str) -> None:
     """Landmarks as dots that are a small share of their box, light about dark, so that they show on anything."""
     radius = max(1.0, 0.02 * min(box[2] - box[0], box[3] - box[1]))
-    for x, y in points.tolist():
+    for x, y in points[np.isfinite(points).all(axis=1)].tolist():
         for reach, ink in ((radius + 1, style.PAPER), (radius, colour)):
             draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=ink)
 

@@ -13,6 +13,7 @@ from sightline.core.card import Card
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Arrays
 from sightline.core.recipe import Recipe
+from sightline.data.landmarks import mirrored
 from sightline.learn.augmix import augmixed
 from sightline.learn.colours import Colours, changes
 from sightline.learn.draws import Uniform
@@ -127,7 +128,8 @@ def augmented(
     """
     if how.scenes:
         fill = np.array(card.preparation.mean) * card.preparation.high
-        images, targets = composed(images, targets, uniform, how.scenes, fill)
+        sides = mirrored(card.form.get("landmarks", ())) or ()
+        images, targets = composed(images, targets, uniform, how.scenes, fill, mirrored=sides)
     unit = _changed(to_unit(images, card), uniform, how)
 
     def ready(values: Tensor) -> Tensor:

@@ -1,15 +1,16 @@
 """Scenes: pictures with boxes put together anew (mosaics, other sizes and places, mirrored, turned, blended, pasted).
 
 A scene is made of pieces: of a source picture, mirrored or turned, brought to a size, what falls into one region of
-the canvas. One region is an ordinary picture; four make a mosaic (Bochkovskiy et al., 2020). Boxes follow exactly, as
-nothing is turned by less than a quarter. Partners are the pictures before it in the batch, whose order is random.
+the canvas. One region is an ordinary picture; four make a mosaic (Bochkovskiy et al., 2020). Boxes and landmarks
+follow exactly, as nothing is turned by less than a quarter. Partners are the pictures before it in the batch, whose
+order is random.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,16 +87,17 @@ class _Piece:
 
 
 def composed(
-    images: Pixels, targets: Arrays, uniform: Uniform, how: Scenes, fill: Floats
+    images: Pixels, targets: Arrays, uniform: Uniform, how: Scenes, fill: Floats, *, mirrored: Sequence[int] = ()
 ) -> tuple[Pixels, dict[str, NDArray[Any]]]:
     """A batch of scenes made of a batch of pictures.
 
     images: prepared (B, H, W, C). targets: `boxes` (B, M, 4), shares of width and height, and `labels` (B, M), of
-    which negative ones are no box. uniform: (B, SLOTS). fill: (C,), what lies beyond a picture, in its own values.
-    Returns both in the same form, with another M.
+    which negative ones are no box; where there are landmarks also `points` (B, M, K, 2), shares, and `seen` (B, M, K).
+    uniform: (B, SLOTS). fill: (C,), what lies beyond a picture, in its own values. mirrored: (K,), see
+    `landmarks.mirrored`; () leaves all landmarks in their places. Returns both in the same form, with another M.
     """
-    canvases, boxes, labels = [], [], []
-    known = _Known(images, np.asarray(targets["boxes"], np.float64), np.asarray(targets["labels"]), fill)
+    canvases, things = [], []
+    known = _Known(images, _things_of(targets), fill, mirrored)
     for row in range(len(images)):
         scene = _scene(known, row, uniform, how)
         if uniform[row, Slot.PASTE] < how.paste:
@@ -104,21 +106,50 @@ def composed(
             other = _painted(known, _pieces(images, (row - 1) % len(images), uniform[row], how, mosaic=False))
             scene = _blended(scene, other, uniform[row, Slot.BLEND_SHARE])
         canvases.append(scene[0])
-        boxes.append(scene[1])
-        labels.append(scene[2])
-    return np.stack(canvases), _padded(boxes, labels, images.shape[1:3])
+        things.append(scene[1])
+    return np.stack(canvases), _padded(things, images.shape[1:3])
+
+
+class _Things(NamedTuple):
+    """What is in one picture."""
+
+    boxes: Floats
+    """(N, 4)."""
+    labels: NDArray[np.int64]
+    """(N,)."""
+    points: Floats
+    """Landmarks (N, K, 2); K may be 0."""
+    seen: NDArray[np.bool_]
+    """Which of them are known (N, K)."""
+
+    def taken(self, rows: Any) -> _Things:
+        """Some of them."""
+        return _Things(*(each[rows] for each in self))
+
+
+def _joined(parts: Sequence[_Things]) -> _Things:
+    return _Things(*(np.concatenate(each) for each in zip(*parts)))
+
+
+def _things_of(targets: Arrays) -> list[_Things]:
+    """Picture by picture what is there, without the rows that fill up."""
+    boxes, labels = np.asarray(targets["boxes"], np.float64), np.asarray(targets["labels"])
+    points = np.asarray(targets.get("points", np.zeros((*labels.shape, 0, 2))), np.float64)
+    seen = np.asarray(targets.get("seen", np.zeros((*labels.shape, 0))), np.bool_)
+    return [_Things(*each).taken(each[1] != NOTHING) for each in zip(boxes, labels, points, seen)]
 
 
 @dataclass(frozen=True)
 class _Known:
     images: Pixels
-    boxes: Floats
-    labels: NDArray[np.int64]
+    things: list[_Things]
+    """Of each picture, in shares of its width and height."""
     fill: Floats
+    mirrored: Sequence[int]
 
 
-_Scene = tuple[Pixels, Floats, NDArray[np.int64]]
-"""Canvas, boxes in its pixels (N, 4), labels (N,)."""
+_Scene = tuple[Pixels, _Things]
+"""Canvas, and what is there in its pixels."""
 
 
 def _scene(known: _Known, row: int, uniform: Uniform, how: Scenes) -> _Scene:
@@ -156,15 +187,12 @@ def _painted(known: _Known, pieces: Iterator[_Piece]) -> _Scene:
     """The pieces on one canvas, and what of their boxes is seen."""
     canvas = np.empty(known.images.shape[1:], known.images.dtype)
     canvas[...] = known.fill.astype(canvas.dtype)
-    boxes, labels = [], []
+    things = []
     for piece in pieces:
         _paint(canvas, known.images[piece.source], piece)
-        there = known.labels[piece.source] != NOTHING
-        moved = _moved(known.boxes[piece.source][there], piece, canvas.shape[:2])
-        seen, which = _seen(moved, known.labels[piece.source][there], piece.region)
-        boxes.append(seen)
-        labels.append(which)
-    return canvas, np.concatenate(boxes), np.concatenate(labels)
+        moved = _moved(known.things[piece.source], piece, canvas.shape[:2], known.mirrored)
+        things.append(_seen(moved, piece.region))
+    return canvas, _joined(things)
 
 
 def _flipped(image: Pixels, flips: tuple[bool, bool, bool]) -> Pixels:
@@ -193,31 +221,41 @@ def _paint(canvas: Pixels, image: Pixels, piece: _Piece) -> None:
     canvas[spans[0], spans[1]] = resize(np.ascontiguousarray(image), size, (left, top, right, bottom))
 
 
-def _moved(boxes: Floats, piece: _Piece, size_hw: tuple[int, ...]) -> Floats:
-    """Boxes (N, 4), shares of a picture of this size → pixels of the canvas."""
+def _moved(things: _Things, piece: _Piece, size_hw: tuple[int, ...], mirrored: Sequence[int]) -> _Things:
+    """Things in shares of a picture of this size → in pixels of the canvas; in a mirror, landmarks change places."""
+    corners = _placed(things.boxes.reshape(-1, 2, 2), piece, size_hw)
+    boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+    points, seen = _placed(things.points, piece, size_hw), things.seen
+    if sum(piece.flips) % 2 and mirrored:
+        points, seen = points[:, mirrored], seen[:, mirrored]
+    return _Things(boxes, things.labels, points, seen)
+
+
+def _placed(xy: Floats, piece: _Piece, size_hw: tuple[int, ...]) -> Floats:
+    """Points (..., 2), shares of a picture of this size → pixels of the canvas."""
     height, width = size_hw[:2]
     transposed, down, across = piece.flips
-    x, y = boxes[:, [0, 2]], boxes[:, [1, 3]]
+    x, y = xy[..., 0], xy[..., 1]
     if transposed:
         x, y, height, width = y, x, width, height
-    y = 1 - y[:, ::-1] if down else y
-    x = 1 - x[:, ::-1] if across else x
+    y = 1 - y if down else y
+    x = 1 - x if across else x
     (by_y, by_x), (top, left) = piece.scale, piece.offset
-    return np.stack([x[:, 0] * width * by_x + left, y[:, 0] * height * by_y + top,
-                     x[:, 1] * width * by_x + left, y[:, 1] * height * by_y + top], axis=1)  # fmt: skip
+    return np.stack([x * width * by_x + left, y * height * by_y + top], axis=-1)
 
 
-def _seen(
-    boxes: Floats, labels: NDArray[np.int64], region: tuple[int, int, int, int]
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Boxes (N, 4) cut to a region; those of which little is left are not learnt, of which nothing is left, gone."""
+def _seen(things: _Things, region: tuple[int, int, int, int]) -> _Things:
+    """Boxes cut to a region; those of which little is left are not learnt, of which nothing is left, gone.
+
+    Landmarks beyond it are not known any more.
+    """
     top, left, bottom, right = region
-    cut = np.clip(boxes, [left, top, left, top], [right, bottom, right, bottom])
-    size, whole = cut[:, 2:] - cut[:, :2], boxes[:, 2:] - boxes[:, :2]
+    cut = np.clip(things.boxes, [left, top, left, top], [right, bottom, right, bottom])
+    size, whole = cut[:, 2:] - cut[:, :2], things.boxes[:, 2:] - things.boxes[:, :2]
     shown = size.prod(axis=1) / np.maximum(whole.prod(axis=1), 1e-9)
-    labels = np.where((shown < SHOWN) | (size.min(axis=1, initial=np.inf) < LEAST), SILENT, labels)
-    kept = (shown > TRACE) & (size > 0).all(axis=1)
-    return cut[kept], labels[kept]
+    labels = np.where((shown < SHOWN) | (size.min(axis=1, initial=np.inf) < LEAST), SILENT, things.labels)
+    seen = things.seen & ((things.points >= [left, top]) & (things.points <= [right, bottom])).all(axis=-1)
+    return _Things(cut, labels, things.points, seen).taken((shown > TRACE) & (size > 0).all(axis=1))
 
 
 def _blended(scene: _Scene, other: _Scene, drawn: float) -> _Scene:
@@ -225,29 +263,31 @@ def _blended(scene: _Scene, other: _Scene, drawn: float) -> _Scene:
     share = (1 + drawn) / 3
     mixed = scene[0] * share + other[0] * (1 - share)
     whole = np.rint(mixed) if np.issubdtype(scene[0].dtype, np.integer) else mixed
-    return whole.astype(scene[0].dtype), np.concatenate([scene[1], other[1]]), np.concatenate([scene[2], other[2]])
+    return whole.astype(scene[0].dtype), _joined([scene[1], other[1]])
 
 
 def _pasted(scene: _Scene, known: _Known, source: int, drawn: Floats) -> _Scene:
     """Up to three things of another picture put where nothing is, with soft edges, at their own size."""
-    canvas, boxes, labels = scene[0].copy(), list(scene[1]), list(scene[2])
+    canvas, things, others = scene[0].copy(), scene[1], known.things[source]
     height, width = canvas.shape[:2]
     chance = np.random.Generator(np.random.Philox(key=int(drawn[Slot.PASTE_SEED] * 2**63)))
-    there = np.flatnonzero(known.labels[source] >= 0)
+    there = np.flatnonzero(others.labels >= 0)
     for index in chance.permutation(there)[:3]:
-        left, top, right, bottom = np.rint(known.boxes[source, index] * [width, height, width, height]).astype(int)
+        left, top, right, bottom = np.rint(others.boxes[index] * [width, height, width, height]).astype(int)
         crop = known.images[source, top:bottom, left:right]
         tall, wide = crop.shape[:2]
         if min(tall, wide) < 4 or tall >= height or wide >= width:
             continue
         y, x = int(chance.integers(height - tall)), int(chance.integers(width - wide))
-        place = np.array([x, y, x + wide, y + tall], float)
-        if boxes and _covers(place, np.array(boxes)):
+        place = np.array([[x, y, x + wide, y + tall]], float)
+        if len(things.boxes) and _covers(place[0], things.boxes):
             continue
         _paste(canvas[y : y + tall, x : x + wide], crop)
-        boxes.append(place)
-        labels.append(known.labels[source, index])
-    return canvas, np.reshape(boxes, (-1, 4)), np.array(labels, np.int64)
+        pasted = others.taken([index])
+        points = pasted.points * [width, height] + [x - left, y - top]
+        pasted = _seen(pasted._replace(boxes=place, points=points), (y, x, y + tall, x + wide))
+        things = _joined([things, pasted])
+    return canvas, things
 
 
 def _covers(place: Floats, boxes: Floats) -> bool:
@@ -266,11 +306,16 @@ def _paste(under: Pixels, crop: Pixels) -> None:
     under[...] = (np.rint(mixed) if np.issubdtype(under.dtype, np.integer) else mixed).astype(under.dtype)
 
 
-def _padded(boxes: list[Floats], labels: list[NDArray[np.int64]], size_hw: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    """Boxes and labels of all scenes as two arrays, boxes in shares of width and height again."""
-    most, (height, width) = max(1, *map(len, labels)), size_hw[:2]
-    both = np.zeros((len(boxes), most, 4), np.float32), np.full((len(boxes), most), NOTHING, np.int64)
-    for row, (some, which) in enumerate(zip(boxes, labels)):
-        both[0][row, : len(some)] = some / [width, height, width, height]
-        both[1][row, : len(which)] = which
-    return {"boxes": both[0], "labels": both[1]}
+def _padded(things: Sequence[_Things], size_hw: tuple[int, ...]) -> dict[str, NDArray[Any]]:
+    """What is in all scenes as arrays, filled up, in shares of width and height again."""
+    most, (height, width) = max(1, *(len(each.labels) for each in things)), size_hw[:2]
+    (_, marks), shape = things[0].seen.shape, (len(things), most)
+    boxes, labels = np.zeros((*shape, 4), np.float32), np.full(shape, NOTHING, np.int64)
+    points, seen = np.zeros((*shape, marks, 2), np.float32), np.zeros((*shape, marks), np.bool_)
+    for row, each in enumerate(things):
+        own = len(each.labels)
+        boxes[row, :own], labels[row, :own] = each.boxes / [width, height, width, height], each.labels
+        points[row, :own] = np.where(each.seen[..., None], each.points / [width, height], 0)
+        seen[row, :own] = each.seen
+    more = {"points": points, "seen": seen} if marks else {}
+    return {"boxes": boxes, "labels": labels, **more}

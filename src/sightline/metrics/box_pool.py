@@ -33,6 +33,8 @@ class Truth:
     areas: NDArray[np.float64] | None = None
     """Shape (M,), float64: square pixels of each thing itself, which make it small or large (COCO); None, or 0 in it:
     those of the box."""
+    points: NDArray[np.float64] | None = None
+    """Shape (M, K, 2), float64: x and y of the landmarks of each, NaN where a place is not known; None for none."""
 
     @property
     def covered(self) -> Floats:

@@ -13,16 +13,18 @@ from sightline.core.results import Boxes, Result
 from sightline.metrics.average_precision import SIZES, average_precisions, rank
 from sightline.metrics.box_pool import Truth, check, pool
 from sightline.metrics.detection_measures import measure_boxes
+from sightline.metrics.landmark_errors import landmark_errors, measure_landmarks
 from sightline.metrics.means import macro
 
 __all__ = ["DetectionMeter", "Truth", "quick_ap"]
 
 
 class DetectionMeter:
-    """Collects `Boxes` beside what is there; a thin shell around `detection_measures.measure_boxes`."""
+    """Collects `Boxes` beside what is there; a thin shell around `detection_measures.measure_boxes` and, where
+    `landmarks` are named, `landmark_errors.measure_landmarks`."""
 
-    def __init__(self, classes: Sequence[str], *, seed: int = 0) -> None:
-        self.classes, self.seed = tuple(classes), seed
+    def __init__(self, classes: Sequence[str], *, landmarks: Sequence[str] = (), seed: int = 0) -> None:
+        self.classes, self.landmarks, self.seed = tuple(classes), tuple(landmarks), seed
         self.found: list[Boxes] = []
         self.truth: list[Truth] = []
         self.groups: list[str] = []
@@ -44,9 +46,14 @@ class DetectionMeter:
         self.groups.append(group)
 
     def compute(self) -> dict[str, Measure]:
-        """Every measure over everything taken in, NaN where nothing was; see `measure_boxes` for their names."""
-        pooled = pool(self.found, self.truth, len(self.classes))
-        return measure_boxes(pooled, np.array(self.groups, np.str_), self.classes, seed=self.seed)
+        """Every measure over everything taken in, NaN where nothing was; see `measure_boxes` for their names, and
+        `measure_landmarks` for those of landmarks."""
+        pooled, groups = pool(self.found, self.truth, len(self.classes)), np.array(self.groups, np.str_)
+        measures = measure_boxes(pooled, groups, self.classes, seed=self.seed)
+        if self.landmarks:
+            errors = landmark_errors(self.found, self.truth, len(self.classes), self.landmarks)
+            measures |= measure_landmarks(errors, groups, seed=self.seed)
+        return measures
 
 
 def quick_ap(found: Sequence[Boxes], truth: Sequence[Truth], classes: int) -> dict[str, float]:

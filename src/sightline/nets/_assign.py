@@ -2,7 +2,7 @@
 
 Task-aligned assignment (TOOD: Feng et al., 2021): a box is given to the cells inside it that score it and overlap it
 best. Distribution focal loss and quality as soft targets (Li et al., 2020), varifocal weights (Zhang et al., 2021),
-CIoU (Zheng et al., 2020).
+CIoU (Zheng et al., 2020), and Wing loss of landmarks (Feng et al., 2018).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ TOP = 10
 """Cells that a box is given to, at most."""
 ALIGN_SCORE, ALIGN_OVERLAP = 0.5, 6.0
 """Powers of score and overlap in how well a cell fits a box."""
-WEIGHT_CLASS, WEIGHT_BOX, WEIGHT_SIDE = 1.0, 5.0, 1.0
+WEIGHT_CLASS, WEIGHT_BOX, WEIGHT_SIDE, WEIGHT_POINT = 1.0, 5.0, 1.0, 1.0
+WING, BEND = 0.1, 0.02
+"""Of the Wing loss: up to where small errors count for more, and how sharply, in sides of the thing's box."""
 FADE, REST = 1.0, 0.75
 """Of the varifocal loss: power by which a cell that is nearly right about nothing fades, and its weight."""
 
@@ -36,6 +38,8 @@ class Cells:
     """(A, 2): x, y in input pixels."""
     stride: Tensor
     """(A, 1): width in input pixels."""
+    offsets: Tensor
+    """(B, A, P, 2): x and y of landmarks from the middle, in strides; P may be 0."""
 
     def boxes(self) -> Tensor:
         """(B, A, 4): left, top, right, bottom in input pixels."""
@@ -44,8 +48,8 @@ class Cells:
         return torch.cat([self.middle - reach[..., :2], self.middle + reach[..., 2:]], -1)
 
 
-def cells_of(levels: Sequence[tuple[Tensor, int]], bins: int) -> Cells:
-    """Maps (B, K + 4 x bins, h, w) with their strides → cells."""
+def cells_of(levels: Sequence[tuple[Tensor, int]], bins: int, landmarks: int = 0) -> Cells:
+    """Maps (B, K + 4 x bins + 2 x landmarks, h, w) with their strides → cells."""
     rows, middle, stride = [], [], []
     for each, wide in levels:
         y, x = (torch.arange(n, device=each.device) for n in each.shape[2:])
@@ -54,18 +58,21 @@ def cells_of(levels: Sequence[tuple[Tensor, int]], bins: int) -> Cells:
         stride.append(torch.full((len(yx), 1), float(wide), device=each.device))
         rows.append(each.flatten(2).transpose(1, 2))
     row = torch.cat(rows, 1)
-    classes = row.shape[2] - 4 * bins
-    sides = row[..., classes:].reshape(*row.shape[:2], 4, bins)
-    return Cells(row[..., :classes], sides, torch.cat(middle), torch.cat(stride))
+    ends = (row.shape[2] - 4 * bins - 2 * landmarks, row.shape[2] - 2 * landmarks)
+    scores, sides, offsets = row.tensor_split(ends, 2)
+    count = row.shape[:2]
+    sides, offsets = sides.reshape(*count, 4, bins), offsets.reshape(*count, landmarks, 2)
+    return Cells(scores, sides, torch.cat(middle), torch.cat(stride), offsets)
 
 
 def dense_loss(levels: Sequence[tuple[Tensor, int]], targets: Mapping[str, Tensor], *, bins: int) -> Tensor:
     """The loss of a batch.
 
     levels: float32 maps with their strides. targets: `boxes` (B, M, 4) as shares of the input's width and height,
-    `labels` (B, M), -1 where there is none, below that for what is not learnt, whose cells learn nothing.
+    `labels` (B, M), -1 where there is none, below that for what is not learnt, whose cells learn nothing; and where
+    landmarks are learnt `points` (B, M, P, 2), shares, and `seen` (B, M, P), which of them are known.
     """
-    cells = cells_of(levels, bins)
+    cells = cells_of(levels, bins, targets["points"].shape[2] if "points" in targets else 0)
     height, width = (levels[0][0].shape[axis] * levels[0][1] for axis in (2, 3))
     scale = torch.tensor([width, height, width, height], device=cells.scores.device, dtype=torch.float32)
     boxes, labels = targets["boxes"].float() * scale, targets["labels"]
@@ -84,13 +91,19 @@ def dense_loss(levels: Sequence[tuple[Tensor, int]], targets: Mapping[str, Tenso
     weight = torch.where(wanted > 0, 1.0, REST * chance**FADE) * ~(silent & ~hit)[..., None]
     told = functional.binary_cross_entropy_with_logits(cells.scores, wanted, weight, reduction="sum")
     if not hit.any():
-        return WEIGHT_CLASS * told / total + 0.0 * cells.sides.sum()
+        return WEIGHT_CLASS * told / total + 0.0 * (cells.sides.sum() + cells.offsets.sum())
     aims = boxes.gather(1, rows[..., None].expand(-1, -1, 4))[hit]
     apart = (1.0 - ciou(found[hit], aims)) @ share
-    places = cells.middle.expand(len(hit), -1, -1)[hit]
-    reach = torch.cat([places - aims[:, :2], aims[:, 2:] - places], 1) / cells.stride.expand(len(hit), -1, -1)[hit]
+    places, strides = (each.expand(len(hit), -1, -1)[hit] for each in (cells.middle, cells.stride))
+    reach = torch.cat([places - aims[:, :2], aims[:, 2:] - places], 1) / strides
     spread = distribution_loss(cells.sides[hit], reach) @ share
-    return (WEIGHT_CLASS * told + WEIGHT_BOX * apart + WEIGHT_SIDE * spread) / total
+    cost = WEIGHT_CLASS * told + WEIGHT_BOX * apart + WEIGHT_SIDE * spread
+    if "points" in targets:
+        own = hit.nonzero()[:, 0], rows[hit]
+        put = places[:, None] + cells.offsets[hit] * strides[:, None]
+        points, seen, size = targets["points"][own] * scale[:2], targets["seen"][own], aims[:, 2:] - aims[:, :2]
+        cost = cost + WEIGHT_POINT * landmark_loss(put, points, seen, size) @ share
+    return cost / total
 
 
 def assigned(cells: Cells, found: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,6 +167,18 @@ def ciou(found: Tensor, aims: Tensor) -> Tensor:
     with torch.no_grad():
         weight = aspect / (1.0 - overlap + aspect + 1e-9)
     return overlap - apart / around.square().sum(1).clamp(min=1e-9) - weight * aspect
+
+
+def landmark_loss(found: Tensor, points: Tensor, seen: Tensor, size: Tensor) -> Tensor:
+    """Wing loss of landmarks (N, P, 2), mean over those that are known, in units of where its bend ends: (N,).
+
+    Errors are measured in the sides `size` (N, 2) of the thing's box, so that things of any size count alike.
+    seen: (N, P), bool. Nothing known costs nothing.
+    """
+    error = ((found - points) / size.clamp(min=1.0)[:, None]).abs()
+    bent, far = WING * torch.log1p(error / BEND), error + WING * (math.log1p(WING / BEND) - 1)
+    wing = torch.where(error < WING, bent, far).sum(-1) / WING
+    return (wing * seen).sum(1) / seen.sum(1).clamp(min=1)
 
 
 def distribution_loss(sides: Tensor, reach: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 A light CSP backbone (Wang et al., 2020) or any of timm's, a PAN neck (Liu et al., 2018), and one head for all levels
 with norms of each level's own (RTMDet: Lyu et al., 2022). A cell puts out a score a class, which learns to be the
-quality of its box, and each side of its box as a distribution over distances (Li et al., 2020).
+quality of its box, and each side of its box as a distribution over distances (Li et al., 2020). Where the data has
+landmarks, a third tower puts out how far each is from the cell (after YuNet: Wu et al., 2023).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from sightline.nets._assign import dense_loss
 
 TASKS = frozenset({"detect"})
 OUTPUTS = {"p3": "B C H W", "p4": "B C H W", "p5": "B C H W"}
-"""A map a level, its cells 8, 16 and 32 pixels wide: K logits of classes, then 4 x BINS logits of distances."""
+"""A map a level, its cells 8, 16 and 32 pixels wide: K logits of classes, then 4 x BINS logits of distances, then of
+each landmark x and y from the middle of the cell, in strides."""
 STRIDES = {"p3": 8, "p4": 16, "p5": 32}
 EXPLAINED = "neck"
 """The part whose maps boxes are read from."""
@@ -67,7 +69,8 @@ def prefers(options: Options) -> tuple[str, float]:
 
 def form(options: Options, card: Card) -> dict[str, Any]:
     """How the maps become boxes, for `card.form`: read by the task, without PyTorch."""
-    return {"name": "distances", "levels": STRIDES, "bins": BINS}
+    marks = {"landmarks": card.form["landmarks"]} if "landmarks" in card.form else {}
+    return {"name": "distances", "levels": STRIDES, "bins": BINS, **marks}
 
 
 def published(options: Options) -> Preparation | None:
@@ -209,26 +212,29 @@ class _Tower(nn.Module):
 
 
 class Dense(nn.Module):
-    """Backbone, neck, and two towers: what is there, and how far its sides are."""
+    """Backbone, neck, and two towers: what is there, and how far its sides are; a third where there are landmarks."""
 
-    heads = ("scores.last",)
-    """Names of the layers that score classes."""
+    heads = ("scores.last", "marks")
+    """Names of the layers that score classes, and of those that weights from elsewhere may lack."""
 
-    def __init__(self, channels: int, classes: int, options: Options) -> None:
+    def __init__(self, channels: int, classes: int, options: Options, landmarks: int = 0) -> None:
         super().__init__()
         csp = options.backbone == "csp"
         self.backbone = _Backbone(channels, options) if csp else _Timm(channels, options.backbone)
         self.neck = _Neck(list(self.backbone.widths), options.neck)
         self.scores = _Tower(options.neck, options.head, classes, len(STRIDES))
         self.sides = _Tower(options.neck, options.head, 4 * BINS, len(STRIDES))
-        for part in (self if csp else self.neck, self.scores, self.sides):
+        self.marks = _Tower(options.neck, options.head, 2 * landmarks, len(STRIDES)) if landmarks else None
+        towers = [tower for tower in (self.scores, self.sides, self.marks) if tower]
+        for part in (self if csp else self.neck, *towers):
             for module in part.modules():
                 if isinstance(module, nn.Conv2d):
                     nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        for tower in (self.scores, self.sides):
+        for tower in towers:
             nn.init.normal_(tower.last.weight, std=0.01)
         nn.init.constant_(self.scores.last.bias, -math.log(1 / PRIOR - 1))  # type: ignore[arg-type]
-        nn.init.zeros_(self.sides.last.bias)  # type: ignore[arg-type]
+        for tower in towers[1:]:
+            nn.init.zeros_(tower.last.bias)  # type: ignore[arg-type]
 
     def renamed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights by our names; of a timm classifier those of the backbone, beside what is fresh of the rest."""
@@ -240,19 +246,20 @@ class Dense(nn.Module):
         return fresh | {name: tensor for name, tensor in inner.items() if name in own}
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, C, H, W) normalised → a map (B, K + 4 x BINS, h, w) a level."""
+        """(B, C, H, W) normalised → a map (B, K + 4 x BINS + 2 x landmarks, h, w) a level."""
         maps = self.neck(self.backbone(x))
+        towers = [tower for tower in (self.scores, self.sides, self.marks) if tower]
         return {
-            name: torch.cat([self.scores(each, level), self.sides(each, level)], 1)
+            name: torch.cat([tower(each, level) for tower in towers], 1)
             for level, (name, each) in enumerate(zip(STRIDES, maps))
         }
 
 
 def build(options: Options, *, task: str, card: Card) -> Dense:
     """A fresh network for the card's classes and channels; pictures may have any size."""
-    return Dense(card.preparation.channels, len(card.classes), options)
+    return Dense(card.preparation.channels, len(card.classes), options, len(card.form.get("landmarks", ())))
 
 
 def loss(outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """Quality of the classes, overlap of the boxes and their distributions; see `_assign`."""
+    """Quality of the classes, overlap of the boxes, their distributions, and landmarks; see `_assign`."""
     return dense_loss([(outputs[name].float(), stride) for name, stride in STRIDES.items()], targets, bins=BINS)

@@ -161,7 +161,7 @@ def _cell(outputs: Arrays, box: Box, label: int, within: Box, card: Card) -> Pic
     boxes, scores, places = [], [], list[tuple[str, int, int]]()
     for name, stride in levels.items():
         grid = outputs[name][0].astype(np.float64)
-        sides = grid[-4 * bins :].reshape(4, bins, -1)
+        sides = grid[len(card.classes) :][: 4 * bins].reshape(4, bins, -1)
         sides = np.exp(sides - sides.max(axis=1, keepdims=True))
         reach = stride * np.einsum("sbn,b->sn", sides, np.arange(bins)) / sides.sum(axis=1)
         y, x = np.indices(grid.shape[1:]).reshape(2, -1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from sightline.core.card import Card
 from sightline.core.errors import DataError
 from sightline.core.protocols import Arrays, Request, unstack
 from sightline.core.results import Boxes
-from sightline.data.samples import Objects
+from sightline.data.samples import Object, Objects
 from sightline.data.tiles import windows_of
 from sightline.metrics.detections import Truth
 from sightline.tasks._candidates import Candidates, suppressed
@@ -110,10 +112,24 @@ def truth_of(target: Any, card: Card) -> Truth:
             "move some into the training split, or take its boxes out of the others"
         )
     places = {name: index for index, name in enumerate(card.classes)}
+    names = names_in(card)
     return Truth(
         xyxy=np.array([item.xyxy for item in target.items], np.float64).reshape(-1, 4),
         indexes=np.array([places[item.name] for item in target.items], np.int64),
         crowd=np.array([item.crowd for item in target.items], np.bool_),
         difficult=np.array([item.difficult for item in target.items], np.bool_),
         areas=np.array([item.area for item in target.items], np.float64),
+        points=_points(target.items, names) if names else None,
     )
+
+
+def names_in(card: Card) -> tuple[str, ...]:
+    """What the landmarks are called that the model finds, in their order; none where it finds none."""
+    return tuple(card.form.get("landmarks", ()))
+
+
+def _points(items: Sequence[Object], names: Sequence[str]) -> NDArray[np.float64]:
+    """Landmarks (M, K, 2) of things by these names, NaN where a place is not known."""
+    known = [{point.name: (point.x, point.y) for point in item.points if point.seen} for item in items]
+    unknown = (math.nan, math.nan)
+    return np.array([[each.get(name, unknown) for name in names] for each in known]).reshape(-1, len(names), 2)

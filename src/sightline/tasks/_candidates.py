@@ -113,24 +113,27 @@ def _plain(outputs: Arrays, card: Card, floor: float = FLOOR) -> Candidates:
 
 
 def distances(outputs: Arrays, card: Card, floor: float = FLOOR) -> Candidates:
-    """Maps (K + 4 x bins, h, w) of logits: a score a class, and for each side a distribution over distances."""
-    bins, found = int(card.form["bins"]), []
+    """Maps (K + 4 x bins + 2 x P, h, w): the logit of a score a class, and for each side of a distribution over
+    distances; then x and y of landmarks from the middle of the cell, in strides."""
+    bins, marks, found = int(card.form["bins"]), 2 * len(card.form.get("landmarks", ())), []
     for name, stride in card.form["levels"].items():
         grid = outputs[name]
-        classes = len(grid) - 4 * bins
+        classes = len(grid) - 4 * bins - marks
         label, y, x = np.nonzero(grid[:classes] > _logit(floor))
         logit = grid[label, y, x].astype(np.float32)
         if len(logit) > MOST:
             kept = np.argpartition(-logit, MOST)[:MOST]
             label, y, x, logit = label[kept], y[kept], x[kept], logit[kept]
-        sides = grid[classes:, y, x].astype(np.float32).reshape(4, bins, -1)
+        sides, apart = np.split(grid[classes:, y, x].astype(np.float32), [4 * bins])
+        sides = sides.reshape(4, bins, -1)
         share = np.exp(sides - sides.max(axis=1, keepdims=True))
         reach = stride * np.einsum("sbn,b->sn", share, np.arange(bins, dtype=np.float32)) / share.sum(axis=1)
         middle = np.stack([x, y]).astype(np.float32) * stride + stride / 2
         boxes = np.concatenate([middle - reach[:2], middle + reach[2:]]).T
-        found.append((boxes, 1 / (1 + np.exp(-logit)), label.astype(np.int64)))
-    boxes, scores, labels = (np.concatenate(parts) for parts in zip(*found))
-    return best(boxes, scores, labels)
+        points = (middle + stride * apart.reshape(marks // 2, 2, len(logit))).transpose(2, 0, 1)
+        found.append((boxes, 1 / (1 + np.exp(-logit)), label.astype(np.int64), points))
+    boxes, scores, labels, points = (np.concatenate(parts) for parts in zip(*found))
+    return best(boxes, scores, labels, points if marks else None)
 
 
 def queries(outputs: Arrays, card: Card, floor: float = FLOOR) -> Candidates:
@@ -165,11 +168,14 @@ def _check_distances(card: Card, graph: Session) -> None:
     bins, levels = card.form.get("bins"), card.form.get("levels")
     if not isinstance(levels, Mapping) or not levels or type(bins) is not int or not 2 <= bins <= 256:
         raise BundleError(f"card.json: the form {dict(card.form)!r:.120} names no levels, or bins outside 2 to 256")
+    names = card.form.get("landmarks", [])
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise BundleError(f"card.json: the form's landmarks are {names!r:.80}; they must be a list of names")
     height, width = card.preparation.size_hw
     for name, stride in levels.items():
         if type(stride) is not int or stride < 1:
             raise BundleError(f"card.json: the stride of {name!r:.40} is {stride!r:.20}; it must be a whole number")
-        wanted = ("B", len(card.classes) + 4 * bins, -(-height // stride), -(-width // stride))
+        wanted = ("B", len(card.classes) + 4 * bins + 2 * len(names), -(-height // stride), -(-width // stride))
         _check_output(graph, name, wanted)
 
 

@@ -17,7 +17,7 @@ from sightline.core.protocols import Arrays, Request, stack
 from sightline.core.results import Boxes
 from sightline.graphs.onnx import open as open_session
 from sightline.metrics.detection_change import claims_changed
-from sightline.tasks._answers import MOST, placed, suppress_of, threshold_of
+from sightline.tasks._answers import MOST, names_in, placed, suppress_of, threshold_of
 
 JUST_BELOW = 1 - 1e-4
 """ONNX suppression takes what is above a score, thresholds here take what is at it."""
@@ -60,7 +60,8 @@ def standalone(blob: bytes, requests: Sequence[Request], results: Sequence[Boxes
     changed, claims = claims_changed(results, told(outputs, requests, card))
     if changed:
         raise GateError(f"the self-contained graph makes {changed} of {claims} claims otherwise")
-    return written, f"it makes the same {claims // 2:,} claims about {len(requests)} pictures"
+    less = ", without landmarks, which it leaves out" if names_in(card) else ""
+    return written, f"it makes the same {claims // 2:,} claims about {len(requests)} pictures{less}"
 
 
 def whole_graph(blob: bytes, card: Card) -> bytes:
@@ -68,7 +69,7 @@ def whole_graph(blob: bytes, card: Card) -> bytes:
 
     Takes `image` (B, H, W, C) as the bundle's graph does; puts out, of all pictures together and the surest first,
     `boxes` (N, 4) as left, top, right, bottom in pixels of the input, `scores` (N,), `labels` (N,), numbers of the
-    card's classes, and `pictures` (N,), the place of each one's picture in the batch.
+    card's classes, and `pictures` (N,), the place of each one's picture in the batch; no landmarks.
     """
     try:
         import onnx

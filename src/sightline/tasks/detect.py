@@ -17,6 +17,7 @@ from sightline.core.errors import BundleError, DataError
 from sightline.core.protocols import Array, Arrays, Facts, Graphs, Held, Request, unstack
 from sightline.core.recipe import setting
 from sightline.core.results import Boxes, Result
+from sightline.data.landmarks import mirrored, names_of
 from sightline.data.samples import Objects
 from sightline.data.tiles import SHOWN, TRACE, windows_of
 from sightline.metrics.boxes import areas
@@ -24,7 +25,7 @@ from sightline.metrics.detection_points import operating_points
 from sightline.metrics.detections import DetectionMeter, Truth, quick_ap
 from sightline.metrics.operating import NEVER
 from sightline.tasks import _aims, _answers, _candidates, _detect_beside, _detect_report, _standalone, _whole
-from sightline.tasks._answers import decode, truth_of
+from sightline.tasks._answers import decode, names_in, truth_of
 
 SUPPORTS = frozenset({"train", "evaluate", "predict", "explain", "export", "bench"})
 DECODED = {"boxes": "B N 4", "scores": "B N", "labels": "B N"}
@@ -63,6 +64,7 @@ class Recipe(_whole.Looks):
     vary: float = setting(0.0, "largest random change of the input's size between steps", low=0, high=0.5, loop=True)
     box_precision: float = setting(0.0, "report a box only from the score that shows this precision", low=0, high=1)
     box_recall: float = setting(0.0, "report boxes down to the score that finds this share of them", low=0, high=0.999)
+    landmarks: str = setting("yes", "learn landmarks, too, where the data has some", choices=("yes", "no"))
     suppress: float = setting(0.6, "IoU above which the less sure of two boxes of a class goes", low=0.1, high=1)
 
 
@@ -81,6 +83,8 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
         changes["color"], reasons["color"] = _whole.color_of(facts)
     if recipe.mirror == "auto":
         changes["mirror"], reasons["mirror"] = _whole.mirror_of(_names(facts))
+        if mirrored(_landmarks(recipe, facts)) is None:
+            changes["mirror"], reasons["mirror"] = "no", "the landmarks have no names to tell left from right"
     if recipe.batch is None:
         changes["batch"], reasons["batch"] = 16, "pictures with boxes teach much each, so that small batches do"
     if recipe.epochs is None and recipe.steps is None and not recipe.budget and not recipe.start:
@@ -143,8 +147,16 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
         dtype=facts.dtype,
         high=_whole.white_of(recipe, facts),
     )
-    operating = {"suppress": recipe.suppress}
-    return Card(task="detect", net={}, classes=ordered, preparation=ready, operating=operating)
+    landmarks, operating = _landmarks(recipe, facts), {"suppress": recipe.suppress}
+    form = {"landmarks": list(landmarks)} if landmarks else {}
+    return Card(task="detect", net={}, classes=ordered, preparation=ready, operating=operating, form=form)
+
+
+def _landmarks(recipe: Recipe, facts: Facts) -> tuple[str, ...]:
+    """Names of the landmarks to learn: all that the data has, if they are wished for and the place of one is known."""
+    items = [item for target in facts.targets for item in getattr(target, "items", ())]
+    known = recipe.landmarks == "yes" and any(point.seen for item in items for point in item.points)
+    return names_of(item.points for item in items) if known else ()
 
 
 encode = _whole.encode_tiles
@@ -153,6 +165,7 @@ encode = _whole.encode_tiles
 def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]:
     """{"boxes": float32 (M, 4), shares of the input's width and height, "labels": int64 (M,)}.
 
+    Where the card names landmarks also {"points": float32 (M, K, 2), shares, "seen": bool (M, K), where one is known}.
     What is not learnt has a label below -1: -2 - k where it is difficult and of class k, -2 - K - k in a crowd.
     Of a tiled picture (T, M, 4) and (T, M), filled up with labels of -1; what a tile hardly shows is not learnt.
     Raises DataError for a target that is no Objects, or names a class that is not the card's.
@@ -161,7 +174,7 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
     hidden = -2 - truth.indexes - len(card.classes) * truth.crowd
     labels = np.where(truth.crowd | truth.difficult, hidden, truth.indexes).astype(np.int64)
     if not card.preparation.tile:
-        return {"boxes": _shares(truth.xyxy, request, card), "labels": labels}
+        return {"boxes": _boxes(truth.xyxy, request, card), "labels": labels, **_marks(truth.points, request, card)}
     tiles = []
     for top, left, bottom, right in windows_of(request, card.preparation):
         corner, end = np.array([left, top] * 2), np.array([right, bottom] * 2)
@@ -169,25 +182,42 @@ def encode_target(target: Any, request: Request, card: Card) -> dict[str, Array]
         shown = areas(seen) / areas(truth.xyxy)
         kept = shown > TRACE
         own = np.where((shown < SHOWN) & (labels >= 0), -2 - labels, labels)[kept]
-        tiles.append({"boxes": _shares(seen[kept] - corner, request, card), "labels": own})
+        points = None if truth.points is None else truth.points[kept] - corner[:2]
+        boxes = _boxes(seen[kept] - corner, request, card)
+        tiles.append({"boxes": boxes, "labels": own, **_marks(points, request, card)})
     return collate(tiles)
 
 
-def _shares(xyxy: NDArray[np.float64], request: Request, card: Card) -> NDArray[np.float32]:
-    """Corners (M, 4) in pixels of the picture, or of a tile's window, as shares of the input's sides."""
+def _shares(xy: NDArray[np.float64], request: Request, card: Card) -> NDArray[np.float32]:
+    """Points (..., 2) in pixels of the picture, or of a tile's window, as shares of the input's sides."""
     where, (height, width) = request.geometry, card.preparation.size_hw
-    by = np.array([where["scale_x"], where["scale_y"]] * 2)
-    found = (xyxy * by + np.array([where["left"], where["top"]] * 2)) / [width, height, width, height]
-    return np.asarray(found, np.float32)
+    by, shift = (np.array([where[x], where[y]]) for x, y in (("scale_x", "scale_y"), ("left", "top")))
+    return np.asarray((xy * by + shift) / [width, height], np.float32)
+
+
+def _boxes(xyxy: NDArray[np.float64], request: Request, card: Card) -> NDArray[np.float32]:
+    """Corners (M, 4), likewise."""
+    return _shares(xyxy.reshape(-1, 2, 2), request, card).reshape(-1, 4)
+
+
+def _marks(points: NDArray[np.float64] | None, request: Request, card: Card) -> dict[str, Array]:
+    """Landmarks (M, K, 2) in pixels as targets; those that the input does not show lie in its corner."""
+    if points is None:
+        return {}
+    shares = _shares(points, request, card)
+    seen = np.all((shares >= 0) & (shares <= 1), axis=2)
+    return {"points": np.where(seen[..., None], shares, np.float32(0)), "seen": seen}
 
 
 def collate(items: Sequence[Arrays]) -> dict[str, Array]:
     """Encoded targets of some pictures as arrays (N, M, ...), filled up with labels of -1."""
     most = max(1, *(len(item["labels"]) for item in items))
-    boxes, labels = np.zeros((len(items), most, 4), np.float32), np.full((len(items), most), -1, np.int64)
-    for row, item in enumerate(items):
-        boxes[row, : len(item["boxes"])], labels[row, : len(item["labels"])] = item["boxes"], item["labels"]
-    return {"boxes": boxes, "labels": labels}
+    filled = {}
+    for name, first in items[0].items():
+        filled[name] = np.full((len(items), most, *first.shape[1:]), -1 if name == "labels" else 0, first.dtype)
+        for row, item in enumerate(items):
+            filled[name][row, : len(item[name])] = item[name]
+    return filled
 
 
 decoded = _candidates.decoded
@@ -203,7 +233,7 @@ class _Meter(DetectionMeter):
     """A DetectionMeter that takes the samples' own targets."""
 
     def __init__(self, card: Card) -> None:
-        super().__init__(card.classes)
+        super().__init__(card.classes, landmarks=names_in(card))
         self.card = card
 
     def update(self, result: Result, target: Any, group: str) -> None:

@@ -124,6 +124,7 @@ def _tally(samples: Samples, *, unsplit: str = "") -> Counter[str]:
     )
     tally["crowd flags"] = sum(item.crowd for item in items)
     tally["difficult flags"] = sum(item.difficult for item in items)
+    tally["landmarks"] = sum(point.seen > 0 for item in items for point in item.points)
     tally["groups"] = len({row.group for row in samples.rows} - {""})
     return tally
 

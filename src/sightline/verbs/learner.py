@@ -130,8 +130,17 @@ def variant_for(module: Any, facts: Facts, recipe: Recipe) -> tuple[str, str]:
 
 
 def form_of(method: Method, card: Card) -> dict[str, Any]:
-    """What the card says of the form of the outputs; empty where the method puts out the task's decoded form."""
-    return dict(method.module.form(method.options, card)) if hasattr(method.module, "form") else {}
+    """What the card says of the form of the outputs; empty where the method puts out the task's decoded form.
+
+    Raises UsageError for a method that leaves out landmarks which are to be learnt.
+    """
+    form = dict(method.module.form(method.options, card)) if hasattr(method.module, "form") else {}
+    if "landmarks" in card.form.keys() - form.keys():
+        raise UsageError(
+            f"{method.name} finds no landmarks, and the data has {', '.join(card.form['landmarks'][:5])}; take --net "
+            "dense, or --landmarks no to learn boxes alone"
+        )
+    return form
 
 
 def evidence_of(method: Method, learned: Learned) -> dict[str, str]:

@@ -104,8 +104,10 @@ def _boxed(image: NDArray[np.uint8], targets: Arrays, card: Card) -> NDArray[np.
     height, width = image.shape[:2]
     places, labels = targets["boxes"] * [width, height, width, height], targets["labels"]
     names = [card.classes[label] for label in labels if label >= 0]
-    rgb = np.broadcast_to(image, (height, width, 3))
-    return drawn(rgb, places[labels >= 0], names, classes=card.classes, truth=places[labels < -1])
+    rgb, learnt, points = np.broadcast_to(image, (height, width, 3)), labels >= 0, None
+    if "points" in targets:
+        points = np.where(targets["seen"][..., None], targets["points"] * [width, height], np.nan)[learnt]
+    return drawn(rgb, places[learnt], names, classes=card.classes, truth=places[labels < -1], points=points)
 
 
 def _caption(targets: Arrays, card: Card, epoch: int) -> tuple[str, ...]:

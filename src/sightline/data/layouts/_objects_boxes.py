@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.data.landmarks import Point
 from sightline.data.layouts._objects_turned import turned_boxes
 from sightline.data.pictures import Header
 from sightline.data.samples import Object
@@ -39,6 +40,8 @@ class Mark:
     """Why it cannot be used."""
     area: float = 0.0
     """Of the thing itself, where it is told, in what its box is measured in."""
+    points: tuple[Point, ...] = ()
+    """Landmarks, where some are told, in what its box is measured in."""
 
 
 def marked(
@@ -51,6 +54,7 @@ def marked(
     repairs: tuple[str, ...] = (),
     fault: str = "",
     area: float = 0.0,
+    points: tuple[Point, ...] = (),
 ) -> Mark:
     """A mark from four corners as numbers or texts, with a fault where they are none; decimal commas are read.
 
@@ -65,7 +69,7 @@ def marked(
         repairs = (*repairs, "comma")
     left, top, right, bottom = (value for value, _ in pairs)
     fault = fault or ("" if name else "no class")
-    return Mark(name, (left, top, right, bottom), crowd, difficult, id, repairs, fault, area)
+    return Mark(name, (left, top, right, bottom), crowd, difficult, id, repairs, fault, area, points)
 
 
 def _number(given: Any) -> tuple[float, bool]:
@@ -98,6 +102,7 @@ def settled(
         over = (np.abs(cuts - boxes).max(axis=1, initial=0.0) > _OVER).tolist()
     if change and len(marks):
         repairs[change] += 1
+    points = _points(marks, header, said_hw, relative)
     items: dict[tuple[Any, ...], Object] = {}
     bad: list[tuple[str, str]] = []
     places: dict[tuple[Any, ...], int] = {}
@@ -110,10 +115,25 @@ def settled(
             bad.append((f"box {place + 1}", fault))
             continue
         area = mark.area * float(grown[place]) if mark.area else 0.0
-        items[key] = Object(mark.name, cut, mark.crowd, mark.difficult, mark.id, area)
+        items[key] = Object(mark.name, cut, mark.crowd, mark.difficult, mark.id, area, points[place])
         places[key] = place + 1
         repairs.update([*mark.repairs, *(["swapped"] * swapped[place]), *(["cut"] * over[place])])
     return tuple(items.values()), bad, repairs
+
+
+def _points(marks: Sequence[Mark], header: Header, said_hw: tuple[int, int], relative: bool) -> list[tuple[Point, ...]]:
+    """Each mark's landmarks in pixels of the upright picture; of one that lies outside, the place is not known."""
+    given = np.array([[point.x, point.y] * 2 for mark in marks for point in mark.points]).reshape(-1, 4)
+    height, width = header.size_hw
+    with np.errstate(all="ignore"):
+        places = iter(_placed(given, header, said_hw, relative)[0][:, :2].tolist())
+
+    def placed(point: Point) -> Point:
+        x, y = next(places)
+        there = point.seen and 0 <= x <= width and 0 <= y <= height
+        return point._replace(x=x, y=y) if there else Point(point.name, 0.0, 0.0, 0)
+
+    return [tuple(placed(point) for point in mark.points) for mark in marks]
 
 
 def _placed(

@@ -12,13 +12,15 @@ from typing import Any
 
 from sightline.core.errors import DataError
 from sightline.core.storage import replace_folder, write_json
+from sightline.data import landmarks
+from sightline.data.landmarks import Point, names_of
 from sightline.data.layouts._objects import Page, numbered, samples_of, unlisted
 from sightline.data.layouts._objects_boxes import Mark, marked
 from sightline.data.layouts._objects_outlines import flat_to_box, points_to_box, rle_to_box
 from sightline.data.layouts._objects_text import ALL, ends_of, json_of, side_of, truth
 from sightline.data.layouts._objects_tree import Tree, first_files, split_in, tree_of
 from sightline.data.layouts._objects_write import WORDS, Copied, copied
-from sightline.data.samples import Objects, Samples
+from sightline.data.samples import Object, Objects, Samples
 
 TARGET = Objects
 _KEYS = re.compile(r'"(images|annotations|categories)"\s*:\s*\[')
@@ -48,8 +50,9 @@ def read(path: Path) -> Samples:
     Splits are those in the files' names (`instances_val2017`), or of the folders (`valid/_annotations.coco.json`).
     Classes are ordered by the categories' ids. `iscrowd` is kept; `ignore`, or an attribute called difficult, makes a
     thing difficult. A box is `bbox`, continuous pixels; without one it is drawn about the polygons or the run-length
-    code. Ids of images are kept in `meta`, those of annotations in `Object.id`. Raises DataError when nothing can be
-    used, and where two files annotate the same pictures: then one has to be given.
+    code. `keypoints` are landmarks, called as their category says. Ids of images are kept in `meta`, those of
+    annotations in `Object.id`. Raises DataError when nothing can be used, and where two files annotate the same
+    pictures: then one has to be given.
     """
     tree = tree_of(path)
     files = [path] if path.is_file() else _chosen(tree)
@@ -87,18 +90,19 @@ def write(samples: Samples, path: Path) -> None:
     """
     classes, above = _class_ids(samples), samples.above if isinstance(samples, CocoSamples) else {}
     images = _ids([row.meta.get("id", "") for row in samples.rows])
-    items = [item.id for row in samples.rows if isinstance(row.target, Objects) for item in row.target.items]
-    things = iter(_ids(items))
+    items = [item for row in samples.rows if isinstance(row.target, Objects) for item in row.target.items]
+    things, points = iter(_ids([item.id for item in items])), _point_names(items)
     files: dict[str, dict[str, Any]] = {}
     with replace_folder(path) as root:
         for number, each in zip(images, copied(samples, root, lambda row: WORDS.get(row.split, _UNSPLIT))):
             told = files.setdefault(each.sample.split, {"info": {}, "licenses": [], "images": [], "annotations": []})
             size = {"width": each.size_hw[1], "height": each.size_hw[0]}
             told["images"].append({"id": number, "file_name": each.name.name, **size})
-            told["annotations"] += _annotations(each, number, things, classes)
+            told["annotations"] += _annotations(each, number, things, classes, points)
         for split, told in files.items():
             told["categories"] = [
-                {"id": number, "name": name, "supercategory": above.get(name, "")} for name, number in classes.items()
+                {"id": number, "name": name, "supercategory": above.get(name, ""), **_keypoints(points.get(name, ()))}
+                for name, number in classes.items()
             ]
             write_json(root / "annotations" / f"instances_{WORDS.get(split, _UNSPLIT)}.json", told)
 
@@ -140,6 +144,16 @@ def _above(told: Mapping[str, Any], names: Mapping[int, str]) -> dict[str, str]:
     }
 
 
+def _called(told: Mapping[str, Any]) -> dict[int, tuple[str, ...]]:
+    """What the landmarks of a category are called, by its id."""
+    listed = [each for each in _list(told, "categories") if isinstance(each, dict)]
+    return {
+        number: tuple(str(name) for name in each["keypoints"])
+        for each in listed
+        if isinstance(number := each.get("id"), int) and isinstance(each.get("keypoints"), list)
+    }
+
+
 def _list(told: Mapping[str, Any], key: str) -> list[Any]:
     value = told.get(key, [])
     if not isinstance(value, list):
@@ -153,9 +167,10 @@ def _pages(file: Path, told: Mapping[str, Any], names: Mapping[int, str], tree: 
         raise ValueError("no images are listed in it")
     known = "annotations" in told
     marks: dict[str, list[Mark]] = {}
+    called = _called(told)
     for each in _list(told, "annotations"):
         if isinstance(each, dict):
-            marks.setdefault(str(each.get("image_id")), []).append(_mark(each, names))
+            marks.setdefault(str(each.get("image_id")), []).append(_mark(each, names, called))
     split = split_in(file.stem) or tree.split_of(file) or None
     for image in images:
         number, name = str(image.get("id", "")), str(image.get("file_name") or "")
@@ -178,15 +193,16 @@ def _orphans(file: str, told: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _mark(each: Mapping[str, Any], names: Mapping[int, str]) -> Mark:
+def _mark(each: Mapping[str, Any], names: Mapping[int, str], called: Mapping[int, tuple[str, ...]]) -> Mark:
     category = each.get("category_id")
     category = int(category) if isinstance(category, str) and category.isdecimal() else category
-    name = names.get(category, "") if isinstance(category, int) else ""
+    name, own = (names.get(category, ""), called.get(category, ())) if isinstance(category, int) else ("", ())
     fault = "" if name else f"unknown class: category {category!r} is not listed"
     corners: Sequence[Any] = (0, 0, 0, 0)
-    outline = each.get("segmentation")
+    outline, points = each.get("segmentation"), tuple[Point, ...]()
     try:
         corners = _corners(each.get("bbox"), outline)
+        points = _points(each.get("keypoints") or (), own)
     except (ValueError, TypeError, LookupError, OverflowError) as error:
         fault = fault or f"no box: {error}"
     attributes = each.get("attributes")
@@ -196,7 +212,18 @@ def _mark(each: Mapping[str, Any], names: Mapping[int, str]) -> Mark:
     number = "" if each.get("id") is None else str(each["id"])
     crowd = truth(each.get("iscrowd"))
     name, area = name or str(category), _area(each.get("area"), corners)
-    return marked(name, corners, crowd=crowd, difficult=difficult, id=number, repairs=repairs, fault=fault, area=area)
+    told: dict[str, Any] = {"crowd": crowd, "difficult": difficult, "id": number, "area": area, "points": points}
+    return marked(name, corners, repairs=repairs, fault=fault, **told)
+
+
+def _points(given: Sequence[Any], names: tuple[str, ...]) -> tuple[Point, ...]:
+    """Landmarks of x, y and flag in turn. Raises ValueError or TypeError for what is not that."""
+    count, rest = divmod(len(given), 3)
+    if rest:
+        raise ValueError(f"keypoints are {len(given)} numbers, not three for each")
+    called = names if len(names) == count else landmarks.numbered(count)
+    each = zip(called, given[::3], given[1::3], given[2::3])
+    return tuple(Point(name, float(x), float(y), min(2, max(0, int(seen)))) for name, x, y, seen in each)
 
 
 def _area(given: Any, corners: Sequence[Any]) -> float:
@@ -247,12 +274,43 @@ def _class_ids(samples: Samples) -> dict[str, int]:
     return dict(zip(names, _ids([str(own[name]) if name in own else "" for name in names])))
 
 
+def _point_names(items: Sequence[Object]) -> dict[str, tuple[str, ...]]:
+    """Class → what its landmarks are called, of classes that have some."""
+    by_class: dict[str, list[tuple[Point, ...]]] = {}
+    for item in items:
+        by_class.setdefault(item.name, []).append(item.points)
+    return {name: names_of(points) for name, points in by_class.items()}
+
+
+def _keypoints(names: tuple[str, ...]) -> dict[str, Any]:
+    """What a category says of its landmarks."""
+    return {"keypoints": list(names), "skeleton": []} if names else {}
+
+
+def _told_points(item: Object, names: tuple[str, ...]) -> dict[str, Any]:
+    """What an annotation says of its landmarks."""
+    known = {point.name: point for point in item.points if point.seen}
+    flat = [
+        value
+        for name in names
+        for value in (
+            (round(known[name].x, 4), round(known[name].y, 4), known[name].seen) if name in known else (0, 0, 0)
+        )
+    ]
+    return {"keypoints": flat, "num_keypoints": len(known)} if names else {}
+
+
 def _annotations(
-    each: Copied, image: int, numbers: Iterator[int], classes: Mapping[str, int]
+    each: Copied,
+    image: int,
+    numbers: Iterator[int],
+    classes: Mapping[str, int],
+    points: Mapping[str, tuple[str, ...]],
 ) -> Iterator[dict[str, Any]]:
     for item in each.items:
         left, top, right, bottom = item.xyxy
         box = [round(value, 4) for value in (left, top, right - left, bottom - top)]
         told = {"id": next(numbers), "image_id": image, "category_id": classes[item.name], "bbox": box}
         told |= {"area": round(item.area or box[2] * box[3], 4), "iscrowd": int(item.crowd), "segmentation": []}
+        told |= _told_points(item, points.get(item.name, ()))
         yield told | ({"ignore": 1} if item.difficult else {})
