@@ -140,6 +140,7 @@ def result(vector: np.ndarray | None, quality: float = 1.0) -> Faces:
         else (vector / max(length, 1e-9))[None].astype(np.float32),
         quality=np.full(count, quality, np.float32),
         flaws=("",) * count,
+        chips=np.zeros((count, 112, 112, 3), np.uint8),
     )
 
 
