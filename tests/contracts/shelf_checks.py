@@ -389,7 +389,9 @@ def layout_faults(name: str, module: Any, folder: Path) -> Iterator[str]:
             pass
     target = getattr(module, "TARGET", None)
     for kind in HELD[target]:
-        for fault in written_faults(name, module, folder / kind, shown(kind, folder / kind / "pictures")):
+        samples = shown(kind, folder / kind / "pictures")
+        samples = of_one_class(samples, module.ONLY) if hasattr(module, "ONLY") else samples
+        for fault in written_faults(name, module, folder / kind, samples):
             yield f"{fault}, with {kind} a picture"
     for kind in ("one label", "boxes") if target else ():
         if kind not in HELD[target]:  # of the labels none is called as good parts are
@@ -450,6 +452,13 @@ def shown(kind: str, folder: Path) -> Samples:
         samples = dataclasses.replace(samples, classes=class_order(row.target for row in samples.rows))
     rows = (dataclasses.replace(row, split=row.split if kind != "nothing" else "") for row in samples.rows)
     return dataclasses.replace(samples, rows=tuple(rows))
+
+
+def of_one_class(samples: Samples, only: str) -> Samples:
+    """The same things, all of one class."""
+    items = [[dataclasses.replace(item, name=only) for item in row.target.items] for row in samples.rows]  # type: ignore[attr-defined]
+    rows = (dataclasses.replace(row, target=Objects(tuple(some))) for row, some in zip(samples.rows, items))
+    return dataclasses.replace(samples, rows=tuple(rows), classes=(only,))
 
 
 def parts(folder: Path) -> list[Target]:

@@ -145,9 +145,16 @@ def test_points_are_measured_where_the_card_names_them() -> None:
     eyes = (Point("left_eye", 24, 40), Point("right_eye", 60, 44))
     target = Objects((face(*eyes, corners=(0, 16, 80, 96)),))
     answer = detect.decode(unstack(outputs([[18, 20], [38, 22]]), 0), HALF, CARD)
-    for card, names in ((CARD, {"NME", "NME_eyes", "NME_failures"}), (dataclasses.replace(CARD, form={}), set())):
+    unknown = Objects((face(corners=(0, 16, 80, 96)),))
+    assert "NME" not in detect.change([answer], [answer], [unknown], CARD).figures
+    told = {"NME", "NME_eyes", "NME_failures"}
+    for card, there, names in (
+        (CARD, target, told),
+        (CARD, unknown, set()),
+        (dataclasses.replace(CARD, form={}), target, set()),
+    ):
         (meter,) = detect.meters(card)
-        meter.update(answer, target, "one")
+        meter.update(answer, there, "one")
         measures = meter.compute()
         assert {name for name in measures if name.startswith("NME")} == names
         assert not names or measures["NME"].value == pytest.approx(2 / 80)

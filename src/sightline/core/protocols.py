@@ -339,7 +339,8 @@ class Layout(Protocol):
     """A data-set format: a module in `data/layouts/`.
 
     One that has `SHARDS`, an ending, is also given patterns and URLs of files with that ending, as text. `TARGET` is
-    the kind of target it holds where that is not labels, as `data.samples.Objects`.
+    the kind of target it holds where that is not labels, as `data.samples.Objects`; `ONLY` the class that all things
+    in it have, where it knows but one.
     """
 
     def fits(self, path: Path) -> bool:

@@ -21,7 +21,7 @@ __all__ = ["DetectionMeter", "Truth", "quick_ap"]
 
 class DetectionMeter:
     """Collects `Boxes` beside what is there; a thin shell around `detection_measures.measure_boxes` and, where
-    `landmarks` are named, `landmark_errors.measure_landmarks`."""
+    `landmarks` are named and places of some are known, `landmark_errors.measure_landmarks`."""
 
     def __init__(self, classes: Sequence[str], *, landmarks: Sequence[str] = (), seed: int = 0) -> None:
         self.classes, self.landmarks, self.seed = tuple(classes), tuple(landmarks), seed
@@ -50,7 +50,7 @@ class DetectionMeter:
         `measure_landmarks` for those of landmarks."""
         pooled, groups = pool(self.found, self.truth, len(self.classes)), np.array(self.groups, np.str_)
         measures = measure_boxes(pooled, groups, self.classes, seed=self.seed)
-        if self.landmarks:
+        if self.landmarks and any(np.isfinite(each.points).any() for each in self.truth if each.points is not None):
             errors = landmark_errors(self.found, self.truth, len(self.classes), self.landmarks)
             measures |= measure_landmarks(errors, groups, seed=self.seed)
         return measures

@@ -13,7 +13,6 @@ from sightline.data.samples import Target
 from sightline.metrics.boxes import areas, iou
 from sightline.metrics.detection_change import ap_lost, claims_changed
 from sightline.metrics.landmark_errors import landmark_errors
-from sightline.metrics.means import weighted_mean
 from sightline.tasks._answers import names_in, threshold_of, truth_of
 
 GATE_OVERLAP, GATE_SCORE, GATE_FROM = 0.99, 0.01, 0.05
@@ -88,11 +87,9 @@ def change(before: Sequence[Boxes], after: Sequence[Boxes], targets: Sequence[Ta
     another = f"{changed:,} of the {claims:,} claims of both differ" if changed > CHURN * max(1, claims) else ""
     figures = {"points": points, "low": low, "high": high, "changed": changed, "claims": claims}
     if names := names_in(card):
-        first, second = (
-            weighted_mean(landmark_errors(some, truth, len(card.classes), names).by_box) for some in (before, after)
-        )
-        detail, figures["NME"] = f"{detail}, NME {second - first:+.4f}", second - first
-        another = another or (
-            f"its landmarks are worse by {second - first:.3f} of their box" if second - first > WORSE else ""
-        )
+        first, second = (landmark_errors(some, truth, len(card.classes), names).by_box for some in (before, after))
+        if len(first) and len(second):
+            figures["NME"] = worse = float(second.mean() - first.mean())
+            detail = f"{detail}, NME {worse:+.4f}"
+            another = another or (f"its landmarks are worse by {worse:.3f} of their box" if worse > WORSE else "")
     return Change(points=points, detail=detail, decidable=high - low <= DECIDABLE, another=another, figures=figures)

@@ -16,7 +16,7 @@ from sightline.data.samples import Objects, Samples
 
 TARGET = Objects
 _LABEL = "label.txt"
-_NAME = "face"
+ONLY = "face"
 _BOX, _WHOLE = 4, 4 + 3 * len(FACE)
 """Numbers of a line with a box alone, and of one with landmarks; a score may follow."""
 _FLAGS = {0.0: 2, 1.0: 1}
@@ -80,11 +80,11 @@ def _mark(words: Sequence[str]) -> Mark:
     try:
         left, top, width, height, *rest = map(float, words)
     except ValueError:
-        return Mark(_NAME, fault=f"no box: {' '.join(words)[:60]}")
+        return Mark(ONLY, fault=f"no box: {' '.join(words)[:60]}")
     told = rest[: _WHOLE - _BOX] if len(words) >= _WHOLE else []
     each = zip(FACE, told[::3], told[1::3], told[2::3])
     points = tuple(Point(name, x, y, _FLAGS.get(flag, 0)) for name, x, y, flag in each)
-    return marked(_NAME, (left, top, left + width, top + height), points=points)
+    return marked(ONLY, (left, top, left + width, top + height), points=points)
 
 
 def _lines(each: Copied) -> Iterator[str]:
