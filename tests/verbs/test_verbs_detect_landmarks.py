@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 import sightline
 from drawn_faces import PLACES, face_set
 from sightline.core.bundle import open_bundle
+from sightline.core.errors import GateError
 from sightline.core.events import Epoch
 from sightline.core.results import Boxes
 from sightline.data.landmarks import FACE
@@ -85,9 +86,12 @@ def test_answers_have_points_in_pixels_of_the_picture(run: Path, data: Path) -> 
 
 def test_another_engine_must_put_them_in_the_same_place(run: Path) -> None:
     pytest.importorskip("openvino")
-    _drained(export(open_model(run / "model"), to="openvino"))
-    gate = open_bundle(run / "model").card.graphs["main"]["openvino"]["gate"]
-    assert "landmarks apart by" in gate["detail"]
+    try:
+        _drained(export(open_model(run / "model"), to="openvino"))
+        said = open_bundle(run / "model").card.graphs["main"]["openvino"]["gate"]["detail"]
+    except GateError as error:  # for not being faster here, which is not asked
+        said = str(error)
+    assert "0 without a counterpart, landmarks apart by" in said
 
 
 def test_augmented_pictures_are_shown_with_landmarks(data: Path) -> None:
