@@ -55,7 +55,7 @@ def examples() -> Iterator[tuple[str, list[str]]]:
     for name in COMMANDS:
         command = front.sightline.get_command(click.Context(front.sightline), name)
         assert command is not None
-        for line in (command.epilog or "").splitlines():
+        for line in (command.epilog or "").replace("\\\n", "").splitlines():
             shown = re.search(r"(?:^\s*|\| )(sightline .*?)(?:\s+\([^)]*\))?$", line)
             if shown:
                 yield name, shlex.split(shown[1])[1:]

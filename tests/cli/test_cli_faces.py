@@ -140,8 +140,24 @@ def test_an_edit_of_the_file_shows(staffed: Desk) -> None:
     before = path.read_bytes()
     staffed.do("identify", staffed.root / "door", "--threshold", "0.8")
     path.write_bytes(before)  # an older copy in its place
+    for words in (
+        ("identify", staffed.gallery, staffed.root / "door", "--threshold", "0.8"),
+        ("list", staffed.gallery),
+    ):
+        found = staffed.say(*words, *staffed.key)  # must not make it look whole
+        assert "entries were cut off" in str(found.exception)
     found = staffed.say("audit", staffed.gallery, *staffed.key)
     assert "entries were cut off" in str(found.exception)
+
+
+def test_the_same_key_is_no_new_one(staffed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = staffed.say("rotate", staffed.gallery, *staffed.key, "--to-key-file", staffed.key[1])
+    assert found.exit_code == 2 and "the key it has already" in found.output
+    monkeypatch.setenv("SIGHTLINE_PASSPHRASE", "correct horse")
+    monkeypatch.setenv("SIGHTLINE_NEW_PASSPHRASE", "another battery")
+    staffed.do("rotate", "--to-passphrase")
+    monkeypatch.setenv("SIGHTLINE_PASSPHRASE", "another battery")
+    assert "ann" in staffed.say("list", staffed.gallery).output
 
 
 def test_a_gallery_may_move_and_a_lost_anchor_is_said(staffed: Desk) -> None:

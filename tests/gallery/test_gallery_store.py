@@ -358,9 +358,9 @@ def test_random_kills(tmp_path: Path) -> None:
 
 def test_a_person_may_be_moved_to_another_purpose(tmp_path: Path) -> None:
     with fresh(tmp_path, "Ada") as gallery:
-        person = gallery.enrol("Ada", faces(1), consent=consent(purpose="payroll"), collection="ignored")
+        person = gallery.enrol("Ada", faces(1), consent=consent(purpose="payroll"), collection="guests")
         assert gallery.find("Ada") == person
-        assert replace(person, samples=2).collection == ""
+        assert replace(person, samples=2).collection == "guests"
 
 
 def test_whoever_had_it_open_does_not_write_by_an_old_key(tmp_path: Path) -> None:
@@ -370,3 +370,27 @@ def test_whoever_had_it_open_does_not_write_by_an_old_key(tmp_path: Path) -> Non
             mine.enrol("Grace", faces(1), consent=consent())
         theirs.enrol("Grace", faces(1), consent=consent())
         theirs.check()
+
+
+def test_of_two_who_make_one_gallery_the_second_is_told(tmp_path: Path) -> None:
+    script = (
+        f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]\nfrom pathlib import Path\n"
+        f"from gallery_people import fresh\nfresh(Path({str(tmp_path)!r}), 'Ada').close()"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [each.communicate()[1] for each in both]
+    codes = sorted(each.returncode for each in both)
+    assert codes == [0, 1] and any("exists already" in text for text in said), said
+    with again(tmp_path) as gallery:
+        gallery.check()
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".new")]
+
+
+def test_an_older_copy_is_refused_before_it_is_written_to(tmp_path: Path) -> None:
+    with fresh(tmp_path, "Ada") as gallery:
+        before = (tmp_path / FILE).read_bytes()
+        gallery.erase("Ada")
+    (tmp_path / FILE).write_bytes(before)
+    for _ in range(2):
+        with again(tmp_path) as gallery, pytest.raises(GalleryError, match="an older copy"):
+            gallery.used("list")

@@ -27,7 +27,7 @@ from sightline.core.ledger import entries
 from sightline.core.results import Faces
 from sightline.data.pictures import read_picture
 from sightline.gallery.keys import KeyFile
-from sightline.gallery.opening import create
+from sightline.gallery.opening import create, open_gallery
 from sightline.gallery.store import Gallery
 from sightline.tasks.faces import UNKNOWN
 from sightline.verbs.calibrate import Wanted, calibrate, searched
@@ -324,6 +324,69 @@ def test_the_model_has_the_verbs(opened: Opened, gallery: Gallery, tmp_path: Pat
     assert model.verify(gallery, "ben", tmp_path / "door.png", threshold=0.8).same
 
 
+def test_two_pictures_do_not_make_a_threshold_that_names_everybody(opened: Opened, gallery: Gallery) -> None:
+    drain(enrol(opened, gallery, {name: [photo(face(name))] for name in ("ann", "ben")}, terms()))
+    found = drain(calibrate(gallery, Wanted()))
+    assert found.verify.threshold > found.alike[0][2] + 0.3 and found.identify.threshold < 1
+    strangers = [photo(face("cleo", seed)) for seed in (7, 8, 9)]
+    assert names(identify(opened, gallery, strangers)) == [(UNKNOWN,)] * 3
+
+
+def test_what_cannot_be_chosen_leaves_what_was(opened: Opened, gallery: Gallery, tmp_path: Path) -> None:
+    enrolled(opened, gallery, tmp_path)
+    drain(calibrate(gallery, Wanted()))
+    before = gallery.settings["operating"]
+    (tmp_path / "pairs.csv").write_text("first,second,same\npeople/ann/0.png,people/ann/1.png,1\n")
+    mated = drain(compare(opened, gallery, read_pairs(tmp_path / "pairs.csv")))
+    with pytest.raises(DataError, match="stay as they were"):
+        drain(calibrate(gallery, Wanted(), pairs=mated))
+    drain(enrol(opened, gallery, {"anna": [photo(face("ann", seed)) for seed in (0, 1)]}, terms()))
+    with pytest.raises(DataError, match="several names"):
+        drain(calibrate(gallery, Wanted(), more={"annie": gallery.plain_templates(1)[:1]}))
+    assert gallery.settings["operating"] == before
+
+
+def test_names_that_a_gallery_takes_for_one_are_refused(opened: Opened, gallery: Gallery) -> None:
+    with pytest.raises(DataError, match="one name in a gallery"):
+        drain(enrol(opened, gallery, {"Amy": [photo(face("ann"))], "amy": [photo(face("ben"))]}, terms()))
+    with pytest.raises(DataError, match="nobody can be called 'Unknown'"):
+        drain(enrol(opened, gallery, {"Unknown": [photo(face("ann"))]}, terms()))
+    assert not list(gallery.people())
+
+
+def test_the_same_picture_counts_once(opened: Opened, gallery: Gallery) -> None:
+    pictures = {"ann": [photo(face("ann", seed)) for seed in (1, 2, 1)]}
+    found = drain(enrol(opened, gallery, pictures, terms()))
+    assert found.samples["ann"] == 2 and "the same picture" in found.refused[0][1]
+    assert drain(enrol(opened, gallery, {"ann": pictures["ann"][:1]}, terms(more=True))).samples["ann"] == 0
+
+
+def test_ended_consent_is_said_and_renewed(opened: Opened, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sightline.verbs import enrol as module
+
+    drain(enrol(opened, gallery, {"ann": [photo(face("ann"))]}, terms(collection="staff")))
+    monkeypatch.setattr(module, "utc_day", lambda: TODAY + timedelta(days=1000))
+    events: list[Event] = []
+    drain(enrol(opened, gallery, {"ann": [photo(face("ann", 2))]}, terms()), events.append)
+    assert any("--more with pictures renews it" in event.text for event in events if isinstance(event, Note))
+    drain(enrol(opened, gallery, {"ann": [photo(face("ann", 2))]}, terms(more=True, collection="guests")))
+    assert gallery.find("ann").collection == "guests"  # type: ignore[union-attr]
+
+
+def test_who_is_erased_meanwhile_is_named_no_more(opened: Opened, gallery: Gallery, tmp_path: Path) -> None:
+    enrolled(opened, gallery, tmp_path)
+    pictures = [photo(face("ann", seed), face("ben", seed)) for seed in range(40)]
+    answers = identify(opened, gallery, pictures, threshold=0.8)
+    assert sorted(next(answers).result.names) == ["ann", "ben"]  # type: ignore[union-attr]
+    pseudonym = gallery.find("ann").pseudonym  # type: ignore[union-attr]
+    with open_gallery(gallery.path, KeyFile(tmp_path / "key"), anchor=tmp_path / "anchor") as other:
+        other.erase("ann")
+    last = gallery.last()
+    assert names(answers)[-1] == ("ben", UNKNOWN)
+    later = [entry for entry in gallery.entries() if entry.number > last]
+    assert later and not any(pseudonym in entry.details["people"] for entry in later)
+
+
 # Handing over
 
 
@@ -333,7 +396,7 @@ def test_what_is_known_of_somebody_is_handed_over(opened: Opened, gallery: Galle
     assert hand_over(gallery, "ann", tmp_path / "ann") == 4
     told = json.loads((tmp_path / "ann" / "person.json").read_text())
     assert told["name"] == "ann" and len(told["templates"]) == 3 and told["consent"]["purpose"]
-    assert [entry["event"] for entry in told["log"]] == ["enrol", "identify"]
+    assert [entry["event"] for entry in told["log"]] == ["enrol", "identify", "export"]
     assert read_picture(tmp_path / "ann" / "face-1.jpg").size_hw == (112, 112)
     for name, out, kind in (("nobody", "new", DataError), ("ann", "ann", UsageError)):
         with pytest.raises(kind):

@@ -63,6 +63,12 @@ class Log:
         found = base.execute("SELECT number, mac FROM log ORDER BY number DESC LIMIT 1").fetchone()
         return (int(found[0]), bytes(found[1])) if found else (0, self.store)
 
+    def since(self, base: sqlite3.Connection, number: int) -> list[str]:
+        """What happened after an entry, by name."""
+        rows = base.execute("SELECT number, entry FROM log WHERE number > ? ORDER BY number", (number,)).fetchall()
+        plain = (unseal(self.secret, blob, self._about(at), f"entry {at:,} of the log") for at, blob in rows)
+        return [str(json.loads(each)["event"]) for each in plain]
+
     def entries(self, base: sqlite3.Connection) -> Iterator[Entry]:
         """All entries in order, each checked. Raises GalleryError at the first that was changed, dropped or put in, and
         at the end where the anchor knows of more or of others."""
@@ -77,10 +83,23 @@ class Log:
             before = mac
             yield Entry(number, plain["when"], plain["event"], plain["details"])
         if anchored and anchored[0] > expected:
-            raise GalleryError(
-                f"the log ends at entry {expected:,}, and the anchor {self.anchor} knows {anchored[0]:,}: entries were "
-                "cut off, or an older copy of the gallery was put in its place"
-            )
+            raise self._cut(expected, anchored[0])
+
+    def hold(self, base: sqlite3.Connection) -> None:
+        """Raise GalleryError where the anchor knows of other entries, or more, than there are; looked at before each is
+        added, since afterwards the anchor knows the new ones."""
+        if anchored := self._anchored():
+            found = base.execute("SELECT mac FROM log WHERE number = ?", (anchored[0],)).fetchone()
+            if found is None:
+                raise self._cut(self.head(base)[0], anchored[0])
+            if bytes(found[0]).hex() != anchored[1]:
+                raise GalleryError(f"entry {anchored[0]:,} of the log is not the one that the anchor knows")
+
+    def _cut(self, last: int, known: int) -> GalleryError:
+        return GalleryError(
+            f"the log ends at entry {last:,}, and the anchor {self.anchor} knows {known:,}: entries were cut off, or "
+            "an older copy of the gallery was put in its place; if you did that, delete the anchor, and the log tells"
+        )
 
     def drop_anchor(self, base: sqlite3.Connection) -> None:
         """Write the head to the anchor, after the transaction: it may lag behind after a kill, and is never ahead."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sqlite3
 from pathlib import Path
 
@@ -29,10 +31,9 @@ def create(
         raise UsageError(f"kept is {kept}; of templates of {width} numbers 1 to {width} can be kept")
     if path.exists():
         raise UsageError(f"{path} exists already")
-    half = path.with_name(f".{path.name}.new")
+    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     with storing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        half.unlink(missing_ok=True)  # of a kill
     base, store, keys = connected(half), fresh()[:16], {name: fresh() for name in KEYS}
     try:
         with transaction(half, base):
@@ -46,12 +47,24 @@ def create(
             log = Log(store, keys["log"], keys["chain"], anchor)
             log.add(base, "create", {"key": source.KIND})
         log.drop_anchor(base)
+        base.close()
+        _put(half, path)
     finally:
         base.close()
-    with storing(path):
-        half.replace(path)
-        sync_folder(path.parent)
+        half.unlink(missing_ok=True)
     return open_gallery(path, source, anchor=anchor)
+
+
+def _put(half: Path, path: Path) -> None:
+    """Give the finished file its name, without replacing what another process made meanwhile."""
+    try:
+        os.link(half, path)
+    except FileExistsError:
+        raise UsageError(f"{path} exists already") from None
+    except OSError:  # a file system without links
+        with storing(path):
+            half.replace(path)
+    sync_folder(path.parent)
 
 
 def open_gallery(path: Path, source: Source, *, anchor: Path | None = None) -> Gallery:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sightline.core.errors import DataError
 from sightline.gallery.sealing import plain_name
 
+RESERVED = (b"unknown", b"-")
 LONGEST = 200
 """Characters of a name."""
 
@@ -77,6 +78,8 @@ def check_enrolment(name: str, consent: Consent) -> None:
     """Raise DataError for a name that is none, and a consent that is not in force today."""
     if not plain_name(name) or len(name) > LONGEST or not name.isprintable():
         raise DataError(f"a name takes 1 to {LONGEST} printable characters, not {name!r:.80}")
+    if plain_name(name) in RESERVED:
+        raise DataError(f"nobody can be called {name!r}, which is said of faces that nobody knows")
     if not consent.by.strip() or not consent.purpose.strip():
         raise DataError("nobody is enrolled without consent: say who gave it, and for what purpose")
     today = utc_day()

@@ -92,7 +92,8 @@ class Gallery:
         key = self._key(number)
         before = self.person(number) if known else Person(number, name, new.collection, new.consent, 0, 0, "")
         samples, kept = before.samples + len(rows), before.crops + len(new.crops)
-        person = replace(before, consent=new.consent, samples=samples, crops=kept, pseudonym=_pseudonym(key))
+        person = replace(before, consent=new.consent, collection=new.collection or before.collection)
+        person = replace(person, samples=samples, crops=kept, pseudonym=_pseudonym(key))
         self._write(base, person, key)
         for place, row in enumerate(transform.turned(rows)):
             blob, crop = row.astype("<f2").tobytes(), new.crops[place] if new.crops else None
@@ -242,7 +243,17 @@ class Gallery:
     def used(self, event: str, people: Sequence[Person] = (), details: Mapping[str, Any] | None = None) -> None:
         """Account for a use of the gallery that changes nothing, as identify or list."""
         with self._writing() as base:
-            self.log.add(base, event, {"people": [person.pseudonym for person in people], **(details or {})})
+            asked = "SELECT 1 FROM people WHERE id = ?"
+            there = [person for person in people if base.execute(asked, (person.number,)).fetchone()]
+            self.log.add(base, event, {"people": [person.pseudonym for person in there], **(details or {})})
+
+    def last(self) -> int:
+        """The number of the log's last entry."""
+        return self.log.head(self._base)[0]
+
+    def people_changed(self, since: int) -> bool:
+        """Whether anybody came, went or was given other templates after an entry of the log, in whatever process."""
+        return not {"enrol", "erase", "revoke"}.isdisjoint(self.log.since(self._base, since))
 
     def erase(self, name: str, *, why: str = "asked for") -> Erasure:
         """Forget somebody for good: key, records, crops.
@@ -281,8 +292,9 @@ class Gallery:
         """Whether the anchor is there; if not, one is begun, and the log tells of it."""
         if self.log.anchor is None or self.log.anchor.exists():
             return True
-        with self._writing() as base:
+        with transaction(self.path, self._base) as base:
             self.log.add(base, "anchor", {"why": "there was none"})
+        self.log.drop_anchor(self._base)
         return False
 
     def entries(self) -> Iterator[Entry]:
@@ -418,6 +430,7 @@ class Gallery:
         with transaction(self.path, self._base) as base:
             if read_head(base, "keys") != self._locked:
                 raise GalleryError(f"another process has changed the key of {self.path} meanwhile; open it again")
+            self.log.hold(base)
             yield base
         self.log.drop_anchor(self._base)
 

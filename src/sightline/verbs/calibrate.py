@@ -123,15 +123,15 @@ def calibrate(
         vectors, subjects = vectors[kept], subjects[kept]
     own, found = all_pairs(vectors, subjects), searched(vectors, subjects)
     pairs = pairs or own
-    verify = guarded(
-        threshold_for(pairs, wanted.fmr, sure=wanted.sure), pairs.scores[~pairs.mated], pairs.scores[pairs.mated], 1
-    )
+    strange, mated, width = pairs.scores[~pairs.mated], pairs.scores[pairs.mated], vectors.shape[1]
+    verify = guarded(threshold_for(pairs, wanted.fmr, sure=wanted.sure), strange, mated, 1, width=width)
     size = everybody if everybody > len(people) else None
     claim = threshold_for_search(unmated(found), wanted.fpir, size=size, sure=wanted.sure)
     others, mates = (each[np.isfinite(each)] for each in (found.others, found.mate))
-    identify = guarded(claim, others, mates, everybody, least=verify.threshold)
+    identify = guarded(claim, others, mates, everybody, width=width, least=verify.threshold)
     sizes = sorted({size for size in (10, 100, 1000, len(people) - 1) if size <= len(people) - 1})
     rates = zip(fpir_by_size(unmated(found), identify.threshold, sizes), fnir_by_size(found, identify.threshold, sizes))
+    _check_threshold(verify, gallery)
     alike = tuple((str(pair.people[0]), str(pair.people[1]), pair.score) for pair in look_alikes(vectors, subjects))
     calibration = Calibration(
         verify=verify,
@@ -178,6 +178,17 @@ def searched(vectors: NDArray[np.float32], subjects: NDArray[Any]) -> Searches:
     return Searches(mate, np.where(own, -np.inf, scores), number[probes], np.arange(len(starts)))
 
 
+def _check_threshold(verify: Claim, gallery: Gallery) -> None:
+    """Raise DataError where nothing can be chosen, before what was chosen earlier is given up."""
+    if math.isnan(verify.threshold):
+        raise DataError(f"{verify.sentence} The thresholds of {gallery.path} stay as they were")
+    if verify.threshold >= 1:
+        raise DataError(
+            f"different people in {gallery.path} are as alike as one person is to themselves: is somebody enrolled "
+            "under several names? No likeness tells them apart, and the thresholds stay as they were"
+        )
+
+
 def _random() -> np.random.Generator:
     return np.random.Generator(np.random.Philox(0))
 
@@ -187,19 +198,26 @@ def _by_group(pairs: Comparisons, people: NDArray[np.str_], groups: Mapping[str,
 
 
 def guarded(
-    claim: Claim, strange: NDArray[np.float64], own: NDArray[np.float64], size: int, *, least: float = -1.0
+    claim: Claim,
+    strange: NDArray[np.float64],
+    own: NDArray[np.float64],
+    size: int,
+    *,
+    width: int,
+    least: float = -1.0,
 ) -> Claim:
     """The claim as it is where the data support it; else with a threshold that is no lower than a model's.
 
     Few comparisons have a low highest score, which strangers then easily reach. The model takes the scores of different
-    people (`strange`) for normal and, of a search among `size` people, for independent. own: scores with oneself;
-    least: what it may not be below.
+    people (`strange`) for normal, with no less spread than directions drawn at random in `width` dimensions have, and,
+    of a search among `size` people, for independent. own: scores with oneself; least: what it may not be below.
     """
     if claim.supported or not len(strange):
         return claim
     each = 1 - (1 - claim.wanted) ** (1 / size)
-    modelled = NormalDist(float(strange.mean()), max(float(strange.std()), 1e-6)).inv_cdf(1 - each)
-    threshold = max(modelled, claim.threshold, least)
+    spread = max(float(strange.std()), width**-0.5) * math.sqrt(1 + 1 / len(strange))
+    modelled = NormalDist(float(strange.mean()), spread).inv_cdf(1 - each)
+    threshold = max(min(modelled, (claim.threshold + 1) / 2), claim.threshold, least)  # which can be reached
     sentence = (
         f"{claim.sentence} The threshold is {threshold:.3f}, from where on a normal distribution of impostors' scores "
         "has the rate asked for, or less: a guess, not a measurement."

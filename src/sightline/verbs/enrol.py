@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from PIL import Image
 from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.results import Faces
-from sightline.gallery.people import Consent, Newcomer
+from sightline.gallery.people import Consent, Newcomer, check_enrolment, utc_day
+from sightline.gallery.sealing import plain_name
 from sightline.gallery.store import Gallery
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import Answer, predict
@@ -27,6 +28,8 @@ SECOND = 0.4
 """A face of this share of the largest one's area may be the one that is meant."""
 APART = 0.5
 """A box of which as much lies within another's is the same face, seen twice."""
+SAME = 0.9999
+"""Likeness from which on two templates are of one picture, given twice."""
 AT_ONCE = 64
 """People that are enrolled in one transaction."""
 CROP_QUALITY = 95
@@ -101,12 +104,15 @@ def enrol(
     recognised; whoever has no picture left is not enrolled.
     """
     check_model(opened, gallery)
+    check_names(people, terms.consent)
     if gallery.settings.get("model") != (place := str(opened.bundle.path.resolve())):
         gallery.settle({"model": place})
     out, left = Enrolled(), dict[str, Sequence[Any]]()
     for name, pictures in people.items():
-        if not terms.more and gallery.find(name):
+        if not terms.more and (person := gallery.find(name)):
             out.there.append(name)
+            if not person.consent.holds(utc_day()):
+                yield Note(text=f"the consent of {name} has ended; --more with pictures renews it", kind="warning")
         elif not terms.again and gallery.was_erased(name):
             out.refused.append((name, "was erased from this gallery; enrol them again only if they ask for it"))
         else:
@@ -117,6 +123,7 @@ def enrol(
         taken = list(_taken(answers, len(pictures), out.refused, poor=terms.poor))
         done += len(pictures)
         yield Progress(what="pictures looked at", done=done, total=total)
+        taken = _unlike(taken, gallery, name, out.refused)
         if taken:
             for note in _doubts(name, taken):
                 yield Note(text=note, kind="warning")
@@ -183,6 +190,33 @@ def meant(answer: Answer, *, poor: bool = False) -> tuple[str, int]:
     if not faces.vectors[place].any():
         return "the network put out no numbers for the face", place
     return ("" if poor else faces.flaws[place]), place
+
+
+def _unlike(
+    taken: list[tuple[str, Faces, int]], gallery: Gallery, name: str, refused: list[tuple[str, str]]
+) -> list[tuple[str, Faces, int]]:
+    """Without pictures that are there already, which would be measured as another picture of the same person."""
+    person = gallery.find(name)
+    known = list(gallery.plain_templates(person.number)) if person else []
+    kept = []
+    for path, faces, place in taken:
+        own = faces.vectors[place]
+        if any(float(own @ other) > SAME for other in known):
+            refused.append((path, f"the same picture of {name} as another one"))
+        else:
+            known.append(own)
+            kept.append((path, faces, place))
+    return kept
+
+
+def check_names(people: Iterable[str], consent: Consent) -> None:
+    """Raise DataError for names that are none, that a gallery takes for one, and for a consent that is not in force."""
+    seen: dict[bytes, str] = {}
+    for name in people:
+        check_enrolment(name, consent)
+        other = seen.setdefault(plain_name(name), name)
+        if other != name:
+            raise DataError(f"{other!r} and {name!r} are one name in a gallery; call one of them otherwise")
 
 
 def _newcomer(name: str, taken: Sequence[tuple[str, Faces, int]], terms: Terms) -> Newcomer:

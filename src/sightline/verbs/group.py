@@ -158,7 +158,7 @@ def by_photos(library: Library) -> Claim:
         )
     scores = np.einsum("nd,nd->n", library.vectors[pairs[:, 0]], library.vectors[pairs[:, 1]])
     claim = threshold_for(compared(scores, pairs[:, 0], pairs[:, 1]), 0.001)
-    return guarded(claim, scores.astype(np.float64), np.zeros(0), 1)
+    return guarded(claim, scores.astype(np.float64), np.zeros(0), 1, width=library.vectors.shape[1])
 
 
 def numbered(library: Library, threshold: float) -> Library:

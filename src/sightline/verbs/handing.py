@@ -9,7 +9,7 @@ from pathlib import Path
 from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.results import Faces
-from sightline.core.storage import occupied, write_bytes, write_json
+from sightline.core.storage import occupied, storing, write_bytes, write_json
 from sightline.gallery.store import Gallery
 from sightline.verbs.enrol import encoded
 from sightline.verbs.opened import Opened
@@ -25,8 +25,9 @@ def hand_over(gallery: Gallery, name: str, out: Path) -> int:
     if occupied(out):
         raise UsageError(f"{out} is there already; name another folder")
     crops = gallery.crops(person.number)
+    gallery.used("export", [person], {"pictures": len(crops)})
     entries = [
-        {"when": entry.when, "event": entry.event, **entry.details}
+        {"when": entry.when, "event": entry.event}  # without who else was there
         for entry in gallery.entries()
         if person.pseudonym in (entry.details.get("person"), *entry.details.get("people", ()))
     ]
@@ -37,10 +38,11 @@ def hand_over(gallery: Gallery, name: str, out: Path) -> int:
         "templates": [[round(float(value), 5) for value in row] for row in gallery.plain_templates(person.number)],
         "log": entries,
     }
+    with storing(out):
+        out.mkdir(parents=True, mode=0o700)
     for number, crop_of in enumerate(crops, start=1):
         write_bytes(out / f"face-{number}.jpg", crop_of)
     write_json(out / "person.json", told)
-    gallery.used("export", [person], {"pictures": len(crops)})
     return 1 + len(crops)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from sightline.core.errors import DataError, UsageError
 from sightline.core.results import Faces
-from sightline.gallery.people import Person
+from sightline.gallery.cancelable import unit
+from sightline.gallery.people import Person, utc_day
 from sightline.gallery.search import Match, Matcher
 from sightline.gallery.store import Gallery
 from sightline.tasks.faces import UNKNOWN
@@ -78,7 +79,9 @@ def verify(opened: Opened, gallery: Gallery, name: str, source: Any, *, threshol
         raise DataError(f"{answer.source}: {reason}")
     faces = answer.result
     assert isinstance(faces, Faces)
-    score = gallery.matcher(exact=True).verify(faces.vectors[place], person.number)
+    if not person.consent.holds(utc_day()):
+        raise DataError(f"the consent of {person.name} is not in force; enrol them anew with --more, or purge")
+    score = float((unit(gallery.templates(person.number)) @ gallery.turned(faces.vectors[place][None])[0]).max())
     found = Verification(
         name=person.name,
         score=score,
@@ -98,10 +101,13 @@ def identify(
     An answer is handed on when the log tells of it.
     """
     check_model(opened, gallery)
-    limit, matcher, known = threshold_of(gallery, "identify", threshold), gallery.matcher(), dict[int, Person]()
+    limit, last = threshold_of(gallery, "identify", threshold), gallery.last()
+    matcher, known = gallery.matcher(), dict[int, Person]()
     waiting: list[Answer] = []
     named: list[Person] = []
     for answer in predict(opened, sources):
+        if gallery.people_changed(last):
+            last, matcher, known = gallery.last(), gallery.matcher(), {}
         if isinstance(answer.result, Faces):
             faces, people = _named(answer.result, matcher, gallery, known, limit)
             answer = dataclasses.replace(answer, result=faces)
@@ -128,9 +134,10 @@ def _named(
 def _person(match: Match | None, gallery: Gallery, known: dict[int, Person], limit: float) -> Person | None:
     if match is None or match.score < limit:
         return None
-    if match.person not in known:
-        known[match.person] = gallery.person(match.person)
-    return known[match.person]
+    try:
+        return known.setdefault(match.person, known.get(match.person) or gallery.person(match.person))
+    except DataError:  # erased in this very moment
+        return None
 
 
 def _accounted(gallery: Gallery, answers: Sequence[Answer], named: Sequence[Person]) -> Iterator[Answer]:

@@ -7,7 +7,7 @@ import click
 from sightline.cli._commands import commands_in
 
 EXAMPLE = """\b
-From pictures to names:
+Example, from pictures to names:
   sightline faces model --detector yunet --embedder sface --out who
   sightline faces enroll staff.gallery people/ --model who --key-file staff.key \\
       --consent-by "signed form" --purpose "door" --until 2027-12-31

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _META = "sightline.gallery"
 PASSPHRASE = "SIGHTLINE_PASSPHRASE"
 """Of the environment, where nobody sits at the terminal."""
+NEW_PASSPHRASE = "SIGHTLINE_NEW_PASSPHRASE"
+"""The same, for one that shall take its place."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,11 @@ class Place:
     keyring: bool
     anchor: Path | None = None
 
-    def source(self, *, new: bool = False, kind: str = "") -> Source:
-        """Where its key comes from: as said, else of the `kind` that the file says. new: ask for a passphrase twice."""
+    def source(self, *, new: bool = False, kind: str = "", words: str = PASSPHRASE) -> Source:
+        """Where its key comes from: as said, else of the `kind` that the file says.
+
+        new: ask for a passphrase twice. words: its name in the environment.
+        """
         from sightline.gallery.keys import KeyFile, Passphrase, SystemKeyring
 
         given = [self.key_file is not None, self.passphrase, self.keyring]
@@ -42,7 +47,7 @@ class Place:
         if self.key_file:
             return KeyFile(self.key_file)
         if self.passphrase or kind == Passphrase.KIND:
-            return Passphrase(os.environ.get(PASSPHRASE) or _asked(new))
+            return Passphrase(os.environ.get(words) or _asked(new))
         if self.keyring or kind == SystemKeyring.KIND:
             return SystemKeyring()
         raise click.UsageError("say what opens the gallery: --key-file FILE, --passphrase or --keyring")

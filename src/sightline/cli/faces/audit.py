@@ -26,6 +26,7 @@ def command(erased: str, show_log: bool) -> None:
     where = place()
     with where.open() as gallery:
         count = gallery.check()
+        gallery.used("audit", details={"log": show_log, "erased": bool(erased)})
         if show_log:
             for entry in gallery.entries():
                 told = ", ".join(f"{name} {value}" for name, value in entry.details.items())

@@ -57,13 +57,14 @@ def command(
     from sightline.cli._display import watch
     from sightline.core.errors import PARTIAL_EXIT_CODE
     from sightline.gallery.people import Consent, utc_day
-    from sightline.verbs.enrol import Terms, enrol
+    from sightline.verbs.enrol import Terms, check_names, enrol
     from sightline.verbs.sources import expand
 
     where = place()
     people = {name: list(expand(pictures))} if name else _by_folder(pictures)
     consent = Consent(by=consent_by, purpose=purpose, given=utc_day(), until=until.date())
     terms = Terms(consent=consent, collection=collection, crops=crops, poor=poor, more=more, again=again)
+    check_names(people, consent)
     gallery, opened = _gallery(where, model)
     with gallery:
         found = watch(enrol(opened, gallery, people, terms))
@@ -88,6 +89,7 @@ def _by_folder(pictures: tuple[str, ...]) -> dict[str, list[str]]:
 def _gallery(where: Place, model: Path | None) -> tuple[Gallery, Opened]:
     """The gallery, made where there is none, and the model that describes faces."""
     from sightline.cli._opened import opened as open_for
+    from sightline.core.errors import UsageError
 
     if where.path.exists():
         gallery = where.open()
@@ -95,4 +97,9 @@ def _gallery(where: Place, model: Path | None) -> tuple[Gallery, Opened]:
     if model is None:
         raise click.UsageError(f"{where.path} is new; say which model describes the faces: --model MODEL")
     opened = open_for(model)
-    return where.create(opened), opened
+    try:
+        return where.create(opened), opened
+    except UsageError:
+        if not where.path.exists():
+            raise
+        return where.open(), opened  # another process was first

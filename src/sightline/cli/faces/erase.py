@@ -21,6 +21,8 @@ under another name they could be enrolled again. Copies of the file made before 
 @click.option("--yes", is_flag=True, help="do not ask")
 def command(names: tuple[str, ...], why: str, yes: bool) -> None:
     """Erase people from GALLERY."""
+    from sightline.gallery.sealing import plain_name
+
     where = place()
     with where.open() as gallery:
         missing = [name for name in names if gallery.find(name) is None]
@@ -28,6 +30,6 @@ def command(names: tuple[str, ...], why: str, yes: bool) -> None:
             raise click.UsageError(f"nobody called {missing[0]!r} is in {where.path}; nobody was erased")
         if not yes:
             click.confirm(f"erase {', '.join(names)} for good?", abort=True, err=True)
-        for name in names:
+        for name in {plain_name(name): name for name in names}.values():
             gone = gallery.erase(name, why=why)
             click.echo(f"{name} is erased: {gone.samples} templates, {gone.crops} pictures, and the key to them")

@@ -23,7 +23,7 @@ def command(collection: str) -> None:
     today = utc_day()
     with place().open() as gallery:
         people = [person for person in gallery.people() if not collection or person.collection == collection]
-        gallery.used("list", details={"listed": len(people)})
+        gallery.used("list", people)
     rows = []
     for person in people:
         consent = person.consent
