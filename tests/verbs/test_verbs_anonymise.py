@@ -20,6 +20,7 @@ from PIL import Image
 pytest.importorskip("onnx")
 pytest.importorskip("av")
 
+import made_faces
 import sightline
 from blocking import NO_TORCH
 from made_clips import SECRETS, clip, facts
@@ -35,7 +36,7 @@ from sightline.verbs.anonymise import Anonymised, anonymise
 from sightline.verbs.anonymous_files import JOURNAL, REPORT
 from sightline.verbs.missed import bucket, rates, tallied
 from sightline.verbs.opened import Opened, open_model
-from sightline.verbs.veiling import Eyes, Wish, boxes_of, usual_score, veiled_shares
+from sightline.verbs.veiling import Eyes, Wish, boxes_of, finder_of, usual_score, veiled_shares
 
 BLACK = Wish(veil=Veil(style="black", shape="box", grow=0))
 
@@ -237,6 +238,65 @@ def test_large_pictures_are_looked_at_closer(model: Opened, tmp_path: Path) -> N
     assert len(found) >= 1
     middle = (found[:, :2] + found[:, 2:]) / 2
     assert (np.abs(middle - [312, 212]) < 24).all()
+
+
+# Faces that could also be described
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Opened]:
+    """A detector, an embedder, and both joined."""
+    folder = tmp_path_factory.mktemp("faces")
+    made_faces.model(folder)
+    return {name: open_model(folder / name) for name in ("finder", "describer", "who")}
+
+
+def dim(*greys: int) -> np.ndarray:
+    """A picture with plain grey faces; of 90 the detector is sure by a half, of 80 by 0.27, of 70 by 0.12."""
+    return made_faces.photo(*(np.full((made_faces.CELL, made_faces.CELL, 3), grey, np.uint8) for grey in greys))
+
+
+@pytest.mark.parametrize(("score", "count"), [(None, 3), (0.1, 4), (0.2, 3), (0.4, 2), (0.9, 1)])
+def test_a_joined_model_veils_what_its_detector_does(
+    faces: dict[str, Opened], tmp_path: Path, score: float | None, count: int
+) -> None:
+    save(tmp_path / "in" / "a.png", dim(200, 91, 80, 70))
+    reports = {}
+    for name in ("finder", "who"):
+        done, _ = run(faces[name], tmp_path / "in", tmp_path / name, wish=replace(BLACK, score=score))
+        assert [row["count"] for row in done.rows] == [count]
+        reports[name] = json.loads((tmp_path / name / REPORT).read_text())
+    assert (tmp_path / "who" / "a.png").read_bytes() == (tmp_path / "finder" / "a.png").read_bytes()
+    assert reports["who"].pop("model") == faces["who"].bundle.digest
+    assert reports["finder"].pop("model") == faces["finder"].bundle.digest
+    assert reports["who"] == reports["finder"] and reports["who"]["score"] == (score or 0.25)
+
+
+def test_a_joined_model_looks_closer(faces: dict[str, Opened], tmp_path: Path) -> None:
+    large = np.full((800, 800, 3), 20, np.uint8)
+    large[96:192, 96:192] = 255  # a cell of a window of 384 pixels; seen whole it is half a cell
+    save(tmp_path / "in" / "a.png", large)
+    counts = {}
+    for name in ("finder", "who"):
+        for closer in (False, True):
+            wish = replace(BLACK, score=0.9, closer=closer, classes=("face",))
+            done, _ = run(faces[name], tmp_path / "in", tmp_path / f"{name}{closer}", wish=wish)
+            counts[name, closer] = done.rows[0]["count"]
+    assert counts["who", True] == counts["finder", True] > counts["finder", False] == counts["who", False]
+
+
+def test_what_works_inside_runs_as_plain_onnx_where_it_has_no_other_graph(faces: dict[str, Opened]) -> None:
+    who = replace(faces["who"], variant="onnx-int8")
+    inside = finder_of(who)
+    assert (inside.variant, inside.on_threads(1).variant) == ("onnx", "onnx")
+    assert finder_of(faces["finder"]) is faces["finder"]
+
+
+def test_an_embedder_alone_is_refused(faces: dict[str, Opened], tmp_path: Path) -> None:
+    save(tmp_path / "in" / "a.png", dim(200))
+    with pytest.raises(UsageError, match="finds no faces; join a detector to it: sightline faces model"):
+        run(faces["describer"], tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 # Videos

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sightline.core.bundle import Bundle
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError
 from sightline.data.pictures import read_picture
@@ -19,6 +20,8 @@ from sightline.graphs.onnx import open as open_graph
 from sightline.tasks import detect
 from sightline.tasks._pass import one_pass
 from sightline.verbs.free_sides import free_sides
+from sightline.verbs.opened import Opened
+from sightline.verbs.veiling import Eyes, Wish
 
 onnx = pytest.importorskip("onnx")
 SIDE, STRIDE = 128, 32
@@ -78,6 +81,21 @@ def card(**changes: Any) -> Card:
 
 def answers(blob: bytes, own: Card, pixels: Any) -> Any:
     return one_pass(detect, open_graph(blob), [detect.encode(read_picture(pixels), own)], own)[0]
+
+
+def test_windows_of_a_closer_look_have_the_size_of_the_graph() -> None:
+    freed = free_sides(graph(), card())
+    assert freed is not None
+    session, found = open_graph(freed[0]), []
+    pixels = np.zeros((320, 480, 3), np.uint8)
+    pixels[96:192, 288:384] = 255
+    for multiple in (0, STRIDE):
+        ready = dataclasses.replace(card().preparation, size_hw=(SIDE // 2, SIDE), multiple=multiple)
+        bundle = Bundle(path=Path(), card=card(preparation=ready), files={}, digest="")
+        opened = Opened(bundle, detect, {"main": session}, "onnx")
+        found.append(Eyes(opened.card, Wish(score=0.3)).look(opened, read_picture(pixels)).xyxy)
+        assert len(found[-1]) > 0
+    np.testing.assert_allclose(found[1], found[0], atol=1e-3)
 
 
 def test_small_pictures_stand_in_little_black_and_their_boxes_are_their_own() -> None:

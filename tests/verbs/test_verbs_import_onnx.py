@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from mutants import Parts, card_with, mutant, parts_of, unpacked
 from onnx import TensorProto, helper, numpy_helper
 
+import made_faces
 import sightline
 from blocking import NO_TORCH
 from sightline.cli.main import sightline as cli
@@ -403,6 +404,9 @@ def test_a_layout_from_a_file(tmp_path: Path) -> None:
         ({}, {"classes": ","}, "holds no name"),
         ({}, {"classes": ""}, "name the classes"),
         ({}, {"classes": "nowhere.names"}, "is not there"),
+        ({}, {"tile": 31}, "--tile is 31; for a graph of 96 pixels give at least 32, or leave it out"),
+        ({}, {"tile": -64}, "--tile is -64"),
+        ({"shape": (1, 3, "h", "w"), "trick": "free"}, {"size_hw": (64, 640), "tile": 159}, "at least 160"),
         ({}, {"size_hw": (32, 32)}, "takes pictures of 96x64 only, not 32x32"),
         ({"shape": (1, 3, "h", "w"), "trick": "free"}, {}, "say which it shall have: --size"),
         ({}, {"mean": (1.0, 2.0)}, "3 channels"),
@@ -441,6 +445,19 @@ def test_a_layout_that_does_not_hold_is_refused_in_words(tmp_path: Path, text: s
     with pytest.raises(UsageError, match=words):
         brought(tmp_path, detector(), replace(WISH, layout=str(tmp_path / "mine.yaml")))
     assert not (tmp_path / "model").exists()
+
+
+def test_an_embedder_has_no_tiles(tmp_path: Path) -> None:
+    (tmp_path / "faces.onnx").write_bytes(made_faces.embedder())
+    (tmp_path / "faces.yaml").write_text("vector: {}\n")
+    wish = Wish(layout=str(tmp_path / "faces.yaml"), tile=64)
+    with pytest.raises(UsageError, match="one face, which is not cut into tiles; leave out --tile"):
+        drain(import_onnx(tmp_path / "faces.onnx", wish, tmp_path / "model"))
+    path = drain(import_onnx(tmp_path / "faces.onnx", replace(wish, tile=0), tmp_path / "model"))
+    opened = open_model(path)
+    tiled = replace(opened.card, preparation=replace(opened.card.preparation, tile=64))
+    with pytest.raises(BundleError, match="tiles of 64 pixels; they are seen whole"):
+        opened.task.check(tiled, opened.graphs)
 
 
 @pytest.mark.parametrize("blob", [b"", b"not onnx", b"\x3a\x00"])

@@ -34,7 +34,9 @@ The accuracy of an imported model is not known until you measure it: sightline e
 @click.option("--classes", default="", help="a file with a class a line, or the names with commas between")
 @click.option("--out", type=click.Path(path_type=Path), help="model to write: a folder, or one file named .zip")
 @click.option("--size", default="", metavar="WxH", help="pixels of its pictures [the graph's own]")
-@click.option("--tile", type=click.IntRange(32, 8192), default=None, help="side of tiles, for small things and crowds")
+@click.option(
+    "--tile", type=click.IntRange(32, 8192), default=None, help="side of tiles, for crowds; from a quarter of --size on"
+)
 @click.option("--bgr/--rgb", default=None, help="order of its channels [as the layout's family has it, else --rgb]")
 @click.option("--scale", type=float, help="(pixel / scale - mean) / std is what it gets [the layout's, else 255]")
 @click.option("--mean", default="", metavar="NUMBERS", help="one, or one a channel, in the graph's order [0]")

@@ -202,6 +202,8 @@ def check(card: Card, graphs: Graphs) -> None:
     main = _whole.main_of(card, graphs)
     _whole.check_input(card, main)
     learning.check_operating(card)
+    if card.preparation.tile:
+        raise BundleError(f"the card cuts faces into tiles of {card.preparation.tile} pixels; they are seen whole")
     name = _output(card)
     axes = main.outputs[name].shape if name in main.outputs else ()
     if len(axes) < 2 or not all(isinstance(axis, int) for axis in axes[1:]):

@@ -33,7 +33,7 @@ from sightline.verbs.missed import Annotated, rates, read_annotated, tallied
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted
 from sightline.verbs.sources import expand
-from sightline.verbs.veiling import Done, Eyes, Wish, veil_picture, veil_video
+from sightline.verbs.veiling import Done, Eyes, Wish, finder_of, veil_picture, veil_video
 
 EVERY = 25
 """Frames between two words about how far a video is."""
@@ -103,10 +103,11 @@ def anonymise(
     another model or another wish. annotated: `source` is a data set with boxes (of `layout`), and how many of these
     were missed is measured; its videos are left alone. number: new files are called 000001.jpg and so on.
 
-    Raises UsageError (also for a folder with other files in it, unless `overwrite`), DataError, StorageError, and
-    MissingExtraError where there are videos and no PyAV. Bad files are rows with an error.
+    Raises UsageError (also for a folder with other files in it, unless `overwrite`, and for a model that finds
+    nothing), DataError, StorageError, and MissingExtraError where there are videos and no PyAV. Bad files are rows with
+    an error.
     """
-    wish = wish or Wish()
+    wish, opened = wish or Wish(), finder_of(opened)
     eyes, cores = Eyes(opened.card, wish), threads or usable_cores()
     truth = read_annotated(source, layout=layout, classes=wish.classes or opened.card.classes) if annotated else None
     paths = [Path(path) for path in (sorted(truth.boxes) if truth else expand([source]))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sightline.core.bundle import write_bundle
-from sightline.core.card import FITS, Card, Preparation
+from sightline.core.card import FITS, LEAST_TILE, Card, Preparation
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.ledger import by_sum
@@ -27,6 +28,8 @@ from sightline.verbs.train import now, versions
 SHELF = "imported"
 """In `card.net`, where no net or method of ours made the graph."""
 NOT_STATED = "not stated"
+SMALLER = 4
+"""Times that a tile may be smaller than the graph's longer side."""
 SLACK = 1e-3
 """How far above 1 a probability may be by rounding."""
 
@@ -42,7 +45,8 @@ class Wish:
     size_hw: tuple[int, int] | None = None
     """Height and width of its pictures in pixels; needed where the graph leaves them free."""
     tile: int = 0
-    """Side in pixels of tiles that large pictures are cut into; 0: pictures are seen whole."""
+    """Side in pixels of tiles that large pictures are cut into, at least a quarter of the graph's longer side; 0:
+    pictures are seen whole, as embedders see them."""
     bgr: bool | None = None
     scale: float | None = None
     """value = (pixel / scale - mean) / std, with mean and std in the graph's own order of channels."""
@@ -77,6 +81,7 @@ def import_onnx(file: Path, wish: Wish, out: Path) -> Generator[Event, None, Pat
     names = outputs_of(layout, foreign.outputs)
     said = _input(layout, wish)
     door, feeding = _ends(blob, wish, said)
+    _check_tile(wish.tile, max(door.size_hw))
     draft = _card(own, file, wish, layout, classes, preparation(door, feeding, str(said["fit"]), wish.tile))
     try:
         model = wrapped(blob, door, feeding, names)
@@ -111,6 +116,8 @@ def _said(blob: bytes, wish: Wish) -> tuple[Wish, dict[str, Any], tuple[str, ...
         raise UsageError("the weights ledger does not know this file; say what its outputs mean with --layout")
     layout = layout_of(wish.layout)
     if "vector" in layout:
+        if wish.tile:
+            raise UsageError("an embedder looks at one face, which is not cut into tiles; leave out --tile")
         return wish, layout, ()
     if not wish.classes:
         raise UsageError("name the classes of this detector with --classes")
@@ -186,6 +193,15 @@ def _ends(blob: bytes, wish: Wish, said: Mapping[str, Any]) -> tuple[Entrance, F
     if door.dtype == "uint8" and changed:
         raise UsageError(f"this graph takes pixels as they are (uint8); leave out {', '.join(changed)}")
     return door, Feeding(bgr=said["bgr"], scale=float(said["scale"]), mean=mean, std=std)
+
+
+def _check_tile(tile: int, side: int) -> None:
+    """Raise UsageError for tiles so small that a picture becomes very many, each as dear as one of `side` pixels."""
+    least = max(LEAST_TILE, math.ceil(side / SMALLER))
+    if tile and tile < least:
+        raise UsageError(
+            f"--tile is {tile}; for a graph of {side} pixels give at least {least}, or leave it out for whole pictures"
+        )
 
 
 def preparation(door: Entrance, feeding: Feeding, fit: str, tile: int = 0) -> Preparation:

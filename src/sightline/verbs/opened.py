@@ -58,6 +58,19 @@ class Opened:
             self._on[threads] = replace(self, graphs=graphs, _on={})
         return self._on[threads]
 
+    def inside(self, role: str) -> Opened:
+        """The model that works inside this one in a role, by itself; its bundle keeps the digest of the whole."""
+        entries = self.card.graphs[role]
+        card = replace(self.card.inside[role], graphs={"main": entries})
+        return replace(
+            self,
+            bundle=replace(self.bundle, card=card),
+            task=Shelf("tasks").load(card.task),
+            graphs={"main": self.graphs[role]},
+            variant=self.variant if self.variant in entries else DEFAULT_VARIANT,
+            _on={},
+        )
+
     def running(self, session: Session) -> Opened:
         """The same model with another graph in the role `main`."""
         return replace(self, graphs={**self.graphs, "main": session}, _on={})

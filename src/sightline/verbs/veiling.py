@@ -21,6 +21,7 @@ from sightline.data.pictures import Picture, read_picture
 from sightline.data.video import Clip, Frame, is_exact, open_clip, open_film
 from sightline.draw.veil import Veil, covered, veiled
 from sightline.metrics.boxes import iou
+from sightline.tasks.faces import FINDER
 from sightline.verbs.holding import Held, Holder
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted
@@ -105,6 +106,18 @@ def boxes_of(result: Result, *, score: float, classes: Sequence[str] = ()) -> Fo
     return Found(boxes[kept], scores[kept])
 
 
+def finder_of(opened: Opened) -> Opened:
+    """The model whose boxes are veiled: of one that describes faces, the detector inside. Raises UsageError for none.
+
+    A face need not be described to be veiled, and one that is not sure enough to be described may well be veiled.
+    """
+    if opened.card.task != "faces":
+        return opened
+    if FINDER not in opened.card.inner:
+        raise UsageError(f"{opened.bundle.path} finds no faces; join a detector to it: sightline faces model --help")
+    return opened.inside(FINDER)
+
+
 class Eyes:
     """What is looked for, with which model."""
 
@@ -140,7 +153,8 @@ def _closer(opened: Opened) -> Opened:
     ready = opened.card.preparation
     if ready.tile:
         return opened
-    ready = replace(ready, tile=round(CLOSER * max(ready.size_hw)), overlap=0.25)
+    # multiple: free sides would shrink windows that are not of the input's shape
+    ready = replace(ready, tile=round(CLOSER * max(ready.size_hw)), overlap=0.25, multiple=0)
     return replace(opened, bundle=replace(opened.bundle, card=replace(opened.card, preparation=ready)), _on={})
 
 
