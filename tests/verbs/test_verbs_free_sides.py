@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -158,18 +157,15 @@ def test_a_card_with_impossible_sides_is_refused(changes: dict[str, Any]) -> Non
         Card.from_json(text)
 
 
-def test_faces_of_a_joined_model_are_found_in_small_and_large_pictures(tmp_path: Path) -> None:
-    folder = Path(os.environ.get("SIGHTLINE_DATA", "/nowhere"))
-    weights = folder / "weights"
-    if not weights.is_dir():
-        pytest.skip("SIGHTLINE_DATA has no weights")
+def test_faces_of_a_joined_model_are_found_in_small_and_large_pictures(data_root: Path, tmp_path: Path) -> None:
+    weights = data_root / "weights"
     import sightline
     from sightline.core.events import drain
     from sightline.verbs.join import join
 
     path = drain(join(str(weights / "yunet_n_640_640.onnx"), str(weights / "MobileFaceNet.onnx"), tmp_path / "who"))
     model = sightline.load(path)
-    picture = read_picture(folder / "faces" / "gallery" / "amy" / "amy1.png").pixels
+    picture = read_picture(data_root / "faces" / "gallery" / "amy" / "amy1.png").pixels
     large = np.zeros((640, 640, picture.shape[2]), np.uint8)
     large[200:350, 300:450] = picture
     here, there = model.predict(picture), model.predict(large)
