@@ -203,7 +203,11 @@ def test_subgroups_are_read_as_names_are(staffed: Desk) -> None:
     table.write_text("name;group\n ANN ;a\nBen;a\ncleo;b\ndora;b\nZoe;b\n", encoding="utf-8-sig")
     said = staffed.do("calibrate", "--fmr", "0.2", "--fpir", "0.4", "--subgroups", table)
     assert "a (2 people)" in said and "b (2 people)" in said and "names 1 who are not there: Zoe" in said
-    for text, wanted in (("name,group\nann\n", "row 2 has 1 of 2 cells"), ("who,group\n", "columns name and group")):
+    for text, wanted in (
+        ("name,group\nann\n", "row 2 has 1 of 2 cells"),
+        ("who,group\n", "columns name and group"),
+        ("name,group\nann,a\nAnn,b\n", "names somebody twice"),
+    ):
         table.write_text(text)
         found = staffed.say("calibrate", staffed.gallery, "--subgroups", table, *staffed.key)
         assert found.exit_code != 0 and wanted in found.output + str(found.exception)

@@ -83,7 +83,10 @@ def _groups(path: Path, people: Iterable[str]) -> dict[str, str]:
     from sightline.gallery.sealing import plain_name
     from sightline.verbs.listed import listed
 
-    told = {plain_name(row["name"]): row for row in listed(path, ("name", "group"))}
+    rows = listed(path, ("name", "group"))
+    told = {plain_name(row["name"]): row for row in rows}
+    if len(told) < len(rows):
+        raise click.UsageError(f"{path} names somebody twice; names are compared without regard to case")
     found = {name: told.pop(plain_name(name))["group"] for name in dict.fromkeys(people) if plain_name(name) in told}
     if told:
         some = ", ".join(row["name"] for row in list(told.values())[:10])
