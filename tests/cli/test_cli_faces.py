@@ -206,3 +206,24 @@ def test_a_library_is_grouped_and_named(desk: Desk) -> None:
 
 def test_aligned_faces_are_cut(desk: Desk) -> None:
     assert "12 faces" in desk.say("crop", desk.model, desk.root / "people", desk.root / "cut").output
+
+
+def test_nobody_gets_two_names(desk: Desk) -> None:
+    words = ("group", desk.root / "people", "--model", desk.model, "--library", desk.root / "l", *desk.key)
+    found = desk.say(*words, "--out", desk.root / "out", "--name", "person 2=Ada", "--name", "person 2=Ben")
+    assert found.exit_code == 2 and "two names" in found.output
+
+
+def test_subgroups_are_read_as_names_are(staffed: Desk) -> None:
+    table = staffed.root / "groups.csv"
+    table.write_text("name;group\n ANN ;a\nBen;a\ncleo;b\ndora;b\nZoe;b\n", encoding="utf-8-sig")
+    said = staffed.do("calibrate", "--fmr", "0.2", "--fpir", "0.4", "--subgroups", table)
+    assert "a (2 people)" in said and "b (2 people)" in said and "names 1 who are not there: Zoe" in said
+    for text, wanted in (
+        ("name,group\nann\n", "row 2 has 1 of 2 cells"),
+        ("who,group\n", "columns name and group"),
+        ("name,group\nann,a\nAnn,b\n", "names somebody twice"),
+    ):
+        table.write_text(text)
+        found = staffed.say("calibrate", staffed.gallery, "--subgroups", table, *staffed.key)
+        assert found.exit_code != 0 and wanted in found.output + str(found.exception)

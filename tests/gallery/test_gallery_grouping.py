@@ -15,7 +15,7 @@ from sklearn.metrics import adjusted_rand_score
 from sightline.core.errors import GalleryError, UsageError
 from sightline.gallery.grouping import alike, grouped
 from sightline.gallery.keys import KeyFile, Passphrase
-from sightline.gallery.library import Library, kind_of_library, read_library, write_library
+from sightline.gallery.library import Library, held, kind_of_library, read_library, write_library
 
 
 def people(count: int, each: int, *, spread: float = 0.6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -162,3 +162,10 @@ def test_faces_are_dropped_and_added() -> None:
     both = Library(model="m").joined([library, some(1)])
     assert both.ids == ("id0", "id2", "id0") and both.vectors.shape == (3, 64)
     assert Library(model="m").joined([]).ids == ()
+
+
+def test_a_library_is_for_one_run_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "f.faces"
+    for _ in range(2):  # let go of at the end
+        with held(path), held(tmp_path / "other.faces"), pytest.raises(UsageError, match="another run"), held(path):
+            pass

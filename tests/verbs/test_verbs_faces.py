@@ -421,3 +421,26 @@ def test_a_card_whose_inner_card_is_none_is_refused(made: Path, tmp_path: Path) 
         path = unpacked(card_with(whole, ("inner", "detector"), spoilt), tmp_path / str(spoilt)[:9])
         with pytest.raises(BundleError):
             sightline.load(path)
+
+
+def test_aligned_faces_of_one_stem_are_all_kept(opened: Opened, tmp_path: Path) -> None:
+    names = ("1.jpg", "1.png", "1.jpg.png", "s01.happy", "s01.sad", "2.png", "B.png", "b.jpg")
+    (tmp_path / "ann").mkdir()
+    for place, name in enumerate(names):
+        Image.fromarray(photo(face("ann", place))).save(tmp_path / "ann" / name, "PNG")
+    assert drain(crop(opened, tmp_path / "ann", tmp_path / "cut")) == (8, 0)
+    wanted = ["1.jpg.jpg", "1.jpg.png.jpg", "1.png.jpg", "2.jpg", "B.png.jpg", "b.jpg.jpg"]
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == [*wanted, "s01.happy.jpg", "s01.sad.jpg"]
+
+
+def test_a_folder_of_people_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("nowhere", "file"):
+        with pytest.raises(UsageError, match=f"{name} is no folder"):
+            people_in(tmp_path / name)
+
+
+def test_pairs_from_a_spreadsheet(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("first;second;same\r\na,1.png; b.png ;Yes\r\n;;\r\n", encoding="utf-8-sig")
+    assert read_pairs(path) == [(str(tmp_path / "a,1.png"), str(tmp_path / "b.png"), True)]

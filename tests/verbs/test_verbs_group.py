@@ -19,7 +19,7 @@ import made_faces
 import sightline
 from made_faces import face, photo
 from sightline.core.errors import UsageError
-from sightline.core.events import drain
+from sightline.core.events import Note, drain
 from sightline.gallery.keys import KeyFile
 from sightline.gallery.library import read_library
 from sightline.verbs import group as verb
@@ -140,6 +140,7 @@ def test_the_threshold_comes_from_photos_with_several_people(
         run(opened, photos, threshold=None)
     monkeypatch.setattr(verb, "FEW", 3)
     found = run(opened, photos, threshold=None)
+    assert found.new == 0  # they were looked at, and kept
     assert found.claim is not None and found.people == {"person 1": 3, "person 2": 2, "person 3": 2}
 
 
@@ -155,9 +156,12 @@ def test_a_kill_loses_little(opened: Opened, photos: Path, monkeypatch: pytest.M
     )
     for _ in range(3):
         next(events)
-    events.close()
     assert len(read_library(photos.parent / "lib.faces", KeyFile(photos.parent / "key")).photos) == 2
-    assert run(opened, photos).new == 3
+    with pytest.raises(UsageError, match="another run is at work"):
+        run(opened, photos)
+    events.close()
+    assert len(read_library(photos.parent / "lib.faces", KeyFile(photos.parent / "key")).photos) == 3
+    assert run(opened, photos).new == 2
 
 
 def test_another_model_and_a_table_that_is_none(opened: Opened, photos: Path, tmp_path: Path) -> None:
@@ -165,7 +169,101 @@ def test_another_model_and_a_table_that_is_none(opened: Opened, photos: Path, tm
     other = sightline.load(opened.bundle.path.parent / "describer").opened
     assert np.isfinite(run(opened, photos).library.vectors).all()
     (tmp_path / "none.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(UsageError, match="no table"):
+    with pytest.raises(UsageError, match="no CSV file with the columns face and person"):
         run(opened, photos, corrections=tmp_path / "none.csv")
     library = read_library(tmp_path / "lib.faces", KeyFile(tmp_path / "key"))
     assert library.model == verb.model_of(opened) == verb.model_of(other)
+
+
+def changed(photos: Path, change: Any, *, delimiter: str = ",") -> Path:
+    """A copy of groups.csv in which somebody changed rows."""
+    table = rows(photos)
+    for row in table:
+        row |= change(row)
+    path = photos.parent / "changed.csv"
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, table[0], delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+def of(row: dict[str, str], person: str, photo: str) -> bool:
+    return row["person"] == person and Path(row["path"]).stem == photo
+
+
+def test_an_emptied_cell_takes_a_face_out_of_its_group(opened: Opened, photos: Path) -> None:
+    run(opened, photos)
+    table = changed(photos, lambda row: {"person": ""} if of(row, "person 1", "p1") else {}, delimiter=";")
+    for _ in range(2):  # the same table again says nothing new
+        assert run(opened, photos, corrections=table).people == {"person 1": 2, "person 2": 2, "person 3": 2}
+        assert by_photo(photos)["p1"] == [""]
+    save(photos, "q", "ann", seed=60)  # more like the one that was taken out
+    assert run(opened, photos).people == {"person 1": 2, "person 2": 2, "person 3": 2, "person 4": 2}
+    assert by_photo(photos)["p1"] == by_photo(photos)["q"] == ["person 4"]
+    assert run(opened, photos, named={"person 4": "Twin"}).people["Twin"] == 2
+    table = changed(photos, lambda row: {"person": ""} if of(row, "Twin", "p1") else {})
+    assert run(opened, photos, corrections=table).people["Twin"] == 1 and by_photo(photos)["p1"] == [""]
+
+
+def test_a_face_that_was_passed_over_can_come_back(opened: Opened, photos: Path) -> None:
+    run(opened, photos)
+    run(opened, photos, corrections=changed(photos, lambda row: {"person": "-"} if of(row, "person 1", "p1") else {}))
+    assert by_photo(photos)["p1"] == ["-"]
+    table = changed(photos, lambda row: {"person": ""} if row["person"] == "-" else {})
+    assert run(opened, photos, corrections=table).people["person 1"] == 3
+
+
+def test_a_group_is_passed_over_whole(opened: Opened, photos: Path) -> None:
+    run(opened, photos)
+    for named in ({"person 1": "-"}, {}):
+        found = run(opened, photos, named=named)
+        assert found.people == {"person 2": 2, "person 3": 2} and found.names.count("-") == 3
+
+
+def test_a_name_and_a_table_at_once(opened: Opened, photos: Path) -> None:
+    run(opened, photos)
+    table = changed(photos, lambda row: {"person": "Sister"} if of(row, "person 1", "p1") else {})
+    found = run(opened, photos, corrections=table, named={"person 1": "Ann"})
+    assert found.people == {"Ann": 2, "Sister": 1, "person 2": 2, "person 3": 2}
+
+
+def test_faces_of_another_table_are_counted(opened: Opened, photos: Path) -> None:
+    run(opened, photos)
+    assert all(row["face"].startswith("f") and row["person"] == row["found"] for row in rows(photos))
+    table = photos.parent / "other.csv"
+    table.write_text("face,person\nf0,Zoe\n1.2E+34,Zoe\n")
+    told: list[Any] = []
+    ways: dict[str, Any] = {"out": photos.parent / "out", "threshold": 0.8, "corrections": table}
+    source = KeyFile(photos.parent / "key")
+    drain(group(opened, photos, photos.parent / "lib.faces", source, **ways), told.append)
+    notes = [event.text for event in told if isinstance(event, Note)]
+    assert len(notes) == 1 and notes[0].startswith("2 faces that")
+
+
+def test_what_was_said_outlives_a_run_that_fails(opened: Opened, photos: Path) -> None:
+    run(opened, photos)
+    with pytest.raises(UsageError, match="too few"):
+        run(opened, photos, threshold=None, named={"person 1": "Ann"})
+    assert run(opened, photos).people["Ann"] == 3
+
+
+def test_unreadable_pictures_are_looked_at_once(opened: Opened, photos: Path) -> None:
+    (photos / "bad.png").write_bytes(b"no picture")
+    assert run(opened, photos).new == 6 and run(opened, photos).new == 0
+    save(photos, "bad", "ann", seed=70)
+    found = run(opened, photos)
+    assert found.new == 1 and found.people["person 1"] == 4
+
+
+def test_only_unreadable_pictures_are_no_accident(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "bad.png").write_bytes(b"no picture")
+    (tmp_path / "photos" / "gone.png").symlink_to(tmp_path / "nowhere")
+    assert not run(opened, tmp_path / "photos").names
+
+
+def test_a_model_that_finds_no_faces_is_refused(opened: Opened, photos: Path) -> None:
+    with pytest.raises(UsageError, match="join a detector"):
+        run(sightline.load(opened.bundle.path.parent / "describer").opened, photos)
+    assert not (photos.parent / "lib.faces").exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -14,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline.core.errors import GalleryError, UsageError
-from sightline.core.storage import write_bytes
+from sightline.core.runs import try_lock
+from sightline.core.storage import storing, write_bytes
 from sightline.gallery.keys import Source
 from sightline.gallery.sealing import fresh, seal, unseal
 
 FORMAT, VERSION = "sightline library", 1
 IGNORED = "-"
 """Said of a face that is none, or of nobody who matters."""
+APART = ""
+"""Said of a face that is nobody of the group it was in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,7 @@ class Library:
     numbers: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """The group of each, from 1 on, the same in every run; 0 for one that is alone."""
     said: dict[str, str] = field(default_factory=dict)
-    """Who a face is, by its id, where somebody said so; `IGNORED` where it is to be passed over."""
+    """Who a face is, by its id, where somebody said so; or `IGNORED`, or `APART`."""
 
     def kept(self, rows: Any) -> Library:
         """Only these faces."""
@@ -95,6 +100,24 @@ def write_library(library: Library, path: Path, source: Source) -> None:
     blob = io.BytesIO()
     np.savez(blob, rest=np.frombuffer(json.dumps(rest).encode(), np.uint8), **{n: getattr(library, n) for n in _ARRAYS})
     write_bytes(path, head + b"\n" + seal(source.key(store, how), blob.getvalue(), head))
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """A library for this process alone; the system lets go when that ends, however.
+
+    Raises UsageError where another run has it, and StorageError.
+    """
+    place = path.with_name(f".{path.name}.lock")  # beside it: the library itself is replaced when it is written
+    with storing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not try_lock(handle):
+            raise UsageError(f"another run is at work on {path}; wait for it, stop it, or give another library")
+        yield
+    finally:
+        os.close(handle)
 
 
 def _header(path: Path) -> dict[str, Any] | None:

@@ -86,7 +86,9 @@ def check_model(opened: Opened, gallery: Gallery) -> None:
 
 
 def people_in(folder: Path) -> dict[str, list[str]]:
-    """Pictures by person, of a folder with a folder a person. Raises DataError where there is none."""
+    """Pictures by person, of a folder with a folder a person. Raises UsageError, and DataError where there is none."""
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give one with a folder for each person, as {folder}/Ada/1.jpg")
     found = {each.name: list(expand([str(each)])) for each in sorted(folder.iterdir()) if each.is_dir()}
     people = {name: paths for name, paths in found.items() if paths and not name.startswith(".")}
     if not people:

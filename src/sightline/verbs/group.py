@@ -23,12 +23,14 @@ from sightline.data.pictures import read_picture
 from sightline.draw.sheet import Tile, contact_sheet, to_u8
 from sightline.gallery.grouping import grouped
 from sightline.gallery.keys import Source
-from sightline.gallery.library import IGNORED, Library, read_library, write_library
+from sightline.gallery.library import APART, IGNORED, Library, held, read_library, write_library
 from sightline.metrics.comparisons import compared
 from sightline.metrics.match_threshold import Claim, threshold_for
 from sightline.tasks._face_quality import ENOUGH
 from sightline.verbs.calibrate import guarded
 from sightline.verbs.enrol import model_of
+from sightline.verbs.handing import check_finds
+from sightline.verbs.listed import listed
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import predict
 from sightline.verbs.sources import expand
@@ -39,7 +41,8 @@ FEW = 50
 """Pairs of faces in one picture that it takes, at least, to choose a threshold by."""
 SHOWN, COLUMNS = 8, 8
 """Faces of a person on the sheet."""
-FIELDS = ("face", "person", "path", "left", "top", "right", "bottom", "quality")
+FIELDS = ("face", "person", "found", "path", "left", "top", "right", "bottom", "quality")
+"""Of groups.csv; `found` is the person as it was written, so that what somebody changed shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,55 +76,72 @@ def group(
 ) -> Generator[Event, None, Grouping]:
     """Group the faces of all pictures under a folder; yields events.
 
-    path: the sealed library, made where there is none; pictures that it knows are not looked at again. corrections: a
-    `groups.csv` of an earlier run in which somebody changed persons. named: `person 7` → a name. out: a folder for
-    groups.csv and people.jpg. threshold: the likeness from which on two faces may be one person's; by default chosen by
-    faces that are in one picture together.
+    path: the sealed library, made where there is none and kept whatever happens, for one run at a time; pictures that
+    it knows are not looked at again. corrections: a `groups.csv` of an earlier run in which somebody changed persons,
+    `-` for a face to be passed over, empty for one that is nobody of that group. named: `person 7` → a name. out: a
+    folder for groups.csv and people.jpg. threshold: the likeness from which on two faces may be one person's; by
+    default chosen by faces that are in one picture together. Raises UsageError for a model that finds no faces, one
+    that is not the library's, a table or a group that is none, and where another run has the library.
     """
-    library = read_library(path, source) if path.exists() else Library(model=model_of(opened))
-    if library.model != model_of(opened):
-        raise UsageError(
-            f"the faces in {path} were described by another model than {opened.bundle.path}; give that one"
-        )
-    library = corrected(library, _read_corrections(corrections) if corrections else {}, named or {})
-    library, new = yield from _looked_at(opened, folder, library, path, source)
-    claim = None
-    if threshold is None:
-        claim = by_photos(library)
-        threshold = claim.threshold
-        yield Note(text=claim.sentence, kind="choice")
-    library = numbered(library, threshold)
-    write_library(library, path, source)
-    found = Grouping(library=library, names=names_of(library), claim=claim, new=new)
-    write_text(out / "groups.csv", _table(found))
-    yield Saved(path=out / "groups.csv", what="table of faces")
-    yield from _sheet(found, out / "people.jpg")
+    check_finds(opened)
+    changed = _read_corrections(corrections) if corrections else {}
+    with held(path):
+        library = read_library(path, source) if path.exists() else Library(model=model_of(opened))
+        if library.model != model_of(opened):
+            raise UsageError(
+                f"the faces in {path} were described by another model than {opened.bundle.path}; give that one"
+            )
+        if strange := len(changed.keys() - set(library.ids)):
+            yield Note(text=f"{strange:,} faces that {corrections} changes are not in {path}", kind="warning")
+        library, new = yield from _looked_at(opened, folder, corrected(library, changed, named or {}), path, source)
+        claim = None
+        if threshold is None:
+            claim = by_photos(library)
+            threshold = claim.threshold
+            yield Note(text=claim.sentence, kind="choice")
+        library = numbered(library, threshold)
+        write_library(library, path, source)
+        found = Grouping(library=library, names=names_of(library), claim=claim, new=new)
+        write_text(out / "groups.csv", _table(found))
+        yield Saved(path=out / "groups.csv", what="table of faces")
+        yield from _sheet(found, out / "people.jpg")
     return found
 
 
 def _looked_at(
     opened: Opened, folder: Path, library: Library, path: Path, source: Source
 ) -> Generator[Event, None, tuple[Library, int]]:
-    """The library with the faces of new and changed pictures, and without those of pictures that are gone."""
+    """The library, written, with the faces of new and changed pictures, and without those of pictures that are gone.
+
+    An unreadable picture counts as one without faces, until its file changes.
+    """
     there = {each: _stamp(each) for each in expand([str(folder.resolve())])}
     old = {each for each, stamp in library.photos.items() if there.get(each, stamp) == stamp and Path(each).exists()}
     library = library.kept([each in old for each in library.paths])
     library = replace(library, photos={each: library.photos[each] for each in library.photos if each in old})
     fresh, seen = [each for each in there if each not in old], list[Library]()
-    for done, answer in enumerate(predict(opened, fresh), start=1):
-        if isinstance(answer.result, Faces):
-            seen.append(_faces_of(answer.source, there[answer.source], answer.result, library.model))
-        else:
-            yield Note(text=f"left out {answer.source}: {answer.error}", kind="warning")
-        if len(seen) == SAVED_EVERY:
-            library, seen = library.joined(seen), []
-            write_library(library, path, source)
-        yield Progress(what="pictures looked at", done=done, total=len(fresh))
-    return library.joined(seen), len(fresh)
+    try:
+        for done, answer in enumerate(predict(opened, fresh), start=1):
+            if isinstance(answer.result, Faces):
+                seen.append(_faces_of(answer.source, there[answer.source], answer.result, library.model))
+            else:
+                seen.append(Library(model=library.model, photos={answer.source: there[answer.source]}))
+                yield Note(text=f"left out {answer.source}: {answer.error}", kind="warning")
+            if len(seen) == SAVED_EVERY:
+                library, seen = library.joined(seen), []
+                write_library(library, path, source)
+            yield Progress(what="pictures looked at", done=done, total=len(fresh))
+    finally:  # an interruption, too, loses neither what was seen nor what was said
+        library = library.joined(seen)
+        write_library(library, path, source)
+    return library, len(fresh)
 
 
 def _stamp(path: str) -> str:
-    stat = Path(path).stat()
+    try:
+        stat = Path(path).stat()
+    except OSError:  # a link to nothing, or gone since
+        return ""
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
 
@@ -131,7 +151,7 @@ def _faces_of(path: str, stamp: str, faces: Faces, model: str) -> Library:
     return Library(
         model=model,
         photos={path: stamp},
-        ids=tuple(hashlib.sha256(place.encode()).hexdigest()[:12] for place in places),
+        ids=tuple("f" + hashlib.sha256(place.encode()).hexdigest()[:12] for place in places),  # no spreadsheet's number
         paths=(path,) * len(places),
         vectors=faces.vectors,
         xyxy=faces.xyxy,
@@ -164,7 +184,7 @@ def by_photos(library: Library) -> Claim:
 def numbered(library: Library, threshold: float) -> Library:
     """Grouped anew, each group with the number that most of its faces had before, or a new one."""
     shown = np.array([library.said.get(face) != IGNORED for face in library.ids], np.bool_)
-    said = [library.said.get(face, "") for face in library.ids]
+    said = [library.said.get(face, "") or ("apart " + face if face in library.said else "") for face in library.ids]
     groups = np.full(len(library.ids), -1, np.int64)
     rows = np.flatnonzero(shown)
     groups[rows] = grouped(
@@ -178,6 +198,8 @@ def numbered(library: Library, threshold: float) -> Library:
     taken: set[int] = set()
     for each in range(int(groups.max(initial=-1)) + 1):  # the largest first
         own = groups == each
+        if own.sum() == 1 and library.said.get(library.ids[int(own.argmax())]) == APART:
+            continue
         before = Counter(number for number in library.numbers[own].tolist() if number and number not in taken)
         number = before.most_common(1)[0][0] if before else next(fresh)
         taken.add(number)
@@ -190,7 +212,7 @@ def names_of(library: Library) -> tuple[str, ...]:
     told = {
         number: library.said[face]
         for face, number in zip(library.ids, library.numbers.tolist())
-        if number and face in library.said
+        if number and library.said.get(face)
     }
     return tuple(
         IGNORED if library.said.get(face) == IGNORED else told.get(number, f"person {number}") if number else ""
@@ -201,8 +223,9 @@ def names_of(library: Library) -> tuple[str, ...]:
 def corrected(library: Library, changed: Mapping[str, str], named: Mapping[str, str]) -> Library:
     """With what somebody said: of single faces by id, and of whole groups by name.
 
-    The name of a group is said of the face in its middle, so that the others stay free to turn out somebody else's; of
-    a group from which faces are taken, the others stay together. Raises UsageError for a group that is not there.
+    The name of a group is said of the face in its middle, so that the others stay free to turn out somebody else's, and
+    `IGNORED` of all; of a group from which faces are taken, the others stay together. A face of `IGNORED` that is made
+    `APART` is free again. Raises UsageError for a group that is not there.
     """
     names, said = names_of(library), dict(library.said)
     for old, new in named.items():
@@ -211,22 +234,28 @@ def corrected(library: Library, changed: Mapping[str, str], named: Mapping[str, 
             known = ", ".join(sorted({name for name in names if name})[:10])
             raise UsageError(f"there is no {old!r} in this library; there are {known or 'no groups yet'}")
         vectors = library.vectors[rows]
-        said[library.ids[rows[int((vectors @ vectors.sum(axis=0)).argmax())]]] = new
-        said |= {library.ids[row]: new for row in rows if library.said.get(library.ids[row]) == old}
+        middle = rows[int((vectors @ vectors.sum(axis=0)).argmax())]
+        faces = [library.ids[row] for row in rows if new == IGNORED or row == middle]
+        faces += [library.ids[row] for row in rows if library.said.get(library.ids[row]) in (old, APART)]
+        said |= dict.fromkeys(faces, new)
     now = dict(zip(library.ids, names))
     moved = {face: name for face, name in changed.items() if face in now and name != now[face]}
     left = {now[face] for face in moved} - {"", IGNORED}
-    said |= {face: name for face, name in now.items() if name in left}  # else who is most alike would go along
+    said |= {face: named.get(name, name) for face, name in now.items() if name in left}  # else the most alike go along
     said |= moved
-    return replace(library, said={face: name for face, name in said.items() if name})
+    free = {face for face, name in moved.items() if name == APART and now[face] == IGNORED}
+    out = np.array([moved.get(face) == APART for face in library.ids], np.bool_)
+    return replace(
+        library,
+        said={face: name for face, name in said.items() if face not in free},
+        numbers=np.where(out, 0, library.numbers),  # so that the group it leaves keeps its number
+    )
 
 
 def _read_corrections(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return {row["face"]: row["person"].strip() for row in csv.DictReader(file)}
-    except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no table that `faces group` wrote: {error}") from None
+    """The persons that somebody changed, by face."""
+    rows = listed(path, ("face", "person"))
+    return {row["face"]: row["person"] for row in rows if row["person"] != row.get("found", "")}
 
 
 def _table(found: Grouping) -> str:
@@ -239,7 +268,8 @@ def _table(found: Grouping) -> str:
     for row in order:
         corners = [round(float(value), 1) for value in library.xyxy[row]]
         quality = round(float(library.quality[row]), 3)
-        writer.writerow([library.ids[row], found.names[row], library.paths[row], *corners, quality])
+        name = found.names[row]
+        writer.writerow([library.ids[row], name, name, library.paths[row], *corners, quality])
     return text.getvalue()
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from sightline.core.errors import DataError, UsageError
@@ -49,20 +50,34 @@ def hand_over(gallery: Gallery, name: str, out: Path) -> int:
 def crop(opened: Opened, source: Path, out: Path) -> Generator[Event, None, tuple[int, int]]:
     """Write the largest face of each picture under a folder, aligned, at the same place under another.
 
+    Of pictures whose names differ in the ending alone, `1.jpg` and `1.png`, the whole name is kept: `1.png.jpg`.
     → how many, and how many pictures had none or could not be read. Raises UsageError for a model that finds no faces.
     """
-    if opened.card.task != "faces" or not opened.card.inner:
-        raise UsageError(f"{opened.bundle.path} finds no faces; join a detector to it: sightline faces model --help")
+    check_finds(opened)
     if out.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"{out} lies within {source}; name another folder")
     paths, count = list(expand([str(source)])), 0
+    names = _own_names([str(Path(path).relative_to(source)) for path in paths])
     for done, answer in enumerate(predict(opened, paths), start=1):
         faces = answer.result
         place = faces.largest if isinstance(faces, Faces) else None
         if isinstance(faces, Faces) and place is not None:
-            write_bytes(out / Path(answer.source).relative_to(source).with_suffix(".jpg"), encoded(faces.chips[place]))
+            write_bytes(out / names[done - 1], encoded(faces.chips[place]))
             count += 1
         else:
             yield Note(text=f"left out {answer.source}: {answer.error or 'no face was found'}", kind="warning")
         yield Progress(what="pictures looked at", done=done, total=len(paths))
     return count, len(paths) - count
+
+
+def check_finds(opened: Opened) -> None:
+    """Raise UsageError for a model that does not find faces, as one that only describes them."""
+    if opened.card.task != "faces" or not opened.card.inner:
+        raise UsageError(f"{opened.bundle.path} finds no faces; join a detector to it: sightline faces model --help")
+
+
+def _own_names(paths: Sequence[str]) -> list[str]:
+    """A name for each that ends in .jpg and that no other has: with another ending, or after all of its own."""
+    short, whole = [str(Path(path).with_suffix(".jpg")) for path in paths], [f"{path}.jpg" for path in paths]
+    taken = Counter(name.casefold() for name in (*short, *whole))
+    return [name if taken[name.casefold()] == 1 else full for name, full in zip(short, whole)]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sightline.core.errors import DataError, UsageError
+from sightline.core.errors import DataError
 from sightline.core.events import Event, Note, Progress
 from sightline.core.results import Faces
 from sightline.gallery.store import Gallery
 from sightline.metrics.comparisons import Comparisons, compared
 from sightline.verbs.enrol import check_model, meant
+from sightline.verbs.listed import listed
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import predict
 
@@ -27,11 +27,7 @@ def read_pairs(path: Path) -> list[Pair]:
 
     Raises UsageError for a file that is none, DataError for a row that says neither.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(row["first"], row["second"], row["same"].strip().lower()) for row in csv.DictReader(file)]
-    except (OSError, KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV file with the columns first, second and same: {error}") from None
+    rows = [(row["first"], row["second"], row["same"].lower()) for row in listed(path, ("first", "second", "same"))]
     wrong = next((said for _, _, said in rows if said not in SAME + OTHER), None)
     if wrong is not None or not rows:
         raise DataError(f"{path}: same is {wrong!r}; it must be 1 or 0" if rows else f"{path} holds no pairs")

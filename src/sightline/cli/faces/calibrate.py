@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ def command(
     wanted = Wanted(fmr=fmr, fpir=fpir, sure=sure)
     with place().open() as gallery:
         more = _more(gallery, data, model) if data else None
-        groups = _groups(subgroups) if subgroups else None
+        groups = _groups(subgroups, (*(each.name for each in gallery.people()), *(more or ()))) if subgroups else None
         given = watch(compare(model_for(gallery, model), gallery, read_pairs(pairs))) if pairs else None
         found = watch(calibrate(gallery, wanted, pairs=given, more=more, subgroups=groups, out=out))
     for name, claim in (("verify", found.verify), ("identify", found.identify)):
@@ -78,11 +78,17 @@ def _more(gallery: Gallery, data: Path, model: Path | None) -> dict[str, NDArray
     return watch(described(model_for(gallery, model), gallery, people_in(data)))
 
 
-def _groups(path: Path) -> dict[str, str]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return {row["name"]: row["group"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise click.UsageError(
-            f"{path} cannot be read as a CSV file with the columns name and group: {error}"
-        ) from None
+def _groups(path: Path, people: Iterable[str]) -> dict[str, str]:
+    """The group of each of the people that a file names; says whom it names who is not among them."""
+    from sightline.gallery.sealing import plain_name
+    from sightline.verbs.listed import listed
+
+    rows = listed(path, ("name", "group"))
+    told = {plain_name(row["name"]): row for row in rows}
+    if len(told) < len(rows):
+        raise click.UsageError(f"{path} names somebody twice; names are compared without regard to case")
+    found = {name: told.pop(plain_name(name))["group"] for name in dict.fromkeys(people) if plain_name(name) in told}
+    if told:
+        some = ", ".join(row["name"] for row in list(told.values())[:10])
+        click.echo(f"! {path} names {len(told):,} who are not there: {some}", err=True)
+    return found

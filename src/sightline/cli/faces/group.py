@@ -16,8 +16,9 @@ Examples:
   sightline faces group photos/ ... --corrections people/groups.csv
 
 people/people.jpg shows some faces of each person, people/groups.csv has a line for each face. What you change in its
-column person (another person's name, or - for a face to be passed over) is remembered, as names are. Give the same
-command again when there are new photos: only those are looked at."""
+column person is remembered, as names are: another person's name; - for a face to be passed over; nothing for one that
+is not this person, whoever it is. "person 3=-" passes over all faces of somebody. Give the same command again when
+there are new photos, or after an interruption: only what is new is looked at."""
 
 
 @click.command(epilog=EXAMPLE)
@@ -44,7 +45,10 @@ def command(
     from sightline.gallery.library import kind_of_library
     from sightline.verbs.group import group
 
-    named = dict(_pair(each) for each in names)
+    pairs = [_pair(each) for each in names]
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise click.UsageError("--name gives one person two names")
     source = place_of(library).source(new=not library.exists(), kind=kind_of_library(library))
     ways: dict[str, Any] = {"out": out, "threshold": likeness, "corrections": corrections, "named": named}
     found = watch(group(opened(model), folder, library, source, **ways))
