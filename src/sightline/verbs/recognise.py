@@ -106,8 +106,10 @@ def identify(
     waiting: list[Answer] = []
     named: list[Person] = []
     for answer in predict(opened, sources):
-        if gallery.people_changed(last):
-            last, matcher, known = gallery.last(), gallery.matcher(), {}
+        if (now := gallery.last()) != last:
+            if gallery.people_changed(last):
+                matcher, known = gallery.matcher(), {}
+            last = now
         if isinstance(answer.result, Faces):
             faces, people = _named(answer.result, matcher, gallery, known, limit)
             answer = dataclasses.replace(answer, result=faces)

@@ -52,13 +52,14 @@ class Place:
             return SystemKeyring()
         raise click.UsageError("say what opens the gallery: --key-file FILE, --passphrase or --keyring")
 
-    def open(self) -> Gallery:
-        """The gallery that is there."""
+    def open(self, source: Source | None = None) -> Gallery:
+        """The gallery that is there, by a source that was asked for already, if it was."""
         from sightline.gallery.lock import kind_of
         from sightline.gallery.opening import open_gallery
 
         kind = kind_of(self.path) if self.path.is_file() else ""
-        gallery = open_gallery(self.path, self.source(kind=kind), anchor=self.anchor or usual_anchors())
+        source = source or self.source(kind=kind)
+        gallery = open_gallery(self.path, source, anchor=self.anchor or usual_anchors())
         if not gallery.anchored():
             click.echo(
                 f"! {gallery.log.anchor} was not there: what was cut off the log before cannot be seen", err=True

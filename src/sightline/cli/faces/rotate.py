@@ -25,8 +25,8 @@ def command(to_key_file: Path | None, to_passphrase: bool, to_keyring: bool) -> 
 
     where = place()
     new = Place(Path(), to_key_file, to_passphrase, to_keyring).source(new=True, words=NEW_PASSPHRASE)
-    if new == where.source(kind=kind_of(where.path)):
+    if new == (old := where.source(kind=kind_of(where.path))) and not to_keyring:
         raise click.UsageError("that is the key it has already; give another one")
-    with where.open() as gallery:
+    with where.open(old) as gallery:
         gallery.rotate(new)
     click.echo(f"{where.path} opens by the new key only")
