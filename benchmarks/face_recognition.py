@@ -41,8 +41,9 @@ from face_peers import Chain, Vector, Weights, chains
 from sightline.core.events import drain
 from sightline.core.results import Faces
 from sightline.gallery.keys import KeyFile
+from sightline.gallery.opening import create
 from sightline.gallery.people import Consent, utc_day
-from sightline.gallery.store import Gallery, create
+from sightline.gallery.store import Gallery
 from sightline.metrics.comparisons import all_pairs, compared
 from sightline.metrics.match_threshold import threshold_for
 from sightline.metrics.verification import area, det, measure_verification, measured_rates

@@ -307,3 +307,10 @@ def test_sweep_touches_nothing_that_is_not_its_own(tmp_path: Path) -> None:
     (tmp_path / ".a.tmp-1-0123abcd").mkdir()
     storage.sweep(tmp_path)
     assert names(tmp_path) == [".bashrc.old-2", ".hidden", ".x.tmp-1-zz", "a.tmp-1-00000000"]
+
+
+def test_of_two_files_the_first_gets_the_name(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    assert storage.put_once(tmp_path / "a", tmp_path / "c") and not storage.put_once(tmp_path / "b", tmp_path / "c")
+    assert (tmp_path / "c").read_text() == "a"

@@ -42,6 +42,24 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {reason}") from error
 
 
+def put_once(half: Path, path: Path) -> bool:
+    """Give a finished file its name, `path`, where nothing has it yet; whether it did. Raises StorageError.
+
+    Of several processes one succeeds; `half`, in the same folder, may be there still.
+    """
+    try:
+        os.link(half, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        with storing(path):
+            if path.exists():
+                return False
+            half.replace(path)
+    sync_folder(path.parent)
+    return True
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
     """A binary file that becomes `path` when the block ends well; until then, and on any failure, the old one stands.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from sightline.core.errors import GalleryError, MissingExtraError, UsageError
-from sightline.core.storage import storing
+from sightline.core.storage import put_once, storing
 from sightline.gallery.sealing import KEY, fresh, stretched
 
 _HEAD = "sightline gallery key 1"
@@ -46,13 +46,16 @@ class KeyFile:
     def begin(self, store: str) -> dict[str, Any]:
         """A new file, for its owner's eyes only, where there is none yet; one that is there is used."""
         if not self.path.exists():
+            half = self.path.with_name(f".{self.path.name}.{fresh().hex()[:8]}")
             with storing(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                handle = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(handle, "w", encoding="ascii") as file:
                     file.write(f"{_HEAD}\n{fresh().hex()}\n")
                     file.flush()
                     os.fsync(file.fileno())
+            put_once(half, self.path)  # else another process was first, and its key is used
+            half.unlink(missing_ok=True)
         self.key(store, {})
         return {}
 

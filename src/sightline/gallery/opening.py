@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sightline.core.errors import GalleryError, UsageError
-from sightline.core.storage import storing, sync_folder
+from sightline.core.storage import put_once, storing
 from sightline.gallery.cancelable import Transform
 from sightline.gallery.database import TABLES, connected, transaction, write_head
 from sightline.gallery.keys import Source
@@ -46,25 +46,15 @@ def create(
             write_transform(base, keys, Transform.new(width=width, kept=kept or width, store=store))
             log = Log(store, keys["log"], keys["chain"], anchor)
             log.add(base, "create", {"key": source.KIND})
-        log.drop_anchor(base)
         base.close()
-        _put(half, path)
+        if not put_once(half, path):
+            raise UsageError(f"{path} exists already")
     finally:
         base.close()
         half.unlink(missing_ok=True)
+    with closing(connected(path)) as base:
+        log.drop_anchor(base)  # not before, as another process's gallery may have it
     return open_gallery(path, source, anchor=anchor)
-
-
-def _put(half: Path, path: Path) -> None:
-    """Give the finished file its name, without replacing what another process made meanwhile."""
-    try:
-        os.link(half, path)
-    except FileExistsError:
-        raise UsageError(f"{path} exists already") from None
-    except OSError:  # a file system without links
-        with storing(path):
-            half.replace(path)
-    sync_folder(path.parent)
 
 
 def open_gallery(path: Path, source: Source, *, anchor: Path | None = None) -> Gallery:
