@@ -25,11 +25,11 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _RAMPS = {
     "size": (6.0, 26.0),
     "sharpness": (0.03, 0.13),
-    "yaw": (0.42, 0.10),
+    "yaw": (0.45, 0.12),
     "pitch": (0.33, 0.09),
     "contrast": (8.0, 36.0),
     "clipped": (0.5, 0.06),
-    "mouth": (0.15, 0.65),
+    "mouth": (0.05, 0.6),
     "sides": (0.1, 0.7),
 }
 """Where each measure is worth nothing and where it is good enough: pixels between the eyes; what is fine of the
