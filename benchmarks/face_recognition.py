@@ -47,7 +47,8 @@ from sightline.gallery.store import Gallery
 from sightline.metrics.comparisons import all_pairs, compared
 from sightline.metrics.match_threshold import threshold_for
 from sightline.metrics.verification import area, det, measure_verification, measured_rates
-from sightline.verbs.enrol import Terms, enrol, model_of, width_of
+from sightline.tasks.faces import width_of
+from sightline.verbs.enrol import Terms, enrol, model_of
 from sightline.verbs.join import join
 from sightline.verbs.opened import open_model
 from sightline.verbs.predict import predict
@@ -276,7 +277,8 @@ def _people(files: list[str]) -> dict[str, list[str]]:
 
 def _new(opened: Any, folder: str) -> Gallery:
     key = KeyFile(Path(folder) / "key")
-    return create(Path(folder) / "people.gallery", key, model=model_of(opened), width=width_of(opened))
+    width = width_of(opened.graphs["main"], opened.card)
+    return create(Path(folder) / "people.gallery", key, model=model_of(opened), width=width)
 
 
 def _terms() -> Terms:

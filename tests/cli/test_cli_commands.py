@@ -22,16 +22,9 @@ from sightline.core.recipe import Recipe
 from sightline.core.shelf import Shelf
 from sightline.tasks import classify
 from sightline.verbs.settings import Settings
+from typed import ran
 
 COMMANDS = front.sightline.list_commands(click.Context(front.sightline))
-
-
-def ran(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command."""
-    with pytest.raises(SystemExit) as left:
-        front.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(str(left.value.code)), out, err
 
 
 # Help and examples.

@@ -22,7 +22,6 @@ pytest.importorskip("onnx")
 
 import sightline
 from blocking import hidden
-from sightline.cli import main as front
 from sightline.core.anomalies import AnomalyMap
 from sightline.core.bundle import open_bundle, update_bundle
 from sightline.core.errors import BundleError, DataError
@@ -33,6 +32,7 @@ from sightline.data.read import read
 from sightline.data.samples import Inspected
 from sightline.tasks import anomaly
 from sightline.verbs.gather import gather
+from typed import ran
 
 SMALL = {"size": 64, "net.folds": 3}
 BEYOND_FIT = hidden(
@@ -40,14 +40,6 @@ BEYOND_FIT = hidden(
     *("openvino", "nncf", "pyarrow", "sklearn", "skimage", "av", "fastapi"),
 )
 """Everything that the extra `fit` does not bring."""
-
-
-def ran(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command."""
-    with pytest.raises(SystemExit) as left:
-        front.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(str(left.value.code)), out, err
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ pytest.importorskip("torch")
 
 import sightline
 from blocking import NO_TORCH
-from sightline.cli import main as front
 from sightline.core.bundle import open_bundle
 from sightline.core.protocols import Held
 from sightline.data.layouts import coco
@@ -28,6 +27,7 @@ from sightline.data.samples import Object, Objects, Sample, Samples
 from sightline.tasks import detect
 from sightline.verbs import gather
 from sightline.verbs.show import show_input
+from typed import ran
 
 SMALL = {"net.width": 8, "net.neck": 24, "net.head": 1, "threads": 1, "seed": 1, "batch": 8, "size": 96}
 
@@ -70,14 +70,6 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "detect"
     sightline.train("detect", data, recipe=SMALL | {"epochs": 30}, out=out)
     return out
-
-
-def ran(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command."""
-    with pytest.raises(SystemExit) as left:
-        front.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(str(left.value.code)), out, err
 
 
 def test_it_learns_and_says_how_well(run: Path) -> None:

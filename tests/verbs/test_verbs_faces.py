@@ -31,7 +31,7 @@ from sightline.gallery.opening import create, open_gallery
 from sightline.gallery.store import Gallery
 from sightline.tasks.faces import UNKNOWN
 from sightline.verbs.calibrate import Wanted, calibrate, searched
-from sightline.verbs.enrol import Terms, enrol, model_of, people_in, width_of
+from sightline.verbs.enrol import Terms, enrol, model_of, people_in
 from sightline.verbs.handing import crop, hand_over
 from sightline.verbs.import_onnx import Wish, import_onnx
 from sightline.verbs.join import join
@@ -52,7 +52,7 @@ def opened(made: Path) -> Opened:
 
 @pytest.fixture
 def gallery(opened: Opened, tmp_path: Path) -> Gallery:
-    where = {"model": model_of(opened), "width": width_of(opened), "anchor": tmp_path / "anchor"}
+    where = {"model": model_of(opened), "width": WIDTH, "anchor": tmp_path / "anchor"}
     return create(tmp_path / "staff.gallery", KeyFile(tmp_path / "key"), **where)
 
 

@@ -20,25 +20,17 @@ pytest.importorskip("torch")
 import sightline
 from blocking import hidden
 from made_people import NAMES, people_set
-from sightline.cli import main as front
 from sightline.core.bundle import open_bundle
 from sightline.core.errors import GateError
 from sightline.core.results import Faces
 from sightline.core.shelf import Shelf
 from sightline.data.samples import Label, Sample, Samples
 from sightline.verbs.gather import arranged
+from typed import ran
 
 SMALL = {"epochs": 12, "batch": 16, "threads": 1, "seed": 2, "net.body": "resnet:8", "net.vector": 16, "fmr": 0.05}
 SMALL |= {"validation": 0.25, "mirror": "no", "rotate": 0, "device": "cpu", "precision": "fp32"}
 NO_TORCH = hidden("torch", "torchvision", "lightning_fabric", "onnx", "onnxscript", "timm", "scipy", "matplotlib")
-
-
-def ran(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command."""
-    with pytest.raises(SystemExit) as left:
-        front.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(str(left.value.code)), out, err
 
 
 @pytest.fixture(scope="module")

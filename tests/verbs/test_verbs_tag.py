@@ -15,20 +15,12 @@ pytest.importorskip("onnx")
 pytest.importorskip("scipy")
 
 import sightline
-from sightline.cli import main as front
 from sightline.core.errors import GateError
 from sightline.data.layouts import npz
 from sightline.data.read import read
+from typed import ran
 
 LABELS = [f"{side} is {digit}" for side in ("left", "right") for digit in range(5)]
-
-
-def ran(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command."""
-    with pytest.raises(SystemExit) as left:
-        front.main([str(word) for word in words])
-    out, err = capsys.readouterr()
-    return int(str(left.value.code)), out, err
 
 
 @pytest.fixture(scope="module")

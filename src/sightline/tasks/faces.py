@@ -117,8 +117,7 @@ def _landmarks(boxes: Boxes) -> NDArray[np.floating[Any]]:
 def _embedded(session: Session, chips: NDArray[np.uint8], card: Card) -> NDArray[np.float32]:
     """Vectors (N, D) of length 1."""
     if not len(chips):
-        sides = session.outputs[_output(card)].shape[1:]
-        return np.zeros((0, math.prod(map(int, sides))), np.float32)
+        return np.zeros((0, width_of(session, card)), np.float32)
     runs = [chips[start : start + AT_ONCE] for start in range(0, len(chips), AT_ONCE)]
     found = [decoded(session.run({"image": _as_taken(run, card)}), card)["vector"] for run in runs]
     return unit(np.concatenate(found))
@@ -191,6 +190,11 @@ def pictured(
     points = None if result.points is None else result.points * by[:2]
     scores = None if result.names else result.scores
     return drawn(image, result.xyxy * by, result.labels, scores, points=points)
+
+
+def width_of(session: Session, card: Card) -> int:
+    """How many numbers the vector of a face has, by the graph that describes it."""
+    return math.prod(map(int, session.outputs[_output(card)].shape[1:]))
 
 
 def _output(card: Card) -> str:

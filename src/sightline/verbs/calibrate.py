@@ -16,6 +16,7 @@ from sightline.core.errors import DataError, MissingExtraError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.measures import Measure
 from sightline.core.storage import write_bytes, write_json
+from sightline.gallery.cancelable import unit
 from sightline.gallery.people import utc_day
 from sightline.gallery.store import Gallery
 from sightline.metrics.comparisons import Comparisons, all_pairs
@@ -165,7 +166,7 @@ def searched(vectors: NDArray[np.float32], subjects: NDArray[Any]) -> Searches:
     """Each sample searched for among everybody by all other samples; of very many, some that are drawn."""
     number = np.unique(subjects, return_inverse=True)[1]
     order = np.argsort(number, kind="stable")
-    vectors, number = vectors[order] / np.linalg.norm(vectors[order], axis=1, keepdims=True), number[order]
+    vectors, number = unit(vectors[order]), number[order]
     starts = np.unique(number, return_index=True)[1]
     count = len(vectors)
     probes = np.arange(count) if count <= MOST_PROBES else np.sort(_random().choice(count, MOST_PROBES, replace=False))

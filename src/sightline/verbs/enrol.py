@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,12 +69,6 @@ def model_of(opened: Opened) -> str:
     return str(opened.card.graphs["main"][opened.variant]["sha256"])
 
 
-def width_of(opened: Opened) -> int:
-    """How many numbers a template has."""
-    shape = opened.graphs["main"].outputs[str(opened.card.form.get("output", "vector"))].shape
-    return math.prod(int(side) for side in shape[1:])
-
-
 def check_model(opened: Opened, gallery: Gallery) -> None:
     """Raise UsageError for a gallery of another model's templates."""
     if model_of(opened) != gallery.about["model"]:
@@ -119,12 +112,9 @@ def enrol(
             out.refused.append((name, "was erased from this gallery; enrol them again only if they ask for it"))
         else:
             left[name] = pictures
-    ready, total, done = list[Newcomer](), sum(map(len, left.values())), 0
-    answers = predict(opened, (picture for pictures in left.values() for picture in pictures))
-    for name, pictures in left.items():
-        taken = list(_taken(answers, len(pictures), out.refused, poor=terms.poor))
-        done += len(pictures)
-        yield Progress(what="pictures looked at", done=done, total=total)
+    ready = list[Newcomer]()
+    for name, taken, progress in _by_person(opened, left, out.refused, poor=terms.poor):
+        yield progress
         taken = _unlike(taken, gallery, name, out.refused)
         if taken:
             for note in _doubts(name, taken):
@@ -146,17 +136,25 @@ def described(
     """Embeddings (K, width) of people by their pictures, without enrolling anybody; yields progress."""
     check_model(opened, gallery)
     refused, found = list[tuple[str, str]](), dict[str, NDArray[np.float32]]()
-    total, done = sum(map(len, people.values())), 0
-    answers = predict(opened, (picture for pictures in people.values() for picture in pictures))
-    for name, pictures in people.items():
-        vectors = [faces.vectors[place] for _, faces, place in _taken(answers, len(pictures), refused, poor=False)]
-        done += len(pictures)
-        yield Progress(what="pictures looked at", done=done, total=total)
-        if vectors:
-            found[name] = np.stack(vectors)
+    for name, taken, progress in _by_person(opened, people, refused, poor=False):
+        yield progress
+        if taken:
+            found[name] = np.stack([faces.vectors[place] for _, faces, place in taken])
     for path, reason in refused:
         yield Note(text=f"left out {path}: {reason}", kind="warning")
     return found
+
+
+def _by_person(
+    opened: Opened, people: Mapping[str, Sequence[Any]], refused: list[tuple[str, str]], *, poor: bool
+) -> Iterator[tuple[str, list[tuple[str, Faces, int]], Progress]]:
+    """Each person's pictures that will do, as `_taken` gives them, and how far it is."""
+    total, done = sum(map(len, people.values())), 0
+    answers = predict(opened, (picture for pictures in people.values() for picture in pictures))
+    for name, pictures in people.items():
+        taken = list(_taken(answers, len(pictures), refused, poor=poor))
+        done += len(pictures)
+        yield name, taken, Progress(what="pictures looked at", done=done, total=total)
 
 
 def _taken(

@@ -69,10 +69,12 @@ class Place:
     def create(self, opened: Opened) -> Gallery:
         """A new gallery for the templates of a model."""
         from sightline.gallery.opening import create
-        from sightline.verbs.enrol import model_of, width_of
+        from sightline.tasks.faces import width_of
+        from sightline.verbs.enrol import model_of
 
         source, anchor = self.source(new=True), self.anchor or usual_anchors()
-        return create(self.path, source, model=model_of(opened), width=width_of(opened), anchor=anchor)
+        width = width_of(opened.graphs["main"], opened.card)
+        return create(self.path, source, model=model_of(opened), width=width, anchor=anchor)
 
 
 def usual_anchors() -> Path:
