@@ -189,13 +189,19 @@ class Model:
         return verify(self.opened, gallery, name, source, threshold=threshold)
 
     def identify(
-        self, gallery: Gallery, sources: str | Path | Iterable[Any], *, threshold: float | None = None
+        self,
+        gallery: Gallery,
+        sources: str | Path | Iterable[Any],
+        *,
+        threshold: float | None = None,
+        collection: str = "",
     ) -> Iterator[Answer]:
-        """Faces with the names of those in a gallery, or `unknown`; sources as for `predict_many`."""
+        """Faces with the names of those in a gallery, or in one of its collections, or `unknown`; sources as for
+        `predict_many`."""
         from sightline.verbs.recognise import identify
 
         many = list(expand([str(sources)])) if isinstance(sources, (str, Path)) else sources
-        return identify(self.opened, gallery, many, threshold=threshold)
+        return identify(self.opened, gallery, many, threshold=threshold, collection=collection)
 
     def export(
         self,

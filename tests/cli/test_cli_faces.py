@@ -111,7 +111,12 @@ def test_one_person_by_name_and_their_export(desk: Desk) -> None:
     pictures = sorted((desk.root / "people" / "ann").iterdir())
     how = ("--name", "Ann Lee", "--model", desk.model, *CONSENT, "--crops", "--collection", "guests")
     desk.do("enroll", *pictures, *how)
-    assert "Ann Lee" in desk.do("list", "--collection", "guests") and "Ann" not in desk.do("list", "--collection", "x")
+    assert "Ann Lee" in desk.do("list", "--collection", "guests")
+    unknown = desk.say("list", desk.gallery, "--collection", "x", *desk.key).exception
+    assert "collection 'x'; known are guests" in str(unknown)
+    shown = ("--threshold", "0.8", "--collection", "guests", "--json")
+    rows = [json.loads(line) for line in desk.do("identify", desk.root / "door", *shown).splitlines()]
+    assert {box["label"] for row in rows for box in row["boxes"]} <= {"Ann Lee", "unknown"}
     assert "4 files" in desk.do("export", "ann lee", "--out", desk.root / "hers")
     assert json.loads((desk.root / "hers" / "person.json").read_text())["collection"] == "guests"
 

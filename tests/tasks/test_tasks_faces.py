@@ -92,10 +92,12 @@ def test_without_a_detector_the_picture_is_the_face(who: sightline.Model) -> Non
 
 
 def test_a_detector_without_landmarks_is_helped_out() -> None:
-    boxes = SimpleNamespace(xyxy=np.array([[0, 0, 100, 100]], np.float32), points=None)
-    assert faces._landmarks(boxes).shape == (1, 5, 2)  # type: ignore[arg-type]
-    boxes.points = np.zeros((1, 5, 2), np.float32)  # all on one spot, so that nothing could be brought into line
-    assert np.ptp(faces._landmarks(boxes)[0], axis=0).min() > 30  # type: ignore[arg-type]
+    boxes = np.array([[0, 0, 100, 100]], np.float32)
+    by_box = faces._landmarks(boxes, None)
+    assert by_box.shape == (1, 5, 2) and np.ptp(by_box[0], axis=0).min() > 30
+    one_spot, others = np.zeros((1, 5, 2), np.float32), np.ones((1, 17, 2), np.float32)
+    assert np.array_equal(faces._landmarks(boxes, one_spot), by_box)  # nothing could be brought into line by it
+    assert np.array_equal(faces._landmarks(boxes, others), by_box)
 
 
 def test_vectors_that_are_none_are_zero() -> None:
@@ -210,3 +212,31 @@ def test_the_real_chain_tells_people_apart(data_root: Path, tmp_path: Path) -> N
     likeness = vectors @ vectors.T
     assert likeness[same].min() > 0.3 > likeness[~same].max()
     assert read_picture(photos[0]).size_hw == (150, 150)
+
+
+def test_a_false_match_rate_holds_among_other_real_people(data_root: Path, tmp_path: Path) -> None:
+    from skimage.data import lfw_subset
+
+    from sightline.core.events import drain
+    from sightline.metrics.comparisons import all_pairs
+    from sightline.metrics.match_threshold import threshold_for
+    from sightline.metrics.verification import measured_rates
+    from sightline.verbs.join import join
+
+    weights = data_root / "weights"
+    path = drain(join(str(weights / "yunet_n_640_640.onnx"), str(weights / "MobileFaceNet.onnx"), tmp_path / "who"))
+    small = [Image.fromarray((each * 255).round().astype(np.uint8)) for each in lfw_subset()[:100]]
+    large = [np.pad(np.asarray(each.resize((200, 200), Image.Resampling.BICUBIC)), 60, mode="edge") for each in small]
+    every = [answer.result for answer in sightline.load(path).predict_many(large)]
+    vectors = np.stack([each.vectors[each.largest] for each in every if each.largest is not None])  # type: ignore
+    assert len(vectors) > 90  # of 25 pixels each
+    rng, seen, held = np.random.default_rng(0), [], 0
+    for _ in range(20):
+        order = rng.permutation(len(vectors))
+        half, other = (all_pairs(vectors[rows], rows) for rows in (order[: len(order) // 2], order[len(order) // 2 :]))
+        threshold = threshold_for(half, 0.05).threshold
+        stated, rate = measured_rates(half, threshold)[0], measured_rates(other, threshold)[0]
+        seen.append(rate.value)
+        held += stated.low <= rate.value <= stated.high
+    assert 0.03 < np.mean(seen) < 0.07
+    assert held >= 12  # both halves have an error, so that an interval of 95 % holds in 83 %

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from datetime import timedelta
@@ -37,7 +38,7 @@ from sightline.verbs.import_onnx import Wish, import_onnx
 from sightline.verbs.join import join
 from sightline.verbs.opened import Opened
 from sightline.verbs.pairs import compare, read_pairs
-from sightline.verbs.recognise import identify, verify
+from sightline.verbs.recognise import identify, threshold_of, verify
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +248,28 @@ def test_thresholds_are_chosen_and_used(opened: Opened, gallery: Gallery, tmp_pa
     told = json.loads((tmp_path / "report" / "calibration.json").read_text())
     assert told["subgroups"] == "unmeasured" and told["verify"]["supported"] is found.verify.supported
     assert not any(name in json.dumps(told) for name in ("ann", "cleo"))
+
+
+def test_a_collection_is_asked_alone_and_has_thresholds_of_its_own(
+    opened: Opened, gallery: Gallery, tmp_path: Path
+) -> None:
+    for collection, some in (("staff", ("ann", "ben")), ("guests", ("cleo", "dora"))):
+        people = {name: [photo(face(name, seed)) for seed in (1, 2)] for name in some}
+        drain(enrol(opened, gallery, people, dataclasses.replace(terms(), collection=collection)))
+    both = [photo(face("ann", 5), face("cleo", 6))]
+    assert names(identify(opened, gallery, both, threshold=0.8)) == [("ann", "cleo")]
+    assert names(identify(opened, gallery, both, threshold=0.8, collection="guests")) == [("cleo", UNKNOWN)]
+    with pytest.raises(DataError, match=r"nobody .* in a collection 'gusts'; known are guests, staff"):
+        list(identify(opened, gallery, both, threshold=0.8, collection="gusts"))
+    with pytest.raises(UsageError, match="nobody has chosen"):
+        list(identify(opened, gallery, both, collection="guests"))
+    whole = drain(calibrate(gallery, Wanted(fmr=0.1, fpir=0.2)))
+    own = drain(calibrate(gallery, Wanted(fmr=0.1, fpir=0.2), collection="guests"))
+    assert (own.people, own.samples) == (2, 4) and own.identify.threshold != whole.identify.threshold
+    assert threshold_of(gallery, "identify") == threshold_of(gallery, "identify", None, "staff")
+    assert threshold_of(gallery, "identify", None, "guests") == own.identify.threshold
+    found = verify(opened, gallery, "cleo", photo(face("cleo", 6)))
+    assert found.threshold == own.verify.threshold != whole.verify.threshold
 
 
 def test_few_people_give_a_guess_that_is_called_one(opened: Opened, gallery: Gallery, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -107,6 +108,29 @@ def test_the_fastest_way_is_chosen(
     assert seen == many[: len(seen)]
     assert (chosen.apart, model is narrow) == (fast == "apart",) * 2
     assert len(told) == 1
+
+
+@pytest.mark.parametrize(("opening", "before", "apart"), [(9.0, False, False), (0.1, False, True), (9.0, True, True)])
+def test_few_pictures_have_a_core_each_where_that_costs_little(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, opening: float, before: bool, apart: bool
+) -> None:
+    """Graphs for one core are opened where the pictures take longer than that, or they are open already."""
+    spent = [0.0]
+    monkeypatch.setattr(time, "process_time", lambda: spent[0])
+    model = dataclasses.replace(opened, seconds=opening, _on={})
+    if before:
+        model.on_threads(1)
+
+    def work(model: Opened, some: Any) -> list[Any]:
+        spent[0] += 0.1 * len(some)
+        return list(some)
+
+    with ThreadPoolExecutor(2) as pool:
+        steps = pacing.measure(pool, work, model, Queue(range(8)), workers=2, batch=None, listen=None)
+        next(steps)
+        with pytest.raises(StopIteration) as end:
+            next(steps)
+    assert end.value.value[0].apart is apart
 
 
 def test_what_the_reader_does_meanwhile_is_not_taken_for_the_pictures(

@@ -18,6 +18,7 @@ CANON = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [4
 al., 2019): the eye on the left of the picture, the other eye, tip of the nose, corners of the mouth from the left."""
 WITHIN = np.array([[0.262, 0.375], [0.738, 0.375], [0.5, 0.585], [0.298, 0.74], [0.702, 0.74]])
 """Where they lie in a face's box, as shares of it, for detectors that find none: medians of 174 faces by YuNet."""
+_CORNERS = SIDE * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
 
 Matrix = NDArray[np.float64]
 
@@ -53,8 +54,8 @@ def chip(pixels: NDArray[np.uint8], points: Any) -> NDArray[np.uint8]:
     """
     matrix = similarity(points)
     scale = math.hypot(*matrix[:, 0])
-    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
-    corners = (np.array([[0, 0, 1], [SIDE, 0, 1], [0, SIDE, 1], [SIDE, SIDE, 1]]) @ back.T)[:, :2]
+    back = matrix[:, :2] / scale**2  # of row vectors; that of column vectors is its transpose
+    corners = (_CORNERS - matrix[:, 2]) @ back
     by = max(1, math.floor(1 / scale))
     left, top = np.maximum(np.floor(corners.min(axis=0)) - 2 * by, 0).astype(int)
     right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 2 * by
@@ -64,10 +65,10 @@ def chip(pixels: NDArray[np.uint8], points: Any) -> NDArray[np.uint8]:
     image = Image.fromarray(near[..., 0] if near.shape[2] == 1 else near)
     image = image.reduce(by) if by > 1 else image
     # Pillow counts from a pixel's corner: a place q of the chip is back(q - half) + half in the picture
-    shift = back[:2, :2] @ [-0.5, -0.5] + back[:2, 2] + 0.5 - [left, top]
-    rows = np.column_stack([back[:2, :2], shift]) / by
-    found = image.transform((SIDE, SIDE), Image.Transform.AFFINE, tuple(rows.ravel()), Image.Resampling.BILINEAR)
-    return np.asarray(found.convert("RGB"))
+    shift = (-0.5 - matrix[:, 2]) @ back + 0.5 - [left, top]
+    rows = np.column_stack([back.T, shift]) / by
+    found = image.transform((SIDE, SIDE), Image.Transform.AFFINE, rows.ravel().tolist(), Image.Resampling.BILINEAR)
+    return np.asarray(found if found.mode == "RGB" else found.convert("RGB"))
 
 
 def guessed(xyxy: Any) -> Matrix:

@@ -131,6 +131,15 @@ class Gallery:
         for (number,) in self._base.execute("SELECT id FROM people ORDER BY id").fetchall():
             yield self.person(number)
 
+    def members(self, collection: str = "") -> list[Person]:
+        """Everybody in a collection; without one, everybody. Raises DataError where nobody is in it."""
+        people = list(self.people())
+        found = [person for person in people if not collection or person.collection == collection]
+        if collection and not found:
+            known = ", ".join(sorted({person.collection for person in people} - {""})) or "none"
+            raise DataError(f"nobody in {self.path} is in a collection {collection!r:.60}; known are {known}")
+        return found
+
     def templates(self, number: int) -> NDArray[np.float32]:
         """Somebody's templates as they are kept, (K, kept): turned by the gallery's transform (see `cancelable`)."""
         found = [template for _, template in self._rows(number, 0)]
@@ -144,10 +153,15 @@ class Gallery:
         """Somebody's templates as they came, (K, width), but of length 1: to be given to them, not to be kept."""
         return self._transform().turned_back(self.templates(number))
 
-    def matcher(self, *, exact: bool = False) -> Matcher:
-        """Everybody there is now, in memory, to compare plain templates with; see `Matcher`."""
+    def matcher(self, collection: str = "", *, exact: bool = False) -> Matcher:
+        """Everybody there is now, in memory, to compare plain templates with; see `Matcher`.
+
+        collection: only those in it; raises DataError where nobody is.
+        """
         with transaction(self.path, self._base) as base:
             transform, table = self._transform(), self._table(base)
+            if collection:
+                table = table[np.isin(table["person"], [person.number for person in self.members(collection)])]
         return Matcher(table, transform, exact=exact)
 
     def table(self) -> Table:

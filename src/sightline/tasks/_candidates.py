@@ -56,16 +56,18 @@ def decoded(outputs: Arrays, card: Card, *, floor: float = FLOOR) -> dict[str, N
     """
     read = FORMS[str(card.form["name"])][0] if card.form else _plain
     count = len(next(iter(outputs.values())))
-    boxes, scores = np.zeros((count, MOST, 4), np.float32), np.zeros((count, MOST), np.float32)
-    labels, points = np.zeros((count, MOST), np.int64), list[Floats]()
+    filled: dict[str, NDArray[Any]] = {
+        "boxes": np.zeros((count, MOST, 4), np.float32),
+        "scores": np.zeros((count, MOST), np.float32),
+        "labels": np.zeros((count, MOST), np.int64),
+    }
     for row in range(count):
         found = read({name: array[row] for name, array in outputs.items()}, card, floor)
-        own = len(found.scores)
-        boxes[row, :own], scores[row, :own], labels[row, :own] = found[:3]
         if found.points is not None:
-            points.append(np.pad(found.points, ((0, MOST - own), (0, 0), (0, 0))))
-    more = {"points": np.stack(points)} if points else {}
-    return {"boxes": boxes, "scores": scores, "labels": labels, **more}
+            filled.setdefault("points", np.zeros((count, MOST, *found.points.shape[1:]), np.float32))
+        for array, own in zip(filled.values(), found):
+            array[row, : len(found.scores)] = own
+    return filled
 
 
 def best(boxes: Floats, scores: Floats, labels: NDArray[np.int64], points: Floats | None = None) -> Candidates:

@@ -21,7 +21,7 @@ ENOUGH = 0.5
 _FACE = (slice(16, 104), slice(16, 96))
 _EYES, _MOUTH = (slice(42, 62), slice(26, 86)), (slice(80, 104), slice(34, 78))
 _LEFT, _RIGHT = (slice(40, 104), slice(20, 52)), (slice(40, 104), slice(60, 92))
-_LUMA = np.array([0.299, 0.587, 0.114])
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _RAMPS = {
     "size": (6.0, 26.0),
     "sharpness": (0.03, 0.13),
@@ -58,7 +58,7 @@ def quality(chip: NDArray[np.uint8], points: Any = None) -> Quality:
 
     Without landmarks, as for faces that were cut out and aligned elsewhere, size and pose count as good.
     """
-    grey = chip @ _LUMA
+    grey = chip.astype(np.float32) @ _LUMA
     eyes, yaw, pitch = _pose(CANON if points is None else np.asarray(points, np.float64))
     eyes = _RAMPS["size"][1] if points is None else eyes
     face = grey[_FACE]
@@ -110,7 +110,7 @@ _UPRIGHT = float((CANON[2, 1] - CANON[:2, 1].mean()) / (CANON[3:, 1].mean() - CA
 """How far down the nose is between eyes and mouth when a face looks ahead: a little more than in the mean template."""
 
 
-def _fine(face: Floats) -> float:
+def _fine(face: NDArray[np.float32]) -> float:
     """Mean absolute Laplacian."""
     middle, around = face[1:-1, 1:-1], face[:-2, 1:-1] + face[2:, 1:-1] + face[1:-1, :-2] + face[1:-1, 2:]
     return float(np.abs(4 * middle - around).mean())

@@ -88,30 +88,31 @@ def _claimed(result: Result) -> Boxes:
     """Those that are sure enough."""
     assert isinstance(result, Boxes)
     rows = result.claimed
-    points = result.points if result.points is not None and result.points.shape[1] == 5 else None
+    xyxy = result.xyxy[rows]
     return Boxes(
         classes=(FACE,),
-        xyxy=result.xyxy[rows],
+        xyxy=xyxy,
         scores=result.scores[rows],
         indexes=np.zeros(int(rows.sum()), np.int64),
         claimed=rows[rows],
-        points=None if points is None else points[rows],
+        points=_landmarks(xyxy, None if result.points is None else result.points[rows]),
     )
+
+
+def _landmarks(xyxy: NDArray[np.float32], points: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Five of each face, (N, 5, 2); where the detector finds others or none, or places all on one spot, by the box."""
+    if points is None or points.shape[1] != 5:
+        return np.array([guessed(each) for each in xyxy], np.float32).reshape(-1, 5, 2)
+    for row in np.flatnonzero(np.ptp(points, axis=1).max(axis=1) <= 1):
+        points[row] = guessed(xyxy[row])
+    return points
 
 
 def _chips(pixels: NDArray[np.uint8], boxes: Boxes) -> NDArray[np.uint8]:
     """The faces brought into line, (N, 112, 112, 3)."""
-    found = [chip(pixels, points) for points in _landmarks(boxes)]
+    assert boxes.points is not None
+    found = [chip(pixels, points) for points in boxes.points]
     return np.stack(found) if found else np.zeros((0, SIDE, SIDE, 3), np.uint8)
-
-
-def _landmarks(boxes: Boxes) -> NDArray[np.floating[Any]]:
-    """Five of each face, (N, 5, 2); where the detector finds none, or places all on one spot, by the box."""
-    by_box = np.array([guessed(each) for each in boxes.xyxy]).reshape(-1, 5, 2)
-    if boxes.points is None:
-        return by_box
-    apart = np.ptp(boxes.points, axis=1).max(axis=1) > 1
-    return np.where(apart[:, None, None], boxes.points, by_box)
 
 
 def _embedded(session: Session, chips: NDArray[np.uint8], card: Card) -> NDArray[np.float32]:
@@ -134,15 +135,15 @@ def _as_taken(chips: NDArray[np.uint8], card: Card) -> Array:
 
 
 def _faces(boxes: Boxes, chips: NDArray[np.uint8], vectors: NDArray[np.float32]) -> Faces:
-    landmarks = _landmarks(boxes)
-    judged = [quality(own, points) for own, points in zip(chips, landmarks)]
+    assert boxes.points is not None
+    judged = [quality(own, points) for own, points in zip(chips, boxes.points)]
     return Faces(
         classes=boxes.classes,
         xyxy=boxes.xyxy,
         scores=boxes.scores,
         indexes=boxes.indexes,
         claimed=boxes.claimed,
-        points=landmarks.astype(np.float32),
+        points=boxes.points,
         vectors=vectors,
         quality=np.array([each.score for each in judged], np.float32),
         flaws=tuple(each.reason for each in judged),

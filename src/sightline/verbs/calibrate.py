@@ -101,6 +101,7 @@ def calibrate(
     pairs: Comparisons | None = None,
     more: Mapping[str, NDArray[np.float32]] | None = None,
     subgroups: Mapping[str, str] | None = None,
+    collection: str = "",
     out: Path | None = None,
 ) -> Generator[Event, None, Calibration]:
     """Choose the gallery's thresholds by all pairs of its templates, settle them, and return what they promise.
@@ -108,9 +109,10 @@ def calibrate(
     pairs: comparisons to choose the threshold of `verify` by, instead of those of the gallery's own templates.
     more: plain embeddings (K, width) of further people by name, who are compared as if they were enrolled, too, so that
     few people enrolled can still be told from strangers. subgroups: the group of each person by name, for error rates
-    of each. out: a folder for the curve and the figures, without names. Raises DataError without two people.
+    of each. collection: compare its people only, and settle what holds where it is asked. out: a folder for the curve
+    and the figures, without names. Raises DataError without two people.
     """
-    vectors, subjects = _samples(gallery, more or {})
+    vectors, subjects = _samples(gallery, more or {}, collection)
     people, everybody = np.unique(subjects), len(np.unique(subjects))
     if len(people) < 2:
         raise DataError(
@@ -144,17 +146,25 @@ def calibrate(
         people=len(people),
         samples=len(vectors),
     )
-    gallery.settle({"operating": calibration.operating()})
+    gallery.settle(_settings(gallery, collection, calibration.operating()))
     if out is not None:
         yield from _written(calibration, pairs, out)
     return calibration
 
 
-def _samples(gallery: Gallery, more: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+def _settings(gallery: Gallery, collection: str, operating: Mapping[str, Any]) -> dict[str, Any]:
+    if not collection:
+        return {"operating": operating}
+    return {"collections": {**gallery.settings.get("collections", {}), collection: operating}}
+
+
+def _samples(
+    gallery: Gallery, more: Mapping[str, NDArray[np.float32]], collection: str
+) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
     """Vectors (N, kept) of everybody whose consent is in force, as the gallery keeps them, and whose each is."""
     table, today = gallery.table(), utc_day().toordinal()
-    table = table[(table["given"] <= today) & (today <= table["until"])]
-    names = {person.number: person.name for person in gallery.people()}
+    names = {person.number: person.name for person in gallery.members(collection)}
+    table = table[(table["given"] <= today) & (today <= table["until"]) & np.isin(table["person"], [*names])]
     own = np.array([names[int(number)] for number in table["person"]], np.str_)
     strange = {name: vectors for name, vectors in more.items() if gallery.find(name) is None and len(vectors)}
     parts = [table["template"].astype(np.float32), *(gallery.turned(vectors) for vectors in strange.values())]

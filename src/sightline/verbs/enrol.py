@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def _by_person(
 ) -> Iterator[tuple[str, list[tuple[str, Faces, int]], Progress]]:
     """Each person's pictures that will do, as `_taken` gives them, and how far it is."""
     total, done = sum(map(len, people.values())), 0
-    answers = predict(opened, (picture for pictures in people.values() for picture in pictures))
+    answers = predict(opened, list(chain.from_iterable(people.values())))
     for name, pictures in people.items():
         taken = list(_taken(answers, len(pictures), refused, poor=poor))
         done += len(pictures)

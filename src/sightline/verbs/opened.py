@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ class Opened:
     variant: str
     fallback: str = ""
     """Why another graph runs than the one the card prefers; empty where that one does."""
+    seconds: float = field(default=0.0, compare=False)
+    """What opening its graphs took."""
     _on: dict[int, Opened] = field(default_factory=dict, repr=False, compare=False)
     """The same by threads of a run, as far as it was asked for: opening a graph may take a second."""
 
@@ -50,6 +53,10 @@ class Opened:
             results: list[Result] = own(self.graphs, requests, self.card)
             return results
         return one_pass(self.task, self.graphs["main"], requests, self.card)
+
+    def worth(self, threads: int, seconds: float) -> bool:
+        """Whether graphs on so many threads are open, or work of so many seconds is worth opening them for."""
+        return threads in self._on or seconds > self.seconds
 
     def on_threads(self, threads: int) -> Opened:
         """The same model with graphs of its own, each run on so many threads; opened once."""
@@ -89,6 +96,7 @@ def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Open
     if not Shelf("tasks").has(card.task):
         raise BundleError(f"{path}: the card's task {card.task!r} is unknown to this Sightline; upgrade it")
     task = Shelf("tasks").load(card.task)
+    began = time.perf_counter()
     variant, graphs, fallback = (
         _default(bundle, threads) if not variant else (variant, _all(bundle, variant, threads), "")
     )
@@ -96,7 +104,7 @@ def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Open
         task.check(card, graphs)
     if card.evidence:
         _check_evidence(card, graphs)
-    return Opened(bundle, task, graphs, variant, fallback)
+    return Opened(bundle, task, graphs, variant, fallback, time.perf_counter() - began)
 
 
 def _default(bundle: Bundle, threads: int) -> tuple[str, Graphs, str]:

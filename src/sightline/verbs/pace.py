@@ -127,7 +127,8 @@ def measure(
     paces = _candidates(workers, batch or _power_of_two(CHUNK_SECONDS / max(seconds, 1e-6)), only=batch is not None)
     count = TURNS * workers * paces[0].batch
     if len(paces) == 1 or (queue.left is not None and queue.left < max(FEW, 2 * ROUNDS * count * len(paces))):
-        pace = Pace(workers, paces[0].batch, apart=queue.left is None or queue.left >= FEW)
+        apart = queue.left is None or opened.worth(1, queue.left * seconds)
+        pace = Pace(workers, paces[0].batch, apart=apart)
         return pace, fitted(opened, pace)
     models = {apart: fitted(opened, Pace(workers, 1, apart)) for apart in (True, False)}
     rates = dict.fromkeys(paces, 0.0)

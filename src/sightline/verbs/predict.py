@@ -81,9 +81,10 @@ def predict(
     def work(model: Opened, some: Sequence[Any]) -> list[Answer]:
         return answer_some(model, some, stop=stop)
 
-    yield from work(opened, queue.take(1))  # at once, on all cores; often there is no more
-    if queue.ended():
-        return
+    if queue.left is None or queue.left < 2:
+        yield from work(opened, queue.take(1))  # at once, on all cores; often there is no more
+        if queue.ended():
+            return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sightline-predict")
     try:
         if batch and threads:

@@ -48,14 +48,15 @@ class Verification:
         return f"{text}; the picture is poor: {self.flaw}" if self.flaw else text
 
 
-def threshold_of(gallery: Gallery, kind: str, given: float | None = None) -> float:
-    """The likeness from which on somebody is named: as given, else as calibrated for `verify` or `identify`.
-
-    Raises UsageError where there is none.
+def threshold_of(gallery: Gallery, kind: str, given: float | None = None, collection: str = "") -> float:
+    """The likeness from which on somebody is named: as given, else as calibrated for `verify` or `identify`, by the
+    collection where that was done, else by everybody. Raises UsageError where there is none.
     """
     if given is not None:
         return given
-    found = gallery.settings.get("operating", {}).get(kind)
+    settings = gallery.settings
+    own = settings.get("collections", {}).get(collection, {})
+    found = own.get(kind, settings.get("operating", {}).get(kind))
     if found is None:
         raise UsageError(
             f"nobody has chosen from which likeness on people are named in {gallery.path}: sightline faces calibrate "
@@ -70,7 +71,8 @@ def verify(opened: Opened, gallery: Gallery, name: str, source: Any, *, threshol
     Raises DataError where nobody is called so, their consent is not in force, or the picture has no face, or several.
     """
     check_model(opened, gallery)
-    limit, person = threshold_of(gallery, "verify", threshold), gallery.find(name)
+    person = gallery.find(name)
+    limit = threshold_of(gallery, "verify", threshold, person.collection if person else "")
     if person is None:
         raise DataError(f"nobody called {name!r} is in {gallery.path}; sightline faces list {gallery.path} says who is")
     (answer,) = answer_some(opened, [source])
@@ -94,21 +96,27 @@ def verify(opened: Opened, gallery: Gallery, name: str, source: Any, *, threshol
 
 
 def identify(
-    opened: Opened, gallery: Gallery, sources: Iterable[Any], *, threshold: float | None = None
+    opened: Opened,
+    gallery: Gallery,
+    sources: Iterable[Any],
+    *,
+    threshold: float | None = None,
+    collection: str = "",
 ) -> Iterator[Answer]:
     """Faces of pictures with the names of those the gallery holds them to be, or `unknown`, in order.
 
-    An answer is handed on when the log tells of it.
+    collection: who else is enrolled stays unknown. An answer is handed on when the log tells of it. Raises DataError
+    where nobody is in the collection, or nobody any more.
     """
     check_model(opened, gallery)
-    limit, last = threshold_of(gallery, "identify", threshold), gallery.last()
-    matcher, known = gallery.matcher(), dict[int, Person]()
+    limit, last = threshold_of(gallery, "identify", threshold, collection), gallery.last()
+    matcher, known = gallery.matcher(collection), dict[int, Person]()
     waiting: list[Answer] = []
     named: list[Person] = []
     for answer in predict(opened, sources):
         if (now := gallery.last()) != last:
             if gallery.people_changed(last):
-                matcher, known = gallery.matcher(), {}
+                matcher, known = gallery.matcher(collection), {}
             last = now
         if isinstance(answer.result, Faces):
             faces, people = _named(answer.result, matcher, gallery, known, limit)

@@ -34,6 +34,7 @@ can be claimed. groups.csv has the columns name and group."""
 @click.option("--data", type=click.Path(path_type=Path), help="pictures of further people to compare with")
 @click.option("--pairs", type=click.Path(path_type=Path), help="CSV of first, second, same: choose verify's by these")
 @click.option("--subgroups", type=click.Path(path_type=Path), help="CSV of name and group: rates for each group")
+@click.option("--collection", default="", help="thresholds of this group, chosen by its people")
 @click.option("--model", type=click.Path(path_type=Path), help="model of the task faces [as last time]")
 @click.option("--out", type=click.Path(path_type=Path), help="folder for calibration.json and det.png, without names")
 def command(
@@ -43,6 +44,7 @@ def command(
     data: Path | None,
     pairs: Path | None,
     subgroups: Path | None,
+    collection: str,
     model: Path | None,
     out: Path | None,
 ) -> None:
@@ -58,9 +60,15 @@ def command(
     wanted = Wanted(fmr=fmr, fpir=fpir, sure=sure)
     with place().open() as gallery:
         more = _more(gallery, data, model) if data else None
-        groups = _groups(subgroups, (*(each.name for each in gallery.people()), *(more or ()))) if subgroups else None
+        groups = (
+            _groups(subgroups, (*(each.name for each in gallery.members(collection)), *(more or ())))
+            if subgroups
+            else None
+        )
         given = watch(compare(model_for(gallery, model), gallery, read_pairs(pairs))) if pairs else None
-        found = watch(calibrate(gallery, wanted, pairs=given, more=more, subgroups=groups, out=out))
+        found = watch(
+            calibrate(gallery, wanted, pairs=given, more=more, subgroups=groups, collection=collection, out=out)
+        )
     for name, claim in (("verify", found.verify), ("identify", found.identify)):
         click.echo(f"{name}: likeness {claim.threshold:.3f}. {claim.sentence}")
     table(table_of(found), ("", ""))

@@ -13,7 +13,8 @@ EXAMPLE = """\b
 Examples:
   sightline faces identify staff.gallery door.jpg --key-file staff.key
   sightline faces identify staff.gallery photos/ --key-file staff.key --json
-  sightline faces identify staff.gallery photos/ --key-file staff.key --draw named/"""
+  sightline faces identify staff.gallery photos/ --key-file staff.key --draw named/
+  sightline faces identify staff.gallery door.jpg --key-file staff.key --collection guests"""
 
 
 @click.command(epilog=EXAMPLE)
@@ -23,6 +24,7 @@ Examples:
 @click.option(
     "--threshold", type=click.FloatRange(-1, 1), help="likeness from which on faces are named [as calibrated]"
 )
+@click.option("--collection", default="", help="only those of this group; all others are unknown")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 @click.option("--draw", type=click.Path(path_type=Path), help="folder for the pictures with names drawn on them")
 @click.pass_context
@@ -31,6 +33,7 @@ def command(
     pictures: tuple[str, ...],
     model: Path | None,
     threshold: float | None,
+    collection: str,
     as_json: bool,
     draw: Path | None,
 ) -> None:
@@ -47,7 +50,7 @@ def command(
     with place().open() as gallery:
         opened = model_for(gallery, model)
         drawings = Drawings(draw, opened.task) if draw else None
-        for answer in identify(opened, gallery, sources, threshold=threshold):
+        for answer in identify(opened, gallery, sources, threshold=threshold, collection=collection):
             bad += answer.error is not None
             if as_json:
                 click.echo(json.dumps(answer.to_dict(), ensure_ascii=False))

@@ -22,7 +22,7 @@ def command(collection: str) -> None:
 
     today = utc_day()
     with place().open() as gallery:
-        people = [person for person in gallery.people() if not collection or person.collection == collection]
+        people = gallery.members(collection)
         gallery.used("list", people)
     rows = []
     for person in people:
