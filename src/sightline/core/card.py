@@ -12,7 +12,7 @@ from typing import Any
 from sightline.core.errors import BundleError
 
 SCHEMA = 1
-FITS = ("stretch", "pad", "shrink", "crop")
+FITS = ("stretch", "pad", "shrink", "crop", "whole")
 """How a picture may be brought to size."""
 LEAST_TILE = 32
 """Pixels of the side of a tile, at least; smaller ones would be too many."""
@@ -29,12 +29,12 @@ class Preparation:
     size_hw: tuple[int, int] = (224, 224)
     """Height and width in pixels at the graph's input."""
     fit: str = "stretch"
-    """`stretch` (aspect ignored), `pad` (whole picture, black borders), `shrink` (as `pad`, not enlarged) or
-    `crop` (shorter side fits, centre kept)."""
+    """`stretch` (aspect ignored), `pad` (whole picture, black borders), `shrink` (as `pad`, not enlarged), `crop`
+    (shorter side fits, centre kept) or `whole` (every pixel as it is; `size_hw` is that of pieces learnt from)."""
     multiple: int = 0
-    """With `shrink`: the graph takes sides of any multiple of so many pixels up to `size_hw`. The picture stands in the
-    least that leaves it a margin of half a multiple on each side, as far as there is room; only where its longer side
-    is below `data.prepare.LEAST` multiples is it enlarged to so many. 0: always in `size_hw`."""
+    """The graph takes sides of any multiple of so many pixels, with `shrink` up to `size_hw`: the picture then stands
+    in the least that leaves it a margin of half a multiple on each side, as far as there is room; only where its longer
+    side is below `data.prepare.LEAST` multiples is it enlarged to so many. 0: always in `size_hw`."""
     tile: int = 0
     """Side in pixels of the picture of the tiles that it is cut into, each brought to `size_hw`; 0: seen whole."""
     overlap: float = 0.2
@@ -51,7 +51,7 @@ class Preparation:
     @property
     def at_least_hw(self) -> tuple[int, int] | None:
         """The size that a picture has to be decoded at, at least; None where all its pixels are looked at."""
-        return None if self.tile else self.size_hw
+        return None if self.tile or self.fit == "whole" else self.size_hw
 
     @property
     def shape(self) -> tuple[int | str, ...]:
@@ -211,7 +211,7 @@ def _preparation(body: Any) -> Preparation:
     sane = sane and (tile == 0 or LEAST_TILE <= tile <= 1 << 20) and 0 <= overlap <= 0.9
     sane = sane and multiple >= 0
     if multiple:
-        sane = sane and ready.fit == "shrink" and not tile and height % multiple == width % multiple == 0
+        sane = sane and ready.fit in ("shrink", "whole") and not tile and height % multiple == width % multiple == 0
     if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in FITS:
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):

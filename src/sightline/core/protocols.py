@@ -33,6 +33,8 @@ class Request:
     """Height and width of the picture the answer is about, in pixels, upright."""
     geometry: Mapping[str, float] = field(default_factory=dict)
     """`scale_y`, `scale_x`, `top`, `left`: input = picture × scale + offset."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """What no graph takes and the answer needs, as the depth of the picture or its alpha."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,12 @@ class Task(Protocol):
 #   merge(outputs of all tiles, request, card) -> Result   else its recipe must not offer `tile`
 #   decoded(outputs, card) -> DECODED by name              else the graph puts out DECODED as it is
 #   collate(items) -> targets (N, ...) by name             else encoded targets are of one shape
+#   pieces(picture, card) -> Request                       else what is learnt from is what is asked, `encode`
+#   posed(images, targets, uniform, card)                  else pieces are what the net sees while learning
+#            -> (images, targets)
+#   trial(picture, card) -> Request                        else a graph is held against its model on what is asked
+#   examined(picture, target, card) -> Request             else what is measured is what is asked
+#   NORMALISED = False                                     else mean and deviation are those of the training pictures
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
 #   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated; or, by whole answers,
 #   claim(held, card, recipe) -> (Card, results)           their thresholds, and the same answers by these
@@ -387,6 +395,14 @@ def reckoned(task: Any, target: Any, card: Card) -> Any:
     """A target as the task reckons it by this card, or as the data has it."""
     own = getattr(task, "reckoned", None)
     return own(target, card) if own else target
+
+
+def posed(
+    task: Any, images: Array, targets: Arrays, uniform: Array | None, card: Card
+) -> tuple[Array, dict[str, Array]]:
+    """A batch of what is learnt from as the net sees it, in the task's own way or as it is; uniform: (B,) in [0, 1)."""
+    own = getattr(task, "posed", None)
+    return own(images, targets, uniform, card) if own else (images, dict(targets))
 
 
 def published(task: Any, card: Card) -> Card:

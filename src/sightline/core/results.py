@@ -90,6 +90,43 @@ class Labels(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picture(Result):
+    """A picture as answer.
+
+    >>> Picture(pixels=np.zeros((4, 6, 3), np.uint8), scale=2).line()
+    '6 x 4 pixels, 2 times larger'
+    """
+
+    pixels: NDArray[Any]
+    """Shape (H, W, 1 or 3), of the depth that the picture had which was asked about."""
+    high: float = 255.0
+    """Full scale: the value of white."""
+    alpha: NDArray[Any] | None = None
+    """Shape (H, W), where that one had some."""
+    scale: int = 1
+    """How many times more pixels there are each way."""
+    fidelity: Mapping[str, float] = field(default_factory=dict)
+    """How near it is to what it should be, where that is known: `psnr` in dB, `ssim`, and both `_before`."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def line(self) -> str:
+        """Its size, and how near it is where that is known."""
+        height, width = self.size_hw
+        larger = f", {self.scale} times larger" if self.scale > 1 else ""
+        near = f", {self.fidelity['psnr']:.2f} dB" if self.fidelity else ""
+        return f"{width} x {height} pixels{larger}{near}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Size, scale and how near it is; the pixels have a file of their own."""
+        near = {name: round(value, 4) for name, value in self.fidelity.items()}
+        return {"width": self.size_hw[1], "height": self.size_hw[0], "scale": self.scale, **near}
+
+
+@dataclass(frozen=True, kw_only=True)
 class TagScores(Result):
     """Any number of labels for a whole picture, each with a calibrated probability of its own.
 

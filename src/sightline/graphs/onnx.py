@@ -74,11 +74,20 @@ def _exported(net: Any, preparation: Preparation) -> Any:
             dynamo=True,
             input_names=["x"],
             output_names=list(net(example)),
-            dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+            dynamic_shapes=({0: torch.export.Dim(BATCH), **_free_sides(preparation)},),
             external_data=False,
             verbose=False,
         )
     return program.model_proto if program else None
+
+
+def _free_sides(preparation: Preparation) -> dict[int, Any]:
+    """The axes of height and width, where they are free."""
+    import torch
+
+    by = preparation.multiple
+    sides = {axis: torch.export.Dim(name) for axis, name in ((2, "H"), (3, "W"))} if by else {}
+    return sides if by == 1 else {axis: by * side for axis, side in sides.items()}
 
 
 def _take_pictures(graph: Any, preparation: Preparation) -> None:
@@ -86,7 +95,7 @@ def _take_pictures(graph: Any, preparation: Preparation) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     kind = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}[preparation.dtype]
-    image = helper.make_tensor_value_info("image", kind, [BATCH, *preparation.size_hw, preparation.channels])
+    image = helper.make_tensor_value_info("image", kind, [BATCH, *preparation.shape])
     mean, std = (np.array(values, np.float64).reshape(1, -1, 1, 1) for values in (preparation.mean, preparation.std))
     constants = {"input.scale": 1 / (preparation.high * std), "input.shift": -mean / std}
     # Transposed before it is cast: a byte moves faster than a float.

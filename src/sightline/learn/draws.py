@@ -69,11 +69,12 @@ class Slot(IntEnum):
     SHRINK = auto()
     MASK = auto()
     MASK_SEED = auto()
+    POSE_SEED = auto()
 
 
 SLOTS = len(Slot)
 CORNERS = slice(Slot.TOP_LEFT_X, Slot.BOTTOM_LEFT_Y + 1)
-_STREAMS = ((0, int(Slot.TOP_LEFT_X)), (3, int(Slot.TURN)), (4, int(Slot.SHRINK)), (5, SLOTS))
+_STREAMS = ((0, int(Slot.TOP_LEFT_X)), (3, int(Slot.TURN)), (4, int(Slot.SHRINK)), (5, int(Slot.POSE_SEED)), (6, SLOTS))
 """Streams and where each ends: slots that came later have one of their own, or all older numbers would have changed."""
 Uniform = NDArray[np.float64]
 

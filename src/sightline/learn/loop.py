@@ -24,11 +24,11 @@ from sightline.core.card import Card
 from sightline.core.errors import DataError, SightlineError, UsageError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.group import Group
-from sightline.core.protocols import Arrays, Batch, Objective, decoded
+from sightline.core.protocols import Arrays, Batch, Objective, decoded, posed
 from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, normalised, to_tensors
 from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
-from sightline.learn.draws import Uniform, balanced_order, draws, order
+from sightline.learn.draws import Slot, Uniform, balanced_order, draws, order
 from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at, varied
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
@@ -323,6 +323,7 @@ class _Training:
         """A batch as the net sees it: altered, mixed, on the device, at a size."""
         job, past, device = self.job, self.guests, self.fabric.device
         how = self.how.at(self.step / self.steps)
+        images, targets = posed(job.task, images, targets, uniform[:, Slot.POSE_SEED], job.card)
         batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
         return resized(batch[past:], size_hw), {name: each[past:] for name, each in aims.items()}
 
@@ -392,6 +393,7 @@ class _Training:
 
     def _answered(self, images: np.ndarray[Any, Any], wanted: Arrays) -> tuple[Arrays, Arrays, float]:
         """The averaged network's outputs for a batch, the targets, and the sum of the losses."""
+        images, wanted = posed(self.job.task, images, wanted, None, self.job.card)
         where, seen = Batch(self.job.recipe, self.step, self.steps), self.tensor(images)
         put_out, on_device = self.average(seen), to_tensors(wanted, self.fabric.device)
         plain = hasattr(self.job.net, "loss")

@@ -22,7 +22,7 @@ from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import promoted
 from sightline.verbs.opened import Opened
-from sightline.verbs.predict import Answer, even_batch, predict
+from sightline.verbs.predict import Answer, Examined, even_batch, predict
 from sightline.verbs.settings import absolute, training_of
 
 PROGRESS_EVERY = 50
@@ -127,7 +127,8 @@ def judge(
     badness = getattr(opened.task, "badness", None)
     rows = [dataclasses.replace(row, target=reckoned(opened.task, row.target, opened.card)) for row in rows]
     judged, left_out = [], []
-    sources = (samples.open(row) for row in rows if row.path not in answers)
+    asks = Examined if hasattr(opened.task, "examined") else lambda source, target: source
+    sources = (asks(samples.open(row), row.target) for row in rows if row.path not in answers)
     batch = even_batch(opened.card)
     asked = predict(opened, sources, batch=batch, threads=usable_cores())  # nothing measured: repeatable
     for index, row in enumerate(rows, start=1):

@@ -182,9 +182,9 @@ def _answer(task: Any, outputs: Arrays, request: Request, card: Card) -> Result:
 
 
 def readable(task: Any, card: Card, source: Any) -> Request | None:
-    """A picture prepared; None for one that cannot be read."""
+    """A picture prepared, or what stands for it; None for one that cannot be read."""
     try:
-        return read_request(task, card, source)
+        return read_request(task, card, source, how="trial")
     except PictureError:
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,7 @@ def gather(
     card = dataclasses.replace(task.draft(recipe, facts), recipe=dataclasses.asdict(recipe))
     for note in card.notes:
         yield Note(text=note, kind="warning")
-    keeps = _kept_in_memory(card, _pieces(card, facts, len(samples)), recipe.devices, must=in_memory)
+    keeps = _kept_in_memory(card, _pieces(task, card, facts, len(samples)), recipe.devices, must=in_memory)
     seen = Seen(task, card, samples, getattr(recipe, "bits", None)) if remember and cache_folder() else None
     keep = keeper(task, card, images=keeps, digests=seen is not None)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=keep, memory=seen)
@@ -212,9 +213,11 @@ def _facts(samples: Samples) -> Generator[Event, None, Facts]:
     )
 
 
-def _pieces(card: Card, facts: Facts, count: int) -> int:
+def _pieces(task: Any, card: Card, facts: Facts, count: int) -> int:
     """How many prepared arrays so many pictures make, by the sizes of those for training."""
     ready = card.preparation
+    if hasattr(task, "pieces"):
+        return round(count * float(facts.sizes_hw.prod(axis=1).mean()) / math.prod(ready.size_hw))
     if not ready.tile:
         return count
     sizes = [(int(height), int(width)) for height, width in facts.sizes_hw]
@@ -253,11 +256,12 @@ def _leaks(samples: Samples, found: Survey, recipe: Recipe) -> Generator[Event, 
 
 def _described(card: Card, samples: Samples, found: Survey, notes: tuple[str, ...], source: str) -> Card:
     train = [kept.moments for row, kept in zip(samples.rows, found.kept) if row.split == "train"]
-    mean, square = np.mean(train, axis=0)
-    std = np.sqrt(np.maximum(square - mean**2, 1e-6))
-    preparation = dataclasses.replace(
-        card.preparation, mean=tuple(round(float(v), 6) for v in mean), std=tuple(round(float(v), 6) for v in std)
-    )
+    preparation = card.preparation
+    if train[0].size:
+        mean, square = np.mean(train, axis=0)
+        std = np.sqrt(np.maximum(square - mean**2, 1e-6))
+        mean, std = (tuple(round(float(v), 6) for v in values) for values in (mean, std))
+        preparation = dataclasses.replace(preparation, mean=mean, std=std)
     data = {
         "name": data_name(source),
         "layout": samples.layout,
@@ -280,7 +284,7 @@ def _arrays(
     images: dict[str, Any] = {}
     targets: dict[str, dict[str, Array]] = {}
     pieces: dict[str, NDArray[np.int64]] = {}
-    tiled = bool(card.preparation.tile)
+    tiled = bool(card.preparation.tile) or hasattr(task, "pieces")
     for name in ("train", "validation"):
         both = [(row, each) for row, each in zip(samples.rows, kept) if row.split == name]
         if both:
@@ -302,7 +306,7 @@ def _images(task: Any, card: Card, samples: Samples, rows: Sequence[Sample], kep
     """Prepared pictures as one array, or, where some are only known, to be read when they are wanted."""
     if all(each.image is not None for each in kept):
         held = [each.image for each in kept if each.image is not None]
-        return np.concatenate(held) if card.preparation.tile else np.stack(held)
+        return np.concatenate(held) if held[0].ndim == 4 else np.stack(held)
 
     def load(row: int) -> Array:
         image = kept[row].image

@@ -39,10 +39,24 @@ class Answer:
         return {"path": self.source, **(self.result.to_dict() if self.result else {}), "error": self.error}
 
 
-def read_request(task: Any, card: Card, source: Any) -> Request:
-    """Decode and encode one picture exactly as everywhere else; raises PictureError."""
+@dataclass(frozen=True)
+class Examined:
+    """A picture that is asked about to see how good the answer is."""
+
+    source: Any
+    target: Any
+
+
+def read_request(task: Any, card: Card, source: Any, *, how: str = "encode") -> Request:
+    """Decode and encode one picture exactly as everywhere else; raises PictureError.
+
+    how: the task's function that makes a request of it; where it has none of the name, `encode`.
+    """
+    known, source = (source, source.source) if isinstance(source, Examined) else (None, source)
     picture = read_picture(source, at_least_hw=card.at_least_hw, bits=declared_bits(card))
-    request: Request = task.encode(picture, card)
+    if known is not None:
+        return task.examined(picture, known.target, card)  # type: ignore[no-any-return]
+    request: Request = getattr(task, how, task.encode)(picture, card)
     return request
 
 
@@ -128,6 +142,8 @@ def answer_some(opened: Opened, sources: Sequence[Any], *, stop: threading.Event
 
 
 def _name(source: Any) -> str:
+    if isinstance(source, Examined):
+        return _name(source.source)
     if isinstance(source, Stored):
         return source.name
     return str(source) if isinstance(source, (str, os.PathLike)) else f"<{type(source).__name__}>"

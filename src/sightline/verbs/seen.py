@@ -32,22 +32,26 @@ class Kept:
     """`cache.digest` of the prepared picture; empty where nobody asks for it."""
     targets: dict[str, Array]
     moments: Array
-    """Per-channel mean and mean square on the 0-to-1 scale, shape (2, C)."""
+    """Per-channel mean and mean square on the 0-to-1 scale, shape (2, C); none where the task does not normalise."""
 
 
 def keeper(task: Any, card: Card, *, images: bool, digests: bool) -> Keep:
     """What a survey keeps of each picture: targets and moments, and the prepared picture or its digest on demand."""
 
     def keep(sample: Sample, picture: Picture) -> Kept:
-        request = task.encode(picture, card)
+        request = getattr(task, "pieces", task.encode)(picture, card)
         targets = task.encode_target(sample.target, request, card)
         image = request.arrays["image"]
-        planes = np.ascontiguousarray(image.reshape(-1, image.shape[-1]).T, np.float64) / card.preparation.high
-        moments = np.stack([planes.mean(axis=1), np.einsum("cn,cn->c", planes, planes) / planes.shape[1]])
+        moments = _moments(image, card.preparation.high) if getattr(task, "NORMALISED", True) else np.empty(0)
         name = digest(image) if digests else b""
         return Kept(image if images and sample.split != "test" else None, name, targets, moments)
 
     return keep
+
+
+def _moments(image: Array, high: float) -> Array:
+    planes = np.ascontiguousarray(image.reshape(-1, image.shape[-1]).T, np.float64) / high
+    return np.stack([planes.mean(axis=1), np.einsum("cn,cn->c", planes, planes) / planes.shape[1]])
 
 
 def _code() -> str:

@@ -364,7 +364,7 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
 
     def load(place: int) -> Any:
         row = int(np.searchsorted(ends, place, side="right"))
-        request = read_request(task, gathered.card, samples.open(rows[row]))
+        request = read_request(task, gathered.card, samples.open(rows[row]), how="pieces")
         return untiled(request)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
 
     return Streamed(load, gathered.targets[split], int(ends[-1]), group.threads(gathered.recipe.threads) or 1)
