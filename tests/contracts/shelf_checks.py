@@ -157,8 +157,10 @@ def task_faults(name: str, module: Any) -> Iterator[str]:
 
 def answer_faults(module: Any) -> Iterator[str]:
     """From pictures to results and measures, on made-up outputs."""
-    toy = made(module, side=12, grey=True)
+    toy = made(module, side=12 if "picture" not in module.DECODED else 24, grey=True)
     outputs = {name: axes_filled(axes, len(toy.images)) for name, axes in module.DECODED.items()}
+    if "picture" in outputs:
+        outputs["picture"] = np.random.default_rng(0).random((len(toy.requests), 1, 24, 24)).astype(np.float32)
     if "labels" in outputs:
         outputs["labels"] = np.abs(outputs["labels"]).astype(np.int64) % len(CLASSES)
     meters = module.meters(toy.card)
@@ -225,11 +227,28 @@ def made(task: Any, *, side: int, grey: bool, count: int = 8, width: int = 0) ->
     known = facts([hw] * count, grey=grey, task=task)
     recipe, _ = task.plan(task.Recipe(), known)
     card = task.draft(recipe, known)
-    card = dataclasses.replace(card, preparation=dataclasses.replace(card.preparation, mean=(0.4,), std=(0.3,)))
-    requests = [task.encode(read_picture(picture(i, hw, grey=grey)), card) for i in range(count)]
+    ready = dataclasses.replace(card.preparation, mean=(0.4,), std=(0.3,))
+    card = dataclasses.replace(card, preparation=ready, recipe=dataclasses.asdict(recipe))
+    pictures = [read_picture(picture(i, hw, grey=grey)) for i in range(count)]
+    if hasattr(task, "pieces"):
+        return in_pieces(task, recipe, card, pictures, list(known.targets))
+    requests = [task.encode(each, card) for each in pictures]
     encoded = [task.encode_target(t, r, card) for t, r in zip(known.targets, requests)]
     targets = protocols.collated(task, encoded)
     return Toy(recipe, card, stack(requests)["image"], targets, requests, list(known.targets))
+
+
+def in_pieces(task: Any, recipe: Any, card: Card, pictures: Sequence[Any], given: list[Any]) -> Toy:
+    """The same of a task that learns from something else than it is asked; its learners are told a form by default."""
+    learner = Shelf("nets").load(task.DEFAULT_NET)
+    card = dataclasses.replace(card, form=learner.form(next(iter(learner.VARIANTS.values())), card))
+    cut = [task.pieces(each, card) for each in pictures]
+    numbers = [task.encode_target(target, request, card) for target, request in zip(given, cut)]
+    whole = {name: np.concatenate([each[name] for each in numbers]) for name in numbers[0]}
+    pieces = np.concatenate([request.arrays["image"] for request in cut])
+    images, targets = protocols.posed(task, pieces, whole, None, card)
+    requests = [task.examined(each, target, card) for each, target in zip(pictures, given)]
+    return Toy(recipe, card, images, targets, requests, given)
 
 
 def formed(toy: Toy, module: Any, options: Any) -> Toy:

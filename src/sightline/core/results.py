@@ -123,7 +123,8 @@ class Picture(Result):
     def to_dict(self) -> dict[str, Any]:
         """Size, scale and how near it is; the pixels have a file of their own."""
         near = {name: round(value, 4) for name, value in self.fidelity.items()}
-        return {"width": self.size_hw[1], "height": self.size_hw[0], "scale": self.scale, **near}
+        size = {"width": self.size_hw[1], "height": self.size_hw[0], "scale": self.scale}
+        return {**size, "abstained": self.abstained, **near}
 
 
 @dataclass(frozen=True, kw_only=True)

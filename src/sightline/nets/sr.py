@@ -140,7 +140,8 @@ class Restorer(nn.Module):
 
 def build(options: Options, *, task: str, card: Card) -> Restorer:
     """Fresh weights; a finished card has the convolutions as they are run."""
-    return Restorer(card.preparation.channels, int(card.form["scale"]), options, plain=bool(card.graphs))
+    scale = int(form(options, card)["scale"])
+    return Restorer(card.preparation.channels, scale, options, plain=bool(card.graphs))
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:
