@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import png
 import pytest
+import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from sightline.core.errors import UsageError
@@ -74,6 +76,78 @@ def test_webp_without_loss() -> None:
     assert is_lossless_webp(blob)
     assert not is_lossless_webp(encoded(source))
     assert not is_lossless_webp(marked("WEBP"))
+
+
+def clear(kind: str, dtype: Any = np.uint8, channels: int = 3) -> Picture:
+    """A picture whose alpha is a ramp, so that some of its colour is hidden."""
+    made = picture(kind, dtype, channels)
+    return replace(made, alpha=np.tile(np.linspace(0, made.high, 60).astype(dtype), (40, 1)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "channels"),
+    [
+        *((kind, np.uint8, channels) for kind in ("PNG", "TIFF", "WEBP") for channels in (1, 3)),
+        *((kind, np.uint16, channels) for kind in ("PNG", "TIFF") for channels in (1, 3)),
+    ],
+)
+def test_alpha_comes_back(kind: str, dtype: Any, channels: int) -> None:
+    source = clear(kind, dtype, channels)
+    found = read_picture(encoded(source, lossless=True), alpha=True)
+    assert (found.format, found.pixels.dtype, found.notes) == (kind, dtype, ())
+    turned = channels == 1 and (kind == "WEBP" or (kind == "TIFF" and dtype == np.uint16))
+    np.testing.assert_array_equal(found.pixels, source.pixels.repeat(3, axis=2) if turned else source.pixels)
+    assert found.alpha is not None and found.alpha.dtype == dtype
+    np.testing.assert_array_equal(found.alpha, source.alpha)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_other_readers_see_alpha(kind: str, channels: int) -> None:
+    source = clear(kind, channels=channels)
+    with Image.open(io.BytesIO(encoded(source, lossless=True))) as image:
+        assert image.mode == ("LA" if channels == 1 and kind != "WEBP" else "RGBA")
+        np.testing.assert_array_equal(np.asarray(image)[..., -1], source.alpha)
+        np.testing.assert_array_equal(np.asarray(image)[..., 0], source.pixels[..., 0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_readers_see_deep_alpha(channels: int) -> None:
+    source = clear("TIFF", np.uint16, channels)
+    assert source.alpha is not None
+    wanted = np.dstack([np.broadcast_to(source.pixels, (40, 60, 3)), source.alpha])
+    with tifffile.TiffFile(io.BytesIO(encoded(source))) as file:
+        assert file.pages.first.extrasamples == (tifffile.EXTRASAMPLE.UNASSALPHA,)
+        np.testing.assert_array_equal(file.asarray(), wanted)
+    _, _, rows, _ = png.Reader(bytes=encoded(replace(source, format="PNG"))).read()
+    stored = np.array([list(row) for row in rows], np.uint16).reshape(40, 60, channels + 1)
+    np.testing.assert_array_equal(stored, np.dstack([source.pixels, source.alpha]))
+
+
+def test_alpha_is_kept_exactly_by_a_webp_with_loss() -> None:
+    source = clear("WEBP")
+    found = read_picture(encoded(source, quality=50), alpha=True)
+    np.testing.assert_array_equal(found.alpha, source.alpha)
+    assert 0 < np.abs(found.pixels.astype(int) - source.pixels).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        *((kind, np.uint8) for kind in sorted(set(SUFFIXES) - {"PNG", "TIFF", "WEBP"})),
+        *(("WEBP", np.uint16), ("PPM", np.uint16), ("TIFF", np.float32), ("PNG", np.float32)),
+    ],
+)
+def test_alpha_where_it_is_not_written(kind: str, dtype: Any) -> None:
+    words = rf"not written in {kind} of {np.dtype(dtype)}, only in PNG \(8 or 16 bits\), TIFF .*WEBP \(8 bits\)"
+    with pytest.raises(UsageError, match=words):
+        encoded(clear(kind, dtype))
+
+
+@pytest.mark.parametrize("alpha", [np.zeros((40, 60), np.uint16), np.zeros((60, 40), np.uint8)])
+def test_alpha_unlike_its_pixels(alpha: Any) -> None:
+    with pytest.raises(UsageError, match=r"it must be uint8 \(40, 60\)"):
+        encoded(replace(picture("PNG"), alpha=alpha))
 
 
 def test_quality_is_obeyed() -> None:

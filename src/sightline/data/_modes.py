@@ -151,16 +151,15 @@ def _fitted(pixels: Pixels) -> Pixels:
     return pixels.astype(np.uint16)
 
 
-def on_white(pixels: Pixels, white: float) -> tuple[Pixels, bool]:
-    """Lay (H, W, C + alpha) on white: (H, W, C), and whether all of it was opaque. Integers are rounded to nearest."""
-    colour, alpha = pixels[..., :-1], pixels[..., -1:]
-    top = 1 if pixels.dtype == np.float32 else int(np.iinfo(pixels.dtype).max)
-    mixed, opaque = np.empty_like(colour, order="C"), bool((alpha == top).all())
-    rows = max(1, _BAND // pixels[:1].size)
-    for start in range(0, len(pixels), rows):  # in bands: the numbers in between are four times as wide
+def on_white(colour: Pixels, alpha: Pixels, white: float) -> Pixels:
+    """Lay colour (H, W, C) by its alpha (H, W) on white. Integers are rounded to nearest."""
+    top = int(full_scale(alpha.dtype, None))
+    mixed = np.empty_like(colour, order="C")
+    rows = max(1, _BAND // colour[:1].size)
+    for start in range(0, len(colour), rows):  # in bands: the numbers in between are four times as wide
         band = slice(start, start + rows)
-        mixed[band] = colour[band] if opaque else _mixed(colour[band], alpha[band], white, top)
-    return mixed, opaque
+        mixed[band] = _mixed(colour[band], alpha[band, :, None], white, top)
+    return mixed
 
 
 _BAND = 1 << 20

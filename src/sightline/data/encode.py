@@ -32,6 +32,8 @@ SUFFIXES = {
     "AVIF": ".avif",
 }
 """Formats that are written, with their usual ending."""
+_ALPHA_BITS = {"PNG": (8, 16), "TIFF": (8, 16), "WEBP": (8,)}
+"""Formats that alpha is written in, at these depths."""
 MOST_PROFILE = 16 << 20
 """Bytes of a colour profile that is looked at."""
 _ICC = 34675
@@ -40,11 +42,13 @@ _ICC = 34675
 def encoded(picture: Picture, *, quality: int = 95, lossless: bool = False) -> bytes:
     """The file: JPEG, WebP and AVIF at a quality of 1 to 100 (without loss where WebP is `lossless`), others exactly.
 
-    Pixels keep their depth in PNG and TIFF. Raises UsageError for a format that is not written.
+    Pixels keep their depth in PNG and TIFF. Alpha is written where the picture has it, always exactly; colour that it
+    hides is kept. 16-bit grey with alpha becomes RGB in TIFF, and any grey with alpha in WebP. Raises UsageError for a
+    format that is not written, or that alpha is not written in.
     """
     if picture.format not in SUFFIXES:
         raise UsageError(f"pictures are written as {', '.join(SUFFIXES)}, not {picture.format!r}")
-    pixels = picture.pixels
+    pixels = picture.pixels if picture.alpha is None else _with_alpha(picture, picture.alpha)
     deep = {"TIFF": _tiff_file, "PNG": _deep_png, "PPM": _deep_ppm}
     if pixels.dtype != np.uint8 and picture.format in deep:
         return deep[picture.format](pixels)
@@ -61,12 +65,29 @@ def encoded(picture: Picture, *, quality: int = 95, lossless: bool = False) -> b
     return out.getvalue()
 
 
+def _with_alpha(picture: Picture, alpha: Pixels) -> Pixels:
+    """Shape (H, W, C + 1)."""
+    pixels, kind = picture.pixels, picture.format
+    if alpha.shape != pixels.shape[:2] or alpha.dtype != pixels.dtype:
+        raise UsageError(
+            f"alpha is {alpha.dtype} {alpha.shape}; for these pixels it must be {pixels.dtype} {pixels.shape[:2]}"
+        )
+    if pixels.dtype.kind != "u" or 8 * pixels.dtype.itemsize not in _ALPHA_BITS.get(kind, ()):
+        ways = ", ".join(f"{name} ({' or '.join(map(str, bits))} bits)" for name, bits in _ALPHA_BITS.items())
+        raise UsageError(
+            f"alpha is not written in {kind} of {pixels.dtype}, only in {ways}: choose one of them, or leave alpha out"
+        )
+    if kind == "TIFF" and pixels.dtype == np.uint16 and pixels.shape[2] == 1:
+        pixels = pixels.repeat(3, axis=2)  # Pillow, and so the decoder, reads no TIFF of 16-bit grey and alpha
+    return np.concatenate([pixels, alpha[..., None]], axis=2)
+
+
 def _deep_png(pixels: Pixels) -> bytes:
     import png
 
     height, width, channels = pixels.shape
     out = io.BytesIO()
-    writer = png.Writer(width, height, greyscale=channels == 1, bitdepth=16)
+    writer = png.Writer(width, height, greyscale=channels < 3, alpha=channels in (2, 4), bitdepth=16)
     writer.write_packed(out, (row.tobytes() for row in pixels.astype(">u2").reshape(height, -1)))
     return out.getvalue()
 
@@ -95,6 +116,7 @@ def _tiff_file(pixels: Pixels) -> bytes:
         (277, short, 1, channels),
         (278, long, 1, height),
         (279, long, 1, len(body)),
+        *([(338, short, 1, 2)] if channels == 4 else []),  # alpha that the colour is not multiplied by
         (339, short, channels, kind if channels == 1 else many + len(bits)),
     ]
     after = bits + kinds

@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -56,6 +56,12 @@ class Picture:
     """The EXIF orientation that was applied."""
     notes: tuple[str, ...] = ()
     """What decoding changed or left out: alpha, further frames, colour conversions."""
+    alpha: Pixels | None = None
+    """Shape (H, W), the dtype of `pixels`: 0 is clear, the dtype's greatest value (1.0 for floats) is opaque.
+
+    That holds also where `bits` make `high` smaller. `pixels` are not multiplied by it. None where nothing is
+    transparent, and where alpha was laid on white.
+    """
 
 
 @dataclass(frozen=True)
@@ -96,17 +102,22 @@ def is_url(text: str) -> bool:
 
 
 def read_picture(
-    source: Source, *, at_least_hw: tuple[int, int] | None = None, bits: int | None = None, limits: Limits = LIMITS
+    source: Source,
+    *,
+    at_least_hw: tuple[int, int] | None = None,
+    bits: int | None = None,
+    alpha: bool = False,
+    limits: Limits = LIMITS,
 ) -> Picture:
     """Decode one picture.
 
     `source` is a path, the bytes of a file, an open binary file, a Pillow image, or an array (H, W) or (H, W, C) with
     C = 1, 3 or 4, uint8, uint16, float32 (0 to 1) or bool.
 
-    Orientation is applied; of several frames or pages the first is taken; alpha is composited on white; CMYK, YCbCr,
-    Lab and palettes become RGB (a palette of greys becomes grey); embedded colour profiles are not applied. Pixels keep
-    their depth: 16-bit grey and RGB stay 16-bit, and are never stretched to a picture's own minimum and maximum (only
-    PPM, JPEG 2000 and AVIF give 8 bits of deeper colour, and TIFF of deeper CMYK).
+    Orientation is applied; of several frames or pages the first is taken; alpha is composited on white, or kept with
+    `alpha`; CMYK, YCbCr, Lab and palettes become RGB (a palette of greys becomes grey); embedded colour profiles are
+    not applied. Pixels keep their depth: 16-bit grey and RGB stay 16-bit, and are never stretched to a picture's own
+    minimum and maximum (only PPM, JPEG 2000 and AVIF give 8 bits of deeper colour, and TIFF of deeper CMYK).
 
     `at_least_hw` is the upright size that will be wanted: a JPEG is then decoded at the smallest DCT scale that keeps
     at least twice that size (55 dB against a full decoding). `bits`, 9 to 16, declares that pictures deeper than 8 bits
@@ -121,10 +132,12 @@ def read_picture(
     with _as_picture_error(name):
         if isinstance(source, np.ndarray):
             pixels, notes = _from_array(source)
-            return _finish(pixels, pixels.shape[:2], name, "array", 1, notes, bits)
-        if isinstance(source, Image.Image):
-            return _from_image(source, name, bits, limits)
-        return _from_blob(_blob(source, name, limits), name, at_least_hw, bits, limits)
+            picture = _finish(pixels, pixels.shape[:2], name, "array", 1, notes, bits)
+        elif isinstance(source, Image.Image):
+            picture = _from_image(source, name, bits, limits)
+        else:
+            picture = _from_blob(_blob(source, name, limits), name, at_least_hw, bits, limits)
+        return picture if picture.alpha is None else _laid(picture, picture.alpha, keep=alpha)
 
 
 @contextmanager
@@ -170,7 +183,7 @@ def read_header(source: Source, *, limits: Limits = LIMITS) -> Header:
 
 
 def pixel_digest(picture: Picture) -> str:
-    """SHA-256 over shape, dtype and pixels, in hexadecimal: equal for equal pixels, whatever file they came from.
+    """SHA-256 over shape, dtype and pixels, not alpha, in hexadecimal: equal for equal pixels from whatever file.
 
     >>> grey = read_picture(np.zeros((2, 3), np.uint8))
     >>> pixel_digest(grey) == pixel_digest(read_picture(np.zeros((2, 3, 1), np.uint8)))
@@ -383,10 +396,10 @@ def _finish(
     notes: tuple[str, ...],
     bits: int | None,
 ) -> Picture:
-    """Check values against their full scale and lay alpha on white."""
+    """Check values against their full scale and part colour from alpha; both may be views."""
     high = full_scale(pixels.dtype, bits)
     channels = pixels.shape[2]
-    colour = pixels[..., : channels - (channels in (2, 4))]
+    colour, alpha = (pixels[..., :-1], pixels[..., -1]) if channels in (2, 4) else (pixels, None)
     if pixels.dtype == np.float32:
         low, top = float(colour.min()), float(colour.max())
         if not np.isfinite(pixels).all():
@@ -395,8 +408,15 @@ def _finish(
             notes = (*notes, "float values outside 0 to 1")
     elif high < np.iinfo(pixels.dtype).max and colour.max() > high:
         raise _Unusable(f"a value of {colour.max()} in a picture declared to hold {bits} bits (0 to {high:.0f})")
-    if channels in (2, 4):
-        pixels, opaque = on_white(pixels, high)
-        notes = notes if opaque else (*notes, ALPHA_NOTE)
     height, width = size_hw
-    return Picture(pixels, high, name, kind, (int(height), int(width)), orientation, notes)
+    return Picture(colour, high, name, kind, (int(height), int(width)), orientation, notes, alpha)
+
+
+def _laid(picture: Picture, alpha: Pixels, *, keep: bool) -> Picture:
+    """The picture without alpha where all is opaque; else with its alpha, or laid by it on white."""
+    if (alpha == int(full_scale(alpha.dtype, None))).all():
+        return replace(picture, pixels=np.ascontiguousarray(picture.pixels), alpha=None)
+    if keep:
+        return replace(picture, pixels=np.ascontiguousarray(picture.pixels), alpha=np.ascontiguousarray(alpha))
+    white = on_white(picture.pixels, alpha, picture.high)
+    return replace(picture, pixels=white, notes=(*picture.notes, ALPHA_NOTE), alpha=None)
