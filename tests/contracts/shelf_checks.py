@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ from sightline.data.samples import (
     Objects,
     Sample,
     Samples,
+    Sharp,
     Tags,
     Target,
     class_order,
@@ -459,6 +461,7 @@ HELD: dict[type[Target] | None, tuple[str, ...]] = {
     Objects: ("boxes",),
     Inspected: ("masks",),
     NoTarget: ("nothing",),
+    Sharp: ("sharp pictures",),
 }
 """What the layouts hold, by their TARGET."""
 
@@ -466,8 +469,9 @@ HELD: dict[type[Target] | None, tuple[str, ...]] = {
 def shown(kind: str, folder: Path) -> Samples:
     """Nine pictures with one of the things that layouts hold; where nothing is known, neither are splits."""
     known = {"one label": ONE_EACH, "several labels": SEVERAL, "boxes": OBJECTS, "nothing": [NoTarget()] * 9}
-    samples = pictured(folder, known.get(kind) or parts(folder / "masks"))
-    if kind in ("masks", "nothing"):
+    made = {"masks": parts, "sharp pictures": sharps}
+    samples = pictured(folder, known[kind] if kind in known else made[kind](folder / kind))
+    if kind in ("masks", "nothing", "sharp pictures"):
         samples = dataclasses.replace(samples, classes=class_order(row.target for row in samples.rows))
     rows = (dataclasses.replace(row, split=row.split if kind != "nothing" else "") for row in samples.rows)
     return dataclasses.replace(samples, rows=tuple(rows))
@@ -485,6 +489,17 @@ def parts(folder: Path) -> list[Target]:
     folder.mkdir(parents=True)
     Image.fromarray(np.eye(6, 9, dtype=np.uint8) * np.uint8(255)).save(folder / "cut.png")
     return [*[Inspected()] * 7, Inspected("cut", (folder / "cut.png",)), Inspected("dent")]
+
+
+def sharps(folder: Path) -> list[Target]:
+    """What nine pictures should look like, twice as large."""
+    folder.mkdir(parents=True)
+    found: list[Target] = []
+    for index in range(9):
+        path = folder / f"{index}.png"
+        Image.fromarray(picture(index, (12, 18), grey=False)).save(path)
+        found.append(Sharp(f"{folder.name}/{index}.png", hashlib.sha256(path.read_bytes()).hexdigest()))
+    return found
 
 
 def pictured(folder: Path, targets: Sequence[Target]) -> Samples:

@@ -172,6 +172,24 @@ class Inspected(Target):
 
 
 @dataclass(frozen=True)
+class Sharp(Target):
+    """The picture as it should be, of which the row's is a poor version: smaller, noisy or blurred."""
+
+    path: str
+    """As a row's path is: relative to the root with forward slashes; `Samples.open_sharp` reaches it."""
+    digest: str
+    """SHA-256 of the file's bytes, in hexadecimal."""
+
+    def key(self) -> str:
+        """What the file holds, whatever it is called."""
+        return f"sharp:{self.digest}"
+
+    def text(self) -> str:
+        """The path."""
+        return self.path
+
+
+@dataclass(frozen=True)
 class NoTarget(Target):
     """Nothing is known about the picture."""
 
@@ -242,6 +260,15 @@ class Samples:
             return self.root / sample.path
         picture: NDArray[Any] = self.arrays[match["name"]][int(match["row"])]
         return picture
+
+    def open_sharp(self, sample: Sample) -> Path | Stored | NDArray[Any]:
+        """What `pictures.read_picture` takes for the picture as this sample should be, its target `Sharp`; see `open`.
+
+        Raises DataError for a target of another kind.
+        """
+        if not isinstance(sample.target, Sharp):
+            raise DataError(f"{sample.path} has no sharp picture; lay pairs out as HR/1.png and LR/1.png")
+        return self.open(replace(sample, path=sample.target.path))
 
 
 _IN_MEMORY = re.compile(r"(?P<name>\w+)\[(?P<row>\d+)\]")

@@ -12,12 +12,12 @@ from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Note, Saved
 from sightline.core.storage import occupied
 from sightline.data.read import LAYOUTS, read
-from sightline.data.samples import Inspected, Label, NoTarget, Objects, Samples, Tags
+from sightline.data.samples import Inspected, Label, NoTarget, Objects, Samples, Sharp, Tags
 
 _SHOWN = 20
 _LABELS = (Label, Tags, Inspected)
 """What a layout holds that does not say otherwise in TARGET; of an inspected part, the kind of defect."""
-_WORDS = {Label: "labels", Tags: "labels", Objects: "boxes", Inspected: "kinds of defects"}
+_WORDS = {Label: "labels", Tags: "labels", Objects: "boxes", Inspected: "kinds of defects", Sharp: "sharp pictures"}
 
 
 @dataclass(frozen=True, kw_only=True)
