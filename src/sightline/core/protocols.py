@@ -208,7 +208,8 @@ class Task(Protocol):
 #   posed(images, targets, uniform, card)                  else pieces are what the net sees while learning
 #            -> (images, targets)
 #   trial(picture, card) -> Request                        else a graph is held against its model on what is asked
-#   examined(picture, target, card) -> Request             else what is measured is what is asked
+#   examined(picture, sharp or None, card) -> Request      else what is measured is what is asked
+#   ALPHA = True                                           else alpha is laid on white
 #   NORMALISED = False                                     else mean and deviation are those of the training pictures
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
 #   calibrate(outputs, targets, card, recipe) -> Card      else nothing is calibrated; or, by whole answers,

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
-from sightline.core.protocols import Arrays
+from sightline.core.protocols import Arrays, posed
 from sightline.core.recipe import Recipe
 from sightline.data.landmarks import mirrored
 from sightline.learn.augmix import augmixed
 from sightline.learn.colours import Colours, changes
-from sightline.learn.draws import Uniform
+from sightline.learn.draws import Slot, Uniform
 from sightline.learn.mixing import Mixing, erased, mixed
 from sightline.learn.moves import Jitter, Matrices, move_matrices, moved
 from sightline.learn.policies import Policy, policy_changes, policy_moves
@@ -125,7 +125,11 @@ def augmented(
     images: prepared pictures (B, H, W, C) of the card's dtype. targets: as the task encoded them, (B, ...) by name.
     uniform: (B, SLOTS) from `draws`. Returns normalised float32 (B, C, H, W), channels last in memory, and the targets,
     as the task's `soft` vectors where pictures are mixed. Values are changed on the CPU, so every device sees the same.
+    A task that poses what is seen does all that is done, whatever settings of these names it has.
     """
+    if hasattr(task, "posed"):
+        images, targets = posed(task, images, targets, uniform[:, Slot.POSE_SEED], card)
+        how = Augmentation()
     if how.scenes:
         fill = np.array(card.preparation.mean) * card.preparation.high
         sides = mirrored(card.form.get("landmarks", ())) or ()

@@ -28,7 +28,7 @@ from sightline.core.protocols import Arrays, Batch, Objective, decoded, posed
 from sightline.core.recipe import Recipe, budget_seconds
 from sightline.learn.augment import augmentation_of, augmented, normalised, to_tensors
 from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
-from sightline.learn.draws import Slot, Uniform, balanced_order, draws, order
+from sightline.learn.draws import Uniform, balanced_order, draws, order
 from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at, varied
 from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest, update_average
 from sightline.learn.source import Source
@@ -323,7 +323,6 @@ class _Training:
         """A batch as the net sees it: altered, mixed, on the device, at a size."""
         job, past, device = self.job, self.guests, self.fabric.device
         how = self.how.at(self.step / self.steps)
-        images, targets = posed(job.task, images, targets, uniform[:, Slot.POSE_SEED], job.card)
         batch, aims = augmented(images, targets, uniform, how=how, card=job.card, task=job.task, device=device)
         return resized(batch[past:], size_hw), {name: each[past:] for name, each in aims.items()}
 

@@ -120,6 +120,9 @@ class Restorer(nn.Module):
             body = [layer for _ in range(options.blocks) for layer in (conv(width, width, 3), nn.PReLU(width))]
             self.body = nn.Sequential(*body)
             self.last = conv(width, out, 5)
+        end: Any = self.last.narrow if isinstance(self.last, Collapsed) else self.last
+        for begin in (end.weight, end.bias):  # with the pixels as they are
+            nn.init.zeros_(begin)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`picture` (B, C, scale h, scale w), in the units of the input."""

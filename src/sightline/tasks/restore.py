@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
-from sightline.core.errors import BundleError, DataError, UsageError
+from sightline.core.errors import BundleError, DataError, PictureError, UsageError
 from sightline.core.measures import Measure
 from sightline.core.protocols import Arrays, Facts, Graphs, Request, Session
 from sightline.core.recipe import setting
 from sightline.core.results import Picture, Result
 from sightline.data import pictures
 from sightline.data.prepare import to_depth
-from sightline.data.samples import Target
+from sightline.data.samples import Sharp
 from sightline.data.spoil import Spoil, resized, spoilt
 from sightline.data.tiles import windows
+from sightline.draw.sheet import to_u8
 from sightline.metrics.fidelity import WINDOW, psnr, ssim
 from sightline.metrics.summary import measured
 from sightline.tasks import _whole
@@ -31,6 +33,7 @@ SUPPORTS = frozenset({"train", "evaluate", "predict"})
 DECODED = {"picture": "B C h w"}
 DEFAULT_NET = "sr"
 HEADLINE = "psnr"
+ALPHA = True
 NORMALISED = False
 """Pixels reach the net as shares of full scale, since it is pixels that it gives back."""
 
@@ -76,8 +79,10 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
 def draft(recipe: Recipe, facts: Facts) -> Card:
     """The card before training: pixels as shares of full scale, sides of any length.
 
-    Raises UsageError where nothing is to be undone, or pieces are no multiple of the scale.
+    Raises UsageError where nothing is to be undone, or pieces are no multiple of the scale, DataError for pairs.
     """
+    if any(isinstance(target, Sharp) for target in facts.targets):
+        raise DataError("pairs are for measuring; give the folder of sharp pictures, from which poor ones are made")
     if recipe.scale == 1 and spoil_of(dataclasses.asdict(recipe)).plain:
         raise UsageError("--scale 1 leaves pictures as they are: say what is to be undone, as --noise 25 or --jpeg 30")
     patch, rest = divmod(recipe.patch or 0, recipe.scale)
@@ -92,11 +97,12 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
 
 def spoil_of(recipe: Any) -> Spoil:
     """How a card's recipe makes pictures poor. Raises BundleError for a recipe that does not say it."""
-    try:
-        names = [field.name for field in dataclasses.fields(Spoil)]
-        return Spoil(**{name: recipe[name] for name in names if name in recipe})
-    except TypeError as error:
-        raise BundleError(f"card.json: the recipe does not say how pictures are made poor ({error})") from None
+    found = {field.name: recipe[field.name] for field in dataclasses.fields(Spoil) if field.name in recipe}
+    whole = {name: value for name, value in found.items() if name in ("scale", "jpeg", "rounds")}
+    sound = all(type(value) is int and value >= 1 for value in whole.values())
+    if not sound or not all(type(value) in (int, float) and 0 <= value < 1000 for value in found.values()):
+        raise BundleError(f"card.json: the recipe does not say how pictures are made poor: {found!r:.100}")
+    return Spoil(**found)
 
 
 def pieces(picture: pictures.Picture, card: Card) -> Request:
@@ -141,8 +147,10 @@ def posed(
 def encode(picture: pictures.Picture, card: Card) -> Request:
     """All pixels as shares of full scale, {"image": H W C}; beside it what the answer takes from the picture itself."""
     image = _coloured(to_depth(picture, _FLOATS), card)
-    beside = {"high": picture.high, "dtype": picture.pixels.dtype.name, "alpha": getattr(picture, "alpha", None)}
-    return Request(arrays={"image": image}, size_hw=picture.size_hw, beside=beside)
+    beside = {"high": picture.high, "dtype": picture.pixels.dtype.name, "alpha": picture.alpha}
+    beside["grey"] = picture.pixels.shape[2] == 1
+    as_it_is = {"scale_y": 1.0, "scale_x": 1.0, "top": 0.0, "left": 0.0}
+    return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=as_it_is, beside=beside)
 
 
 def trial(picture: pictures.Picture, card: Card) -> Request:
@@ -154,15 +162,23 @@ def trial(picture: pictures.Picture, card: Card) -> Request:
     return dataclasses.replace(request, arrays={"image": image[top : top + side, left : left + side]})
 
 
-def examined(picture: pictures.Picture, target: Target, card: Card) -> Request:
-    """A sharp picture made poor, as it is always, with the sharp one beside it to be compared with."""
+def examined(picture: pictures.Picture, sharp: pictures.Picture | None, card: Card) -> Request:
+    """A poor picture with the sharp one beside it to be compared with; without a sharp one, the picture is that itself,
+    and is made poor as it is always. Raises PictureError for a pair whose sizes do not go with the scale."""
     scale, request = _scale(card), encode(picture, card)
     image = request.arrays["image"]
+    if sharp is not None:
+        truth = _coloured(to_depth(sharp, _FLOATS), card)
+        wanted = tuple(scale * side for side in image.shape[:2])
+        if truth.shape[:2] != wanted:
+            reason = f"the sharp picture is {truth.shape[1]} x {truth.shape[0]}, not {scale} times as large"
+            raise PictureError(picture.source, reason)
+        return dataclasses.replace(request, beside={**request.beside, "sharp": truth, "alpha": None})
     height, width = (side // scale * scale for side in image.shape[:2])
-    sharp = image[:height, :width]
+    truth = image[:height, :width]
     rng = np.random.Generator(np.random.Philox(key=np.uint64(height << 32 | width)))
-    poor = spoilt(sharp, spoil_of(card.recipe), rng)
-    beside = {**request.beside, "sharp": sharp, "alpha": None}
+    poor = spoilt(truth, spoil_of(card.recipe), rng)
+    beside = {**request.beside, "sharp": truth, "alpha": None}
     return Request(arrays={"image": poor}, size_hw=(height // scale, width // scale), beside=beside)
 
 
@@ -172,7 +188,15 @@ def _coloured(pixels: NDArray[Any], card: Card) -> NDArray[Any]:
         return pixels
     if card.preparation.channels == 3:
         return np.repeat(pixels, 3, axis=2)
-    return (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None].astype(pixels.dtype)
+    return _grey(pixels)
+
+
+def _grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, C) as luma, (H, W, 1), of the same dtype."""
+    if pixels.shape[2] == 1:
+        return pixels
+    found = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
+    return (found if pixels.dtype == np.float32 else np.rint(found))[..., None].astype(pixels.dtype)
 
 
 def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Result]:
@@ -204,8 +228,9 @@ def _windows(size_hw: tuple[int, int], halo: int) -> Iterator[tuple[tuple[slice,
 
 def decode(outputs: Arrays, request: Request, card: Card) -> Picture:
     """`picture` (C, h, w) in [0, 1] → a picture of the depth that the poor one has, its alpha beside it."""
-    found = np.clip(np.nan_to_num(outputs["picture"].transpose(1, 2, 0)), 0, 1)
     beside, scale = request.beside, _scale(card)
+    found = np.clip(np.nan_to_num(outputs["picture"].transpose(1, 2, 0)), 0, 1)
+    found = _grey(found) if beside["grey"] else found
     high, dtype = float(beside["high"]), np.dtype(beside["dtype"])
     pixels = found if dtype == np.float32 else np.rint(found * high).astype(dtype)
     alpha = beside["alpha"]
@@ -221,6 +246,7 @@ def decode(outputs: Arrays, request: Request, card: Card) -> Picture:
 def _fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
     """How near it is to the sharp picture, and how near the poor one is, enlarged by bicubic interpolation."""
     sharp, poor, border = request.beside["sharp"], request.arrays["image"], scale if scale > 1 else 0
+    sharp, poor = (_grey(each) if request.beside["grey"] else each for each in (sharp, poor))
     if min(sharp.shape[:2]) - 2 * border < WINDOW:
         raise DataError(f"a picture of {sharp.shape[1]} x {sharp.shape[0]} pixels is too small to be compared")
     plain = np.rint(255 * np.clip(resized(poor, (sharp.shape[0], sharp.shape[1])), 0, 1)) / np.float32(255)
@@ -266,6 +292,16 @@ def meters(card: Card) -> list[RestoreMeter]:
 def badness(result: Picture, target: Any) -> float:
     """Noise left, so that what came least near is shown first; positive where it is no better than before."""
     return result.fidelity["psnr_before"] - result.fidelity["psnr"] if result.fidelity else 0.0
+
+
+def pictured(
+    image: NDArray[np.uint8], size_hw: tuple[int, int], result: Picture, target: Any = None
+) -> NDArray[np.uint8]:
+    """The picture that was given, at any scale (h, w, 3), and beside it the answer as large as that."""
+    shown = to_u8(result.pixels, result.high)
+    size = (image.shape[1], image.shape[0])
+    answer = np.asarray(Image.fromarray(shown).resize(size, Image.Resampling.LANCZOS))
+    return np.concatenate([image, np.full((size[1], 4, 3), 255, np.uint8), answer], axis=1)
 
 
 def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:

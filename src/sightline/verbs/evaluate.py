@@ -19,7 +19,7 @@ from sightline.core.runs import usable_cores
 from sightline.data.pictures import is_url
 from sightline.data.ranges import shown
 from sightline.data.read import read
-from sightline.data.samples import Sample, Samples
+from sightline.data.samples import Sample, Samples, Sharp
 from sightline.data.splits import promoted
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import Answer, Examined, even_batch, predict
@@ -127,8 +127,7 @@ def judge(
     badness = getattr(opened.task, "badness", None)
     rows = [dataclasses.replace(row, target=reckoned(opened.task, row.target, opened.card)) for row in rows]
     judged, left_out = [], []
-    asks = Examined if hasattr(opened.task, "examined") else lambda source, target: source
-    sources = (asks(samples.open(row), row.target) for row in rows if row.path not in answers)
+    sources = (_asked(opened.task, samples, row) for row in rows if row.path not in answers)
     batch = even_batch(opened.card)
     asked = predict(opened, sources, batch=batch, threads=usable_cores())  # nothing measured: repeatable
     for index, row in enumerate(rows, start=1):
@@ -146,6 +145,14 @@ def judge(
     measures = {name: measure for meter in meters for name, measure in meter.compute().items()}
     parts = {"split": split, "label": label, "measures": measures, "samples": samples, "graph": opened.variant}
     return Evaluation(judged=tuple(judged), left_out=tuple(left_out), **parts)  # type: ignore[arg-type]
+
+
+def _asked(task: Any, samples: Samples, row: Sample) -> Any:
+    """What `predict` takes of a row."""
+    source = samples.open(row)
+    if not hasattr(task, "examined"):
+        return source
+    return Examined(source, samples.open_sharp(row) if isinstance(row.target, Sharp) else None)
 
 
 def refuse_too_many_bad(left_out: Sequence[tuple[str, str]], count: int, max_bad: float) -> None:

@@ -41,10 +41,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Examined:
-    """A picture that is asked about to see how good the answer is."""
+    """A picture that is asked about to see how good the answer is, of a task with an `examined` of its own."""
 
     source: Any
-    target: Any
+    sharp: Any
+    """The picture as it should be, where the data has it; None where `source` is that itself."""
 
 
 def read_request(task: Any, card: Card, source: Any, *, how: str = "encode") -> Request:
@@ -53,10 +54,13 @@ def read_request(task: Any, card: Card, source: Any, *, how: str = "encode") -> 
     how: the task's function that makes a request of it; where it has none of the name, `encode`.
     """
     known, source = (source, source.source) if isinstance(source, Examined) else (None, source)
-    picture = read_picture(source, at_least_hw=card.at_least_hw, bits=declared_bits(card))
+    alpha = getattr(task, "ALPHA", False)
+    picture = read_picture(source, at_least_hw=card.at_least_hw, bits=declared_bits(card), alpha=alpha)
+    request: Request
     if known is not None:
-        return task.examined(picture, known.target, card)  # type: ignore[no-any-return]
-    request: Request = getattr(task, how, task.encode)(picture, card)
+        request = task.examined(picture, None if known.sharp is None else read_picture(known.sharp), card)
+    else:
+        request = getattr(task, how, task.encode)(picture, card)
     return request
 
 

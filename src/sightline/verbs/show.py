@@ -81,7 +81,8 @@ def _sheet(gathered: Gathered, job: Any, rows: list[int], seen: list[list[Any]])
     ((images, targets),) = job.train.batches([np.array(rows)])
     for place, (row, image, versions) in enumerate(zip(rows, images, seen)):
         target = samples[int(np.searchsorted(ends, row, side="right"))].target.text()
-        plain = _boxed(to_u8(image, card.preparation.high), {name: each[place] for name, each in targets.items()}, card)
+        high = card.preparation.high if image.dtype == card.preparation.dtype else float(np.iinfo(image.dtype).max)
+        plain = _boxed(to_u8(image, high), {name: each[place] for name, each in targets.items()}, card)
         tiles.append(Tile(plain, (target, "as prepared")))
         for epoch, version in enumerate(versions, start=1):
             tiles.append(
@@ -118,7 +119,7 @@ def _caption(targets: Arrays, card: Card, epoch: int) -> tuple[str, ...]:
 def said(targets: Arrays, card: Card) -> tuple[str, ...]:
     """A training target in words: a class, or the shares of several where pictures are mixed, largest first."""
     for target in targets.values():
-        if target.ndim == 0 and np.issubdtype(target.dtype, np.integer):
+        if card.classes and target.ndim == 0 and np.issubdtype(target.dtype, np.integer):
             return (card.classes[int(target)],)
         if target.shape == (len(card.classes),):
             shown = [k for k in np.argsort(-target, kind="stable") if target[k] >= 0.005]
@@ -146,7 +147,7 @@ def show_input(opened: Opened, source: Any) -> Shown:
     request = one_tile(request, ready, place)
     seen = f"the net sees {tiles} tiles; framed is number {place + 1}" if ready.tile else "the net sees what is framed"
     image = request.arrays["image"]
-    region, figures = _region(request, ready.size_hw), _figures(picture, request, opened.card)
+    region, figures = _region(request, image.shape[:2]), _figures(picture, request, opened.card)
     height, width = picture.size_hw
     page = seen_page(
         to_u8(picture.pixels, picture.high),

@@ -1,0 +1,306 @@
+"""restore: pictures made larger, of any size and depth, without seams, and measured against what they should be."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+import sightline
+from sightline.core.card import Card, Preparation
+from sightline.core.errors import BundleError, DataError, PictureError, UsageError
+from sightline.core.protocols import Facts, Request, Spec
+from sightline.core.results import Picture
+from sightline.data.pictures import Picture as Read
+from sightline.data.pictures import read_picture
+from sightline.data.samples import NoTarget, Sharp
+from sightline.data.spoil import Spoil, resized, spoilt
+from sightline.metrics.fidelity import psnr
+from sightline.tasks import restore
+
+CAT = np.ascontiguousarray(data.chelsea()[:180, :240])
+READY = Preparation(fit="whole", multiple=1, size_hw=(16, 16), dtype="float32", high=1.0, mean=(0.0,), std=(1.0,))
+CARD = Card(
+    task="restore",
+    net={},
+    preparation=READY,
+    form={"name": "picture", "scale": 2, "halo": 3},
+    recipe={"scale": 2, "patch": 32, "depth": 8},
+)
+
+
+class Enlarger:
+    """A graph that looks three pixels around each: a mean of 7 x 7, zeros beyond the border, and each pixel twice."""
+
+    inputs: ClassVar = {"image": Spec("float32", ("B", "H", "W", 3))}
+    outputs: ClassVar = {"picture": Spec("float32", ("B", 3, "2*H", "2*W"))}
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, ...]] = []
+
+    def run(self, arrays: Any) -> dict[str, Any]:
+        self.seen.append(arrays["image"].shape)
+        padded = np.pad(arrays["image"].astype(np.float64), [(0, 0), (3, 3), (3, 3), (0, 0)])
+        mean = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(1, 2)).mean(axis=(-2, -1))
+        large = mean.repeat(2, axis=1).repeat(2, axis=2)
+        return {"picture": large.transpose(0, 3, 1, 2).astype(np.float32)}
+
+
+def answer(picture: Any, graph: Any = None, card: Card = CARD, *, alpha: bool = True) -> Picture:
+    request = restore.encode(read_picture(picture, alpha=alpha), card)
+    (result,) = restore.predict({"main": graph or Enlarger()}, [request], card)
+    assert isinstance(result, Picture)
+    return result
+
+
+# Answers
+
+
+def test_windows_leave_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = answer(CAT)
+    assert whole.pixels.shape == (360, 480, 3) and whole.pixels.dtype == np.uint8
+    monkeypatch.setattr(restore, "WHOLE", 0)
+    for core in (16, 50, 100):
+        monkeypatch.setattr(restore, "CORE", core)
+        graph = Enlarger()
+        parts = answer(CAT, graph)
+        assert len(graph.seen) == -(-180 // core) * -(-240 // core)
+        assert max(max(shape[1:3]) for shape in graph.seen) <= core + 6
+        assert np.array_equal(parts.pixels, whole.pixels)
+    narrow = dataclasses.replace(CARD, form={**CARD.form, "halo": 1})
+    assert not np.array_equal(answer(CAT, card=narrow).pixels, whole.pixels)  # too narrow a margin is seen
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (5, 3), (33, 64)])
+def test_any_size_will_do(size_hw: tuple[int, int]) -> None:
+    assert answer(CAT[: size_hw[0], : size_hw[1]]).pixels.shape == (2 * size_hw[0], 2 * size_hw[1], 3)
+
+
+def test_depth_stays() -> None:
+    deep = CAT.astype(np.uint16) * 257 + 1
+    found = answer(deep)
+    assert found.pixels.dtype == np.uint16 and found.high == 65535
+    assert len(np.unique(found.pixels % 257)) > 50  # not 8 bits spread out
+    shares = answer((CAT / 255).astype(np.float32))
+    assert shares.pixels.dtype == np.float32 and abs(shares.pixels - answer(CAT).pixels / 255).max() < 0.003
+
+
+def test_grey_stays_grey() -> None:
+    found = answer(CAT[..., 0])
+    assert found.pixels.shape == (360, 480, 1)
+    assert np.abs(found.pixels[..., 0].astype(int) - answer(CAT[..., [0, 0, 0]]).pixels[..., 0]).max() <= 1
+
+
+def test_alpha_is_enlarged_beside_it() -> None:
+    alpha = np.zeros((180, 240), np.uint8)
+    alpha[40:90, 60:120] = 255
+    found = answer(np.dstack([CAT, alpha]))
+    assert found.alpha is not None and found.alpha.shape == (360, 480) and found.alpha.dtype == np.uint8
+    assert found.alpha[90:170, 130:230].min() > 250 and found.alpha[:70].max() < 5
+    assert np.array_equal(found.pixels, answer(CAT).pixels)  # colour under it is not laid on white
+
+
+def test_what_is_no_number_is_black() -> None:
+    broken = type("Broken", (Enlarger,), {"run": lambda self, a: {"picture": np.full((1, 3, 4, 4), np.nan)}})
+    assert answer(CAT[:2, :2], broken()).pixels.max() == 0
+
+
+# Learning
+
+
+def facts(*targets: Any, dtype: str = "uint8", grey: bool = False) -> Facts:
+    known = targets or (NoTarget(),)
+    return Facts(count=1, sizes_hw=np.array([[90, 100]]), grey=grey, dtype=dtype, targets=known)
+
+
+def test_what_is_open_is_chosen() -> None:
+    recipe, reasons = restore.plan(restore.Recipe(scale=3), facts(dtype="uint16", grey=True))
+    assert (recipe.patch, recipe.color, recipe.depth) == (144, "grey", 16)
+    assert set(reasons) == {"patch", "color", "depth"}
+    card = restore.draft(recipe, facts())
+    assert card.preparation.size_hw == (48, 48) and card.preparation.channels == 1
+    assert card.preparation.at_least_hw is None  # every pixel is looked at
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target", "error", "said"),
+    [
+        ({"scale": 1}, NoTarget(), UsageError, "say what is to be undone"),
+        ({"scale": 3, "patch": 50}, NoTarget(), UsageError, "8 or more times --scale 3"),
+        ({"scale": 4, "patch": 16}, NoTarget(), UsageError, "8 or more times --scale 4"),
+        ({"scale": 2}, Sharp("HR/1.png", "0"), DataError, "pairs are for measuring"),
+    ],
+)
+def test_what_cannot_be_learnt_is_refused(recipe: Any, target: Any, error: type[Exception], said: str) -> None:
+    planned, _ = restore.plan(restore.Recipe(**recipe), facts(target))
+    with pytest.raises(error, match=said):
+        restore.draft(planned, facts(target))
+
+
+def test_pieces_are_cut_from_all_of_a_picture() -> None:
+    request = restore.pieces(read_picture(CAT), CARD)
+    cuts = request.arrays["image"]
+    assert cuts.shape == (6 * 8, 32, 32, 3) and cuts.dtype == np.uint8
+    assert np.array_equal(cuts[0], CAT[:32, :32]) and np.array_equal(cuts[-1], CAT[-32:, -32:])
+    assert restore.encode_target(None, request, CARD)["number"].tolist() == list(range(48))
+    small = restore.pieces(read_picture(CAT[:10, :20]), CARD).arrays["image"]
+    assert small.shape == (1, 32, 32, 3) and np.array_equal(small[0, :10, :20], CAT[:10, :20])
+    deep = dataclasses.replace(CARD, recipe={**CARD.recipe, "depth": 16})
+    assert np.array_equal(restore.pieces(read_picture(CAT), deep).arrays["image"][0], CAT[:32, :32] * np.uint16(257))
+
+
+def test_pieces_are_turned_and_made_poor_by_their_draws() -> None:
+    pieces = restore.pieces(read_picture(CAT), CARD).arrays["image"][:6]
+    still, plain = restore.posed(pieces, {}, None, CARD)
+    assert np.array_equal(plain["sharp"], pieces.transpose(0, 3, 1, 2) / np.float32(255))
+    assert np.array_equal(still[0], spoilt(pieces[0] / np.float32(255), Spoil(scale=2), np.random.default_rng()))
+    draws = np.linspace(0.05, 0.9, 6)
+    images, targets = restore.posed(pieces, {"number": np.arange(6)}, draws, CARD)
+    again, _ = restore.posed(pieces, {}, draws, CARD)
+    assert (
+        images.shape == (6, 16, 16, 3) and np.array_equal(images, again) and targets["number"].tolist() == [*range(6)]
+    )
+    assert any(not np.array_equal(a, b) for a, b in zip(images, still))
+    for poor, sharp, piece in zip(images, targets["sharp"].transpose(0, 2, 3, 1), pieces):
+        assert np.abs(poor - spoilt(sharp, Spoil(scale=2), np.random.default_rng())).max() < 1e-6
+        assert sorted(np.rint(sharp * 255).ravel()) == sorted(piece.ravel())
+
+
+# Measuring
+
+
+def test_a_sharp_picture_is_made_poor_and_compared() -> None:
+    request = restore.examined(read_picture(CAT[:179, :239]), None, CARD)
+    assert request.arrays["image"].shape == (89, 119, 3) and request.beside["sharp"].shape == (178, 238, 3)
+    (found,) = restore.predict({"main": Enlarger()}, [request], CARD)
+    assert isinstance(found, Picture)
+    truth = CAT[:178, :238] / np.float32(255)
+    assert found.fidelity["psnr"] == pytest.approx(psnr(found.pixels / np.float32(255), truth, border=2))
+    large = np.rint(255 * np.clip(resized(request.arrays["image"], (178, 238)), 0, 1)) / 255
+    assert found.fidelity["psnr_before"] == pytest.approx(psnr(large, truth, border=2))
+    assert found.fidelity["psnr_before"] > found.fidelity["psnr"] and restore.badness(found, None) > 0
+    meter = restore.RestoreMeter()
+    meter.update(found, None, "a")
+    meter.update(dataclasses.replace(found, fidelity={**found.fidelity, "psnr": 50.0}), None, "b")
+    measures = meter.compute()
+    assert measures["psnr"].value == pytest.approx((50 + found.fidelity["psnr"]) / 2)
+    assert measures["gain"].value == pytest.approx(measures["psnr"].value - measures["psnr_before"].value)
+    assert measures["gain"].low < measures["gain"].value < measures["gain"].high
+    with pytest.raises(DataError, match="not compared"):
+        meter.update(answer(CAT), None, "c")
+
+
+def test_pairs_are_taken_as_they_are() -> None:
+    poor = read_picture(CAT[::2, ::2].copy())
+    request = restore.examined(poor, read_picture(CAT), CARD)
+    assert np.array_equal(request.beside["sharp"], CAT / np.float32(255))
+    with pytest.raises(PictureError, match="not 2 times as large"):
+        restore.examined(poor, read_picture(CAT[1:]), CARD)
+    grey = restore.examined(read_picture(CAT[::2, ::2, 0].copy()), read_picture(CAT[..., 0].copy()), CARD)
+    (found,) = restore.predict({"main": Enlarger()}, [grey], CARD)
+    wanted = psnr(found.pixels / np.float32(255), CAT[..., :1] / np.float32(255), border=2)  # type: ignore[attr-defined]
+    assert found.fidelity["psnr"] == pytest.approx(wanted, abs=1e-3)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("changes", "graph", "said"),
+    [
+        ({"form": {}}, Enlarger(), "names no scale"),
+        ({"form": {"scale": 99, "halo": 1}}, Enlarger(), "names no scale"),
+        ({"form": {"scale": 2, "halo": True}}, Enlarger(), "names no scale"),
+        ({"recipe": {"noise": None, "scale": {}}}, Enlarger(), "how pictures are made poor"),
+        ({}, type("Labels", (Enlarger,), {"outputs": {"logits": Spec("float32", ("B", 3))}})(), "puts out pictures"),
+        ({"preparation": dataclasses.replace(READY, mode="grey")}, Enlarger(), "the graph takes"),
+    ],
+)
+def test_a_bundle_that_contradicts_itself_is_refused(changes: dict[str, Any], graph: Any, said: str) -> None:
+    restore.check(CARD, {"main": Enlarger()})
+    with pytest.raises(BundleError, match=said):
+        restore.check(dataclasses.replace(CARD, **changes), {"main": graph})
+
+
+# All the way
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few sharp pictures of unequal sizes, one of them damaged."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name in ("astronaut", "chelsea", "coffee", "rocket", "immunohistochemistry"):
+        pixels = getattr(data, name)()
+        for part in range(4):
+            top = part * 40
+            Image.fromarray(pixels[top : top + 150 + part, 20:200]).save(folder / f"{name}{part}.png")
+    (folder / "zz.png").write_bytes((folder / "coffee0.png").read_bytes()[:3000])
+    return folder
+
+
+SETTINGS = {"net.width": 8, "net.blocks": 2, "net.expand": 16, "steps": 60, "batch": 8, "threads": 1, "patch": 48}
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    pytest.importorskip("torch")
+    out = tmp_path_factory.mktemp("trained") / "run"
+    settings = {**SETTINGS, "net.width": 12, "net.expand": 48, "steps": 250, "lr": 4e-3, "holdout": 0.2}
+    return sightline.train("restore", str(photos), net="sr:light", recipe=settings, out=out)
+
+
+def test_it_learns_what_interpolation_does_not_know(trained: Any, photos: Path, data_root: Path) -> None:
+    figures = trained.card.metrics["test"]
+    assert figures["gain"]["value"] > 0.3 and figures["psnr"]["value"] > figures["psnr_before"]["value"]
+    assert trained.card.preparation.mean == (0.0,) and trained.card.form["halo"] == 6
+    assert trained.card.data["left_out"][0][0] == "zz.png"
+    report = trained.path.parent / "report.html"
+    assert report.exists() and (trained.path.parent / "samples.jpg").exists() and "psnr" in report.read_text()
+    found = trained.predict(photos / "coffee1.png")
+    assert isinstance(found, Picture) and found.size_hw == (302, 360)
+    again = trained.evaluate(str(photos), split="test" if (photos / "test").exists() else "all")
+    assert again.measures["gain"].value > 0.3
+    pairs = trained.evaluate(str(data_root / "sr" / "Set14" / "LR_x2"))
+    assert len(pairs.judged) == 14 and pairs.measures["psnr_before"].value == pytest.approx(30.24, abs=0.01)
+    assert pairs.measures["gain"].value > 0.2
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from sightline.core.events import Step
+from sightline.verbs.settings import Settings
+from sightline.verbs.train import train
+data, out, death = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+values = {"net.width": 8, "net.blocks": 2, "net.expand": 16, "steps": 40, "batch": 8, "threads": 1, "patch": 48,
+          "noise": 20.0, "jpeg": 50, "blur": 1.0, "rounds": 2}
+resume = out if (out / "recipe.yaml").exists() else None
+for event in train(Settings("restore", data, None, "sr:light", values), out=None if resume else out, resume=resume):
+    if isinstance(event, Step) and event.step == death:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_training_ends_with_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+
+    def run(out: Path, death: int) -> int:
+        command = [sys.executable, "-c", CHILD, str(photos), str(out), str(death)]
+        return subprocess.run(command, check=False, capture_output=True, env=dict(os.environ)).returncode
+
+    assert run(tmp_path / "whole", -1) == 0
+    assert [run(tmp_path / "killed", death) for death in (11, 30, -1)] == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    one, other = (tmp_path / name / "model" / "weights.safetensors" for name in ("whole", "killed"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_request_says_what_it_needs_beside() -> None:
+    request = restore.encode(Read(CAT, 255.0, "", "array", (180, 240)), CARD)
+    assert isinstance(request, Request) and request.beside["dtype"] == "uint8"
+    assert restore.trial(read_picture(CAT[:9]), CARD).arrays["image"].shape == (16, 16, 3)
