@@ -42,6 +42,8 @@ CORE = 320
 """Pixels each way of the windows that a large picture is restored in, beside their margin."""
 WHOLE = 512 * 512
 """Pixels of a picture, up to which it is restored at once."""
+_SHOWN = (300, 150)
+"""Width and height of what is shown of a picture in a report."""
 _FLOATS = Preparation(dtype="float32", high=1.0)
 
 Floats = NDArray[np.float32]
@@ -297,11 +299,17 @@ def badness(result: Picture, target: Any) -> float:
 def pictured(
     image: NDArray[np.uint8], size_hw: tuple[int, int], result: Picture, target: Any = None
 ) -> NDArray[np.uint8]:
-    """The picture that was given, at any scale (h, w, 3), and beside it the answer as large as that."""
-    shown = to_u8(result.pixels, result.high)
-    size = (image.shape[1], image.shape[0])
-    answer = np.asarray(Image.fromarray(shown).resize(size, Image.Resampling.LANCZOS))
-    return np.concatenate([image, np.full((size[1], 4, 3), 255, np.uint8), answer], axis=1)
+    """The middle of the picture that was given, at any scale (h, w, 3), and below it that of the answer; twice as large
+    as the answer, (304, 300, 3)."""
+    answer, (wide, high) = to_u8(result.pixels, result.high), _SHOWN
+    share = [min(1.0, side / 2 / length) for side, length in zip((high, wide), answer.shape)]
+
+    def middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        (height, width), (tall, broad) = pixels.shape[:2], share
+        box = (width * (1 - broad) / 2, height * (1 - tall) / 2, width * (1 + broad) / 2, height * (1 + tall) / 2)
+        return np.asarray(Image.fromarray(pixels).resize(_SHOWN, Image.Resampling.BICUBIC, box))
+
+    return np.concatenate([middle(image), np.full((4, wide, 3), 255, np.uint8), middle(answer)])
 
 
 def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
