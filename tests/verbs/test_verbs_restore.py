@@ -20,6 +20,7 @@ from sightline.core.errors import UsageError
 from sightline.core.events import Event, Note, Progress, drain
 from sightline.data.encode import encoded
 from sightline.data.pictures import Picture, read_picture
+from sightline.verbs import before_after as sheets
 from sightline.verbs import restore as verb
 from sightline.verbs.before_after import SIDE, _tiles, before_after, check_sheet
 from sightline.verbs.opened import Opened, open_model
@@ -361,7 +362,7 @@ def test_both_sides_show_the_same_crop(model: Opened, tmp_path: Path) -> None:
     assert before.caption == ("a.png", "before, 2 times larger by bicubic interpolation")
 
 
-def test_a_sheet_has_up_to_eight_pictures(model: Opened, tmp_path: Path) -> None:
+def test_a_sheet_has_up_to_eight_pictures(model: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(11):
         save(tmp_path / "in" / f"{seed:02}.png", noise(channels=1 if seed % 2 else 3, seed=seed))
     done, _ = run(model, tmp_path / "in", tmp_path / "out")
@@ -371,6 +372,10 @@ def test_a_sheet_has_up_to_eight_pictures(model: Opened, tmp_path: Path) -> None
     assert sheet.height > 3 * tall - 200 and sheet.width > 4 * SIDE
     few = before_after(model, Restored(done.out, done.rows, 0, done.pairs[1:2]))
     assert 2 * SIDE < few.width < 3 * SIDE
+    shown: list[str] = []
+    monkeypatch.setattr(sheets, "_tiles", lambda model, source, made: shown.append(source.stem) or ())
+    before_after(model, done)
+    assert shown == ["00", "01", "02", "04", "05", "06", "08", "09"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +41,11 @@ def check_sheet(sheet: Path, source: str, out: Path, *, overwrite: bool) -> None
 
 def before_after(opened: Opened, done: Restored) -> Image.Image:
     """A sheet of up to MOST pictures from all over what was done; those that cannot be read again are passed over."""
-    step = max(1, len(done.pairs) // MOST)
+    count = min(MOST, len(done.pairs))
     tiles: list[Tile] = []
-    for source, made in done.pairs[::step]:
-        try:
-            tiles += _tiles(opened, source, made)
-        except PictureError:
-            continue
-        if len(tiles) == 2 * MOST:
-            break
+    for place in range(count):
+        with suppress(PictureError):
+            tiles += _tiles(opened, *done.pairs[place * len(done.pairs) // count])
     return contact_sheet(tiles, columns=4 if len(tiles) > 2 else 2, tile_px=SIDE, title="Before and after")
 
 

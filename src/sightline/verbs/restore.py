@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -183,7 +183,7 @@ class _Room:
         self._most = usable_memory() // 2
         self._share, self._turns = self._most // threads, threading.Lock()
 
-    def of(self, size_hw: tuple[int, int]) -> Any:
+    def of(self, size_hw: tuple[int, int]) -> AbstractContextManager[Any]:
         """What to hold while a picture of this new size is worked on. Raises PictureError."""
         needed = PIXEL_BYTES * size_hw[0] * size_hw[1]
         if needed > self._most:
