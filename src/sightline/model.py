@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sightline.verbs.enrol import Enrolled, Terms
     from sightline.verbs.inspect import Inspection
     from sightline.verbs.recognise import Verification
+    from sightline.verbs.restore import Restored
     from sightline.verbs.veiling import Wish
 
 Listener = Callable[[Event], None]
@@ -144,6 +145,23 @@ class Model:
         ways: dict[str, Any] = {"layout": layout, "number": number, "overwrite": overwrite, "threads": threads}
         done = anonymise(self.opened, str(source), Path(out), wish=wish, annotated=annotated, **ways)
         return drain(done, listen)
+
+    def restore(
+        self,
+        source: str | Path,
+        out: str | Path,
+        *,
+        format: str = "",
+        quality: int = 95,
+        overwrite: bool = False,
+        threads: int | None = None,
+        listen: Listener | None = None,
+    ) -> Restored:
+        """Pictures as this model makes them larger or cleaner, each as a file of its own kind; see `verbs.restore`."""
+        from sightline.verbs.restore import restore
+
+        ways: dict[str, Any] = {"format": format, "quality": quality, "overwrite": overwrite, "threads": threads}
+        return drain(restore(self.opened, str(source), Path(out), **ways), listen)
 
     def adapt(
         self,

@@ -32,12 +32,12 @@ from sightline.data.pictures import read_picture
 from sightline.data.samples import Object, Objects, Sample, Samples
 from sightline.draw.veil import Veil
 from sightline.verbs import veiling
-from sightline.verbs.anonymise import Anonymised, anonymise
-from sightline.verbs.anonymous_files import JOURNAL, REPORT
+from sightline.verbs.anonymise import CRAFT, Anonymised, anonymise
 from sightline.verbs.missed import bucket, rates, tallied
 from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.veiling import Eyes, Wish, boxes_of, finder_of, usual_score, veiled_shares
 
+JOURNAL, REPORT = CRAFT.journal, CRAFT.report
 BLACK = Wish(veil=Veil(style="black", shape="box", grow=0))
 
 
@@ -401,6 +401,7 @@ def test_misses_are_counted(model: Opened, tmp_path: Path) -> None:
         },
     )
     done, _ = run(model, data, tmp_path / "out", annotated=True)
+    assert {row["file"] for row in done.rows} == {"hit.png", "half.png", "wide.png", "near.png"}
     measure = done.missed["all"]
     assert (measure.value, measure.n, measure.interval) == (2 / 5, 5, "wilson")
     assert {name: each.n for name, each in done.missed.items()} == {"all": 5, "under 16 px": 1, "16 to 32 px": 4}

@@ -11,6 +11,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,8 @@ _ALPHA_BITS = {"PNG": (8, 16), "TIFF": (8, 16), "WEBP": (8,)}
 """Formats that alpha is written in, at these depths."""
 MOST_PROFILE = 16 << 20
 """Bytes of a colour profile that is looked at."""
-_ICC = 34675
+_ICC, _HEAD = 34675, 4096
+"""Number of a TIFF's tag; bytes at the beginning of a file that say its format."""
 
 
 def encoded(picture: Picture, *, quality: int = 95, lossless: bool = False) -> bytes:
@@ -122,6 +124,17 @@ def _tiff_file(pixels: Pixels) -> bytes:
     after = bits + kinds
     table = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHLL", *entry) for entry in entries)
     return struct.pack("<2sHL", b"II", 42, many + len(after)) + body + after + table + struct.pack("<L", 0)
+
+
+def format_of(path: Path) -> str:
+    """The format of a file by its first bytes; "" for what is no picture that is read, or cannot be opened."""
+    if not path.is_file():  # a pipe might never end
+        return ""
+    try:
+        with path.open("rb") as file:
+            return sniff(file.read(_HEAD))
+    except OSError:
+        return ""
 
 
 def is_lossless_webp(blob: bytes) -> bool:

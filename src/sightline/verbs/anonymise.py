@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,28 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from sightline.core.errors import PictureError, UsageError
-from sightline.core.events import Event, Note, Progress
+from sightline.core.events import Event, Progress
 from sightline.core.measures import Measure
 from sightline.core.runs import usable_cores
-from sightline.core.storage import append_line, write_json
-from sightline.data.video import is_video, require
-from sightline.verbs.anonymous_files import (
-    JOURNAL,
-    REPORT,
-    Job,
-    Row,
-    check_places,
-    check_targets,
-    held,
-    is_done,
-    jobs_of,
-)
+from sightline.data.video import is_video, require, written_ending
+from sightline.verbs.made_files import Craft, Job, Order, Row, made, root_of
 from sightline.verbs.missed import Annotated, rates, read_annotated, tallied
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted
 from sightline.verbs.sources import expand
 from sightline.verbs.veiling import Done, Eyes, Wish, finder_of, veil_picture, veil_video
 
+CRAFT = Craft(
+    verb="anonymise",
+    done="anonymised",
+    kind="anonymous",
+    ending=lambda path: written_ending(path) if is_video(path) else path.suffix,
+)
 EVERY = 25
 """Frames between two words about how far a video is."""
 
@@ -115,48 +109,33 @@ def anonymise(
         raise UsageError(f"no picture and no video in {source}")
     if any(map(is_video, paths)):
         require()
-    single = len(paths) == 1 and Path(source).is_file() and not out.is_dir() and bool(out.suffix)
-    folder = out.parent if single else out
-    check_places(source, paths, out, single=single, overwrite=overwrite)
-    made_by = _digest(opened, wish, annotated)
-    with held(folder, journal=not single) as rows:
-        jobs = jobs_of(paths, _root(source, paths, truth), rows, out.name if single else "", number=number)
-        check_targets(jobs, folder)
-        left = [job for job in jobs if not is_done(rows.get(job.name), job, folder, made_by)]
-        if len(left) < len(jobs):
-            yield Note(text=f"{len(jobs) - len(left):,} of {len(jobs):,} files are done already")
-        count = len(jobs) - len(left)
-        for job, row in _worked(eyes, opened, left, folder, truth, cores):
-            if isinstance(row, Progress):
-                yield row
-                continue
-            count += 1
-            rows[job.name] = {"file": job.name, "sha256": job.sha256, "made_by": made_by, **row}
-            if not single:
-                append_line(folder / JOURNAL, json.dumps(rows[job.name]), durable=False)
-            if row["error"] is not None:
-                yield Note(text=f"left out {job.source}: {row['error']}", kind="warning")
-            yield Progress(what="files anonymised", done=count, total=len(jobs))
-        mine = tuple(rows[job.name] for job in jobs)
-        missed = rates(row["missed"] for row in mine if row["error"] is None) if truth else {}
-        done = Anonymised(out, mine, len(jobs) - len(left), missed, truth.passed_over if truth else 0)
-        if not single:
-            told = {"model": opened.bundle.digest, "score": eyes.score, "wish": dataclasses.asdict(wish)}
-            write_json(folder / REPORT, {"format": "sightline-anonymised", "version": 1, **told, **done.to_dict()})
-    return done
+    order = Order(
+        craft=CRAFT,
+        source=source,
+        paths=paths,
+        root=root_of(paths, "" if truth else source),
+        out=out,
+        made_by=_digest(opened, wish, annotated),
+        number=number,
+        overwrite=overwrite,
+    )
+
+    def work(jobs: Sequence[Job], folder: Path) -> Iterator[tuple[Job, Row | Progress]]:
+        return _worked(eyes, opened, jobs, folder, truth, cores)
+
+    def summed(jobs: Sequence[Job], rows: tuple[Row, ...], skipped: int) -> tuple[Anonymised, Mapping[str, Any]]:
+        missed = rates(row["missed"] for row in rows if row["error"] is None) if truth else {}
+        done = Anonymised(out, rows, skipped, missed, truth.passed_over if truth else 0)
+        told = {"model": opened.bundle.digest, "score": eyes.score, "wish": dataclasses.asdict(wish)}
+        return done, {**told, **done.to_dict()}
+
+    return (yield from made(order, work, summed))
 
 
 def _digest(opened: Opened, wish: Wish, annotated: bool) -> str:
     """What decides how a file turns out."""
     asked = [opened.bundle.digest, opened.variant, dataclasses.asdict(wish), annotated]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _root(source: str, paths: Sequence[Path], truth: Annotated | None) -> Path:
-    """The folder below which the structure is kept."""
-    if truth is None and Path(source).is_dir():
-        return Path(source)
-    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
 def _worked(
