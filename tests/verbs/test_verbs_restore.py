@@ -132,7 +132,7 @@ def test_a_stopped_call_runs_no_more_windows(model: Opened, tmp_path: Path, monk
     monkeypatch.setattr(task, "WHOLE", 16)
     monkeypatch.setattr(task, "CORE", 4)
     source = save(tmp_path / "in" / "a.png", noise(400, 400))
-    going = verb._worked(model, [verb.Job(source, "a.png", "")], tmp_path, verb._Way("", 95), 1)
+    going = verb._worked(model, [verb.Job(source, "a.png", "")], tmp_path, verb.Way("", 95), 1)
     halting: list[Any] = []
     plain = verb._Halting
 
@@ -394,3 +394,24 @@ def test_where_a_sheet_may_not_be(tmp_path: Path, sheet: str, said: str) -> None
     with pytest.raises(UsageError, match=said):
         check_sheet(tmp_path / sheet, str(tmp_path / "in"), tmp_path / "out", overwrite=False)
     check_sheet(tmp_path / "there.png", str(tmp_path / "in"), tmp_path / "out", overwrite=True)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_is_kept_where_the_format_holds_it(model: Opened, tmp_path: Path, dtype: Any) -> None:
+    pixels, top = noise(dtype=dtype), np.iinfo(dtype).max
+    alpha = np.full((20, 30), top, dtype)
+    alpha[5:12, 8:20] = top // 4
+    clear = Picture(pixels, float(top), "", "PNG", (20, 30), alpha=alpha)
+    (tmp_path / "in.png").write_bytes(encoded(clear))
+    run(model, tmp_path / "in.png", tmp_path / "out.png")
+    found = read_picture(tmp_path / "out.png", alpha=True)
+    np.testing.assert_array_equal(found.pixels, doubled(pixels))
+    assert found.alpha is not None and found.alpha.dtype == dtype and found.alpha.shape == (40, 60)
+    assert abs(int(found.alpha[16, 28]) - top // 4) < top // 50 and found.alpha[0, 0] == top
+    run(model, tmp_path / "in.png", tmp_path / "out.webp")
+    small = read_picture(tmp_path / "out.webp", alpha=True)
+    assert small.alpha is not None and abs(int(small.alpha[16, 28]) - 64) < 6
+    done, _ = run(model, tmp_path / "in.png", tmp_path / "out.jpg")
+    assert "alpha composited on white" in done.rows[0]["notes"]
+    flat = read_picture(tmp_path / "out.jpg").pixels[14:20, 22:30]
+    assert flat.mean() > 200  # three quarters of white

@@ -33,7 +33,7 @@ SUFFIXES = {
     "AVIF": ".avif",
 }
 """Formats that are written, with their usual ending."""
-_ALPHA_BITS = {"PNG": (8, 16), "TIFF": (8, 16), "WEBP": (8,)}
+ALPHA_BITS = {"PNG": (8, 16), "TIFF": (8, 16), "WEBP": (8,)}
 """Formats that alpha is written in, at these depths."""
 MOST_PROFILE = 16 << 20
 """Bytes of a colour profile that is looked at."""
@@ -74,8 +74,8 @@ def _with_alpha(picture: Picture, alpha: Pixels) -> Pixels:
         raise UsageError(
             f"alpha is {alpha.dtype} {alpha.shape}; for these pixels it must be {pixels.dtype} {pixels.shape[:2]}"
         )
-    if pixels.dtype.kind != "u" or 8 * pixels.dtype.itemsize not in _ALPHA_BITS.get(kind, ()):
-        ways = ", ".join(f"{name} ({' or '.join(map(str, bits))} bits)" for name, bits in _ALPHA_BITS.items())
+    if pixels.dtype.kind != "u" or 8 * pixels.dtype.itemsize not in ALPHA_BITS.get(kind, ()):
+        ways = ", ".join(f"{name} ({' or '.join(map(str, bits))} bits)" for name, bits in ALPHA_BITS.items())
         raise UsageError(
             f"alpha is not written in {kind} of {pixels.dtype}, only in {ways}: choose one of them, or leave alpha out"
         )

@@ -22,7 +22,7 @@ from sightline.core.protocols import Array, Arrays, Session
 from sightline.core.results import Picture as Larger
 from sightline.core.runs import usable_cores, usable_memory
 from sightline.core.storage import write_bytes
-from sightline.data.encode import SUFFIXES, encoded, format_of, in_srgb, is_lossless_webp
+from sightline.data.encode import ALPHA_BITS, SUFFIXES, encoded, format_of, in_srgb, is_lossless_webp
 from sightline.data.pictures import HOSTILE, Picture, Pixels, read_picture
 from sightline.verbs.made_files import Craft, Job, Order, Row, made, root_of
 from sightline.verbs.opened import Opened
@@ -35,7 +35,6 @@ FORMATS = {name.lower(): name for name in SUFFIXES if name != "GIF"}
 _BY_ENDING = {ending: name for name, ending in SUFFIXES.items() if name != "GIF"} | {".jpeg": "JPEG", ".tiff": "TIFF"}
 _DEPTHS = {"TIFF": ("uint8", "uint16", "float32"), "PNG": ("uint8", "uint16"), "PPM": ("uint8", "uint16")}
 """Kinds of pixels that a format holds; others hold uint8."""
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PIXEL_BYTES = 64
 """Memory taken for each pixel of a new picture at the worst moment: floats, their copies, and what is written."""
 
@@ -71,7 +70,7 @@ class Restored:
 
 
 @dataclass(frozen=True)
-class _Way:
+class Way:
     """How new files are written."""
 
     format: str
@@ -130,15 +129,15 @@ def restore(
     return (yield from made(order, work, summed))
 
 
-def _way(format: str, quality: int, first: Path, out: Path | None) -> _Way:
+def _way(format: str, quality: int, first: Path, out: Path | None) -> Way:
     """What was asked for; where one file becomes one file and no format is given, its name says it."""
     if format and format.lower() not in FORMATS:
         raise UsageError(f"the format {format!r} is not written; give one of {', '.join(FORMATS)}")
     if not 1 <= quality <= 100:
         raise UsageError(f"quality is {quality}; it must be 1 to 100")
     if not format and out is not None and out.suffix.lower() != first.suffix.lower():
-        return _Way(_BY_ENDING.get(out.suffix.lower(), ""), quality)
-    return _Way(FORMATS.get(format.lower(), ""), quality)
+        return Way(_BY_ENDING.get(out.suffix.lower(), ""), quality)
+    return Way(FORMATS.get(format.lower(), ""), quality)
 
 
 def _ending(path: Path, *, format: str) -> str:
@@ -156,7 +155,7 @@ def _written(kind: str) -> str:
     return kind if kind in FORMATS.values() else "PNG"
 
 
-def _digest(opened: Opened, way: _Way) -> str:
+def _digest(opened: Opened, way: Way) -> str:
     """What decides how a file turns out."""
     asked = [opened.bundle.digest, opened.variant, dataclasses.asdict(way)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
@@ -192,7 +191,7 @@ class _Room:
         return self._turns if needed > self._share else nullcontext()
 
 
-def _worked(opened: Opened, jobs: Sequence[Job], folder: Path, way: _Way, cores: int) -> Iterator[tuple[Job, Row]]:
+def _worked(opened: Opened, jobs: Sequence[Job], folder: Path, way: Way, cores: int) -> Iterator[tuple[Job, Row]]:
     """Each job and its row, a core at work on each; of fewer pictures than cores, all at work on every one."""
     threads = max(1, min(cores, len(jobs)))
     pace, stop, room = Pace(threads, 1, apart=len(jobs) >= cores), threading.Event(), _Room(threads)
@@ -209,11 +208,11 @@ def _worked(opened: Opened, jobs: Sequence[Job], folder: Path, way: _Way, cores:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _row(opened: Opened, source: Path, out: Path, way: _Way, room: _Room) -> Row:
+def _row(opened: Opened, source: Path, out: Path, way: Way, room: _Room) -> Row:
     """Read, restore and write one picture, and what is written down of it, but for its name."""
     row: dict[str, Any] = {"before": None, "after": None, "notes": (), "error": None}
     try:
-        before, lossless = read_source(opened, source)
+        before, lossless = read_source(opened, source, way)
         scale = int(opened.card.form["scale"])
         with room.of((scale * before.size_hw[0], scale * before.size_hw[1])):
             after = _restored(opened, before, _kept(before, way))
@@ -227,13 +226,19 @@ def _size(picture: Picture) -> dict[str, int]:
     return {"width": picture.size_hw[1], "height": picture.size_hw[0]}
 
 
-def _kept(picture: Picture, way: _Way) -> str:
+def _kept(picture: Picture, way: Way) -> str:
     return way.format or _written(picture.format)
 
 
-def read_source(opened: Opened, source: Path) -> tuple[Picture, bool]:
-    """A picture as it is restored, its colours in sRGB, and whether it is a WebP without loss. Raises PictureError."""
-    picture = read_picture(source, bits=declared_bits(opened.card))
+def read_source(opened: Opened, source: Path, way: Way | None = None) -> tuple[Picture, bool]:
+    """A picture as it is restored, its colours in sRGB, and whether it is a WebP without loss. Raises PictureError.
+
+    Its alpha is kept where it is to be written in a format that holds alpha, else it is laid on white.
+    """
+    bits = declared_bits(opened.card)
+    picture = read_picture(source, bits=bits, alpha=way is not None)
+    if way is not None and picture.alpha is not None and _kept(picture, way) not in ALPHA_BITS:
+        picture = read_picture(source, bits=bits)
     blob = source.read_bytes()
     return in_srgb(picture, blob), is_lossless_webp(blob)
 
@@ -246,12 +251,12 @@ def _restored(opened: Opened, before: Picture, kind: str) -> Picture:
     except MemoryError:
         raise PictureError(before.source, "not enough memory to restore it") from None
     assert isinstance(found, Larger)
-    pixels = found.pixels
-    if before.pixels.shape[2] == 1 and pixels.shape[2] == 3:
-        pixels = _grey(pixels)
-    elif pixels.shape[2] < before.pixels.shape[2]:
+    if found.pixels.shape[2] < before.pixels.shape[2]:
         notes = (*notes, "the model knows grey only, so colours are gone")
-    pixels, high = _held(pixels, found.high, kind)
+    pixels, high = _held(found.pixels, found.high, kind)
+    alpha = found.alpha
+    if alpha is not None and alpha.dtype != pixels.dtype:
+        alpha = _held(alpha, float(np.iinfo(alpha.dtype).max), kind)[0]
     if pixels.itemsize < before.pixels.itemsize:
         notes = (*notes, f"{8 * pixels.itemsize} bits a channel, which is what {kind} holds")
     return Picture(
@@ -261,14 +266,8 @@ def _restored(opened: Opened, before: Picture, kind: str) -> Picture:
         format=kind,
         size_hw=found.size_hw,
         notes=notes,
-        # LEAD, to merge: alpha=found.alpha (and read_picture(..., alpha=True) in read_source)
+        alpha=alpha,
     )
-
-
-def _grey(pixels: Pixels) -> Pixels:
-    """Luma of (H, W, 3) as (H, W, 1), of the same depth."""
-    luma = (pixels.astype(np.float32) @ _LUMA)[..., None]
-    return luma if pixels.dtype == np.float32 else np.rint(luma).astype(pixels.dtype)
 
 
 def _held(pixels: Pixels, high: float, kind: str) -> tuple[Pixels, float]:
