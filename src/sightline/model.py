@@ -50,6 +50,10 @@ class Model:
         """Where the bundle is."""
         return self.opened.bundle.path
 
+    def after(self, restorer: Model) -> Model:
+        """The same model, shown each picture as a model of the task restore makes it."""
+        return Model(self.opened.after(restorer.opened))
+
     def predict(self, source: Any) -> Result:
         """The answer for one picture: a path, bytes, a PIL image or an array (H, W[, C]) uint8, uint16 or float32.
 

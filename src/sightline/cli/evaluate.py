@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from sightline.cli._opened import GRAPH_HELP
+from sightline.cli._opened import GRAPH_HELP, RESTORE_HELP
 from sightline.cli._opened import opened as open_for
 
 EXAMPLE = """\b
 Examples:
   sightline evaluate runs/classify-1/model flowers/
-  sightline evaluate model.zip other/ --split validation --out judged/"""
+  sightline evaluate model.zip other/ --split validation --out judged/
+  sightline evaluate model thumbnails/ --restore runs/restore-1/model"""
 
 
 @click.command(epilog=EXAMPLE)
@@ -21,6 +22,7 @@ Examples:
 @click.option("--split", default="", help="which part: test, validation, train, all [test where there is one]")
 @click.option("--layout", default=None, help="how DATA is laid out [detected]")
 @click.option("--graph", default="", help=GRAPH_HELP)
+@click.option("--restore", type=click.Path(path_type=Path), help=RESTORE_HELP)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report"
 )
@@ -40,6 +42,7 @@ def command(
     split: str,
     layout: str | None,
     graph: str,
+    restore: Path | None,
     out: Path | None,
     max_bad: float,
     as_json: bool,
@@ -55,7 +58,7 @@ def command(
 
     if out is not None and occupied(out):
         raise UsageError(f"{out} exists and is not empty; give another --out")
-    opened = open_for(model, graph=graph)
+    opened = open_for(model, graph=graph, restore=restore)
     found = watch(evaluate(opened, data, layout=layout, split=split, max_bad=max_bad), quiet=as_json)
     click.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
     for path, reason in found.left_out:

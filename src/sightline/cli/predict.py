@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from sightline.cli._opened import GRAPH_HELP
+from sightline.cli._opened import GRAPH_HELP, RESTORE_HELP
 from sightline.cli._opened import opened as open_for
 
 EXAMPLE = """\b
@@ -17,6 +17,7 @@ Examples:
   sightline predict model photo.jpg
   sightline predict model photos/ "more/*.png" --out preds.csv
   sightline predict model photos/ --draw drawn/
+  sightline predict model thumbnails/ --restore runs/restore-1/model
   find . -name '*.jpg' | sightline predict model - --json
 
 An interrupted --out goes on where it stopped: give the same command again."""
@@ -28,6 +29,7 @@ An interrupted --out goes on where it stopped: give the same command again."""
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 @click.option("--out", type=click.Path(path_type=Path), help="write to a .jsonl, .csv or .parquet file instead")
 @click.option("--graph", default="", help=GRAPH_HELP)
+@click.option("--restore", type=click.Path(path_type=Path), help=RESTORE_HELP)
 @click.option("--threads", type=click.IntRange(1), default=None, help="pictures worked on at once [all cores]")
 @click.option("--batch", type=click.IntRange(1), default=None, help="most pictures in one run of the graph [measured]")
 @click.option("--draw", type=click.Path(path_type=Path), help="folder for the pictures with the answers drawn on them")
@@ -40,6 +42,7 @@ def command(
     as_json: bool,
     out: Path | None,
     graph: str,
+    restore: Path | None,
     threads: int | None,
     batch: int | None,
     draw: Path | None,
@@ -51,7 +54,7 @@ def command(
 
     if draw:
         _check_drawings(draw, out, overwrite)
-    opened = open_for(model, graph=graph, threads=threads or 0)
+    opened = open_for(model, graph=graph, threads=threads or 0, restore=restore)
     drawings = _drawings(draw, opened.task) if draw else None
     sources = expand(paths) if "-" in paths else list(expand(paths))
     if sources == []:
@@ -138,6 +141,7 @@ def _fill(
     from sightline.verbs.tables import table_writer
 
     asked = {"model": opened.bundle.digest, "graph": opened.variant, "pictures": fingerprint(paths)}
+    asked |= {"restore": opened.before.bundle.digest} if opened.before else {}
     with Display() as display, table_writer(out, asked, overwrite=overwrite) as journal:
         before = journal.count
         if before:
@@ -171,6 +175,7 @@ def _tell_how_to_go_on(ctx: click.Context, out: Path) -> None:
     if part_of(out).exists():
         given = [*map(str, ctx.params["paths"]), "--out", str(out)]
         given += ["--graph", ctx.params["graph"]] if ctx.params["graph"] else []
+        given += ["--restore", str(ctx.params["restore"])] if ctx.params["restore"] else []
         given += ["--draw", str(ctx.params["draw"])] if ctx.params["draw"] else []
         given += ["--overwrite"] if ctx.params["overwrite"] else []
         command = shlex.join(["sightline", "predict", str(ctx.params["model"]), *given])

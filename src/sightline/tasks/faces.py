@@ -62,7 +62,7 @@ def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Res
     finder = card.inside[FINDER]
     asked = [dataclasses.replace(request, arrays={"image": request.arrays["image"]}) for request in requests]
     found = [_claimed(boxes) for boxes in one_pass(_SURE, graphs[FINDER], asked, finder)]
-    chips = [_chips(request.arrays["picture"], boxes) for request, boxes in zip(requests, found)]
+    chips = [_chips(request, boxes) for request, boxes in zip(requests, found)]
     vectors = _embedded(graphs["main"], np.concatenate(chips), card)
     results: list[Result] = []
     end = 0
@@ -108,10 +108,12 @@ def _landmarks(xyxy: NDArray[np.float32], points: NDArray[np.float32] | None) ->
     return points
 
 
-def _chips(pixels: NDArray[np.uint8], boxes: Boxes) -> NDArray[np.uint8]:
+def _chips(request: Request, boxes: Boxes) -> NDArray[np.uint8]:
     """The faces brought into line, (N, 112, 112, 3)."""
     assert boxes.points is not None
-    found = [chip(pixels, points) for points in boxes.points]
+    pixels = request.arrays["picture"]
+    by = pixels.shape[0] / request.size_hw[0]  # above 1 where the picture was enlarged
+    found = [chip(pixels, by * points) for points in boxes.points]
     return np.stack(found) if found else np.zeros((0, SIDE, SIDE, 3), np.uint8)
 
 

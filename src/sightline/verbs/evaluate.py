@@ -143,8 +143,14 @@ def judge(
     if not judged:
         raise DataError(f"none of the {len(rows)} pictures of {label} can be read; the first: {left_out[0]}")
     measures = {name: measure for meter in meters for name, measure in meter.compute().items()}
-    parts = {"split": split, "label": label, "measures": measures, "samples": samples, "graph": opened.variant}
+    parts = {"split": split, "label": label, "measures": measures, "samples": samples, "graph": _graph(opened)}
     return Evaluation(judged=tuple(judged), left_out=tuple(left_out), **parts)  # type: ignore[arg-type]
+
+
+def _graph(opened: Opened) -> str:
+    """Which graph answered, and what restored the pictures before."""
+    before = opened.before
+    return f"{opened.variant}, of pictures restored by {before.bundle.path.name}" if before else opened.variant
 
 
 def _asked(task: Any, samples: Samples, row: Sample) -> Any:

@@ -31,6 +31,8 @@ class Opened:
     variant: str
     fallback: str = ""
     """Why another graph runs than the one the card prefers; empty where that one does."""
+    before: Opened | None = None
+    """A model of the task restore that each picture goes through first; its answers are what this one is shown."""
     seconds: float = field(default=0.0, compare=False)
     """What opening its graphs took."""
     _on: dict[int, Opened] = field(default_factory=dict, repr=False, compare=False)
@@ -62,7 +64,8 @@ class Opened:
         """The same model with graphs of its own, each run on so many threads; opened once."""
         if threads not in self._on:
             graphs = {role: _session(self.bundle, role, self.variant, threads) for role in self.graphs}
-            self._on[threads] = replace(self, graphs=graphs, _on={})
+            before = self.before and self.before.on_threads(threads)
+            self._on[threads] = replace(self, graphs=graphs, before=before, _on={})
         return self._on[threads]
 
     def inside(self, role: str) -> Opened:
@@ -77,6 +80,15 @@ class Opened:
             variant=self.variant if self.variant in entries else DEFAULT_VARIANT,
             _on={},
         )
+
+    def after(self, before: Opened) -> Opened:
+        """The same model, shown what another one makes of each picture; where things are is told of the picture itself.
+
+        Raises UsageError where that one restores no pictures.
+        """
+        if before.card.task != "restore":
+            raise UsageError(f"{before.bundle.path} is a model of {before.card.task}; pictures are restored by another")
+        return replace(self, before=before, _on={})
 
     def running(self, session: Session) -> Opened:
         """The same model with another graph in the role `main`."""
@@ -104,7 +116,7 @@ def open_model(path: str | Path, *, variant: str = "", threads: int = 0) -> Open
         task.check(card, graphs)
     if card.evidence:
         _check_evidence(card, graphs)
-    return Opened(bundle, task, graphs, variant, fallback, time.perf_counter() - began)
+    return Opened(bundle, task, graphs, variant, fallback, seconds=time.perf_counter() - began)
 
 
 def _default(bundle: Bundle, threads: int) -> tuple[str, Graphs, str]:

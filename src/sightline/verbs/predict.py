@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,9 +14,10 @@ from sightline.core.card import Card
 from sightline.core.errors import BundleError, PictureError
 from sightline.core.events import Event
 from sightline.core.protocols import Request
+from sightline.core.results import Picture as Restored
 from sightline.core.results import Result
 from sightline.core.runs import usable_cores
-from sightline.data.pictures import read_picture
+from sightline.data.pictures import Picture, read_picture
 from sightline.data.ranges import Stored
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted, measure
@@ -48,20 +50,40 @@ class Examined:
     """The picture as it should be, where the data has it; None where `source` is that itself."""
 
 
-def read_request(task: Any, card: Card, source: Any, *, how: str = "encode") -> Request:
+def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", before: Opened | None = None) -> Request:
     """Decode and encode one picture exactly as everywhere else; raises PictureError.
 
-    how: the task's function that makes a request of it; where it has none of the name, `encode`.
+    how: the task's function that makes a request of it; where it has none of the name, `encode`. before: what restores
+    the picture first.
     """
     known, source = (source, source.source) if isinstance(source, Examined) else (None, source)
     alpha = getattr(task, "ALPHA", False)
-    picture = read_picture(source, at_least_hw=card.at_least_hw, bits=declared_bits(card), alpha=alpha)
+    at_least_hw = None if before else card.at_least_hw
+    picture = read_picture(source, at_least_hw=at_least_hw, bits=declared_bits(card), alpha=alpha)
+    if before is not None:
+        return _through(before, task, card, picture)
     request: Request
     if known is not None:
         request = task.examined(picture, None if known.sharp is None else read_picture(known.sharp), card)
     else:
         request = getattr(task, how, task.encode)(picture, card)
     return request
+
+
+def _through(before: Opened, task: Any, card: Card, picture: Picture) -> Request:
+    """A request about a picture by what another model makes of it, which has more pixels for the same width and height.
+
+    Where pictures are not enlarged to the graph's size it is shown all of them, and the geometry tells where things are.
+    """
+    (found,) = before.answer([before.encode(picture)])
+    assert isinstance(found, Restored)
+    large = dataclasses.replace(picture, pixels=found.pixels, high=found.high)
+    if not any(each.preparation.fit == "shrink" for each in (card, *card.inside.values())):
+        return task.encode(large, card)  # type: ignore[no-any-return]
+    request: Request = task.encode(dataclasses.replace(large, size_hw=found.size_hw), card)
+    by = {"scale_y": found.size_hw[0] / picture.size_hw[0], "scale_x": found.size_hw[1] / picture.size_hw[1]}
+    geometry = {name: value * by.get(name, 1.0) for name, value in request.geometry.items()}
+    return dataclasses.replace(request, size_hw=picture.size_hw, geometry=geometry)
 
 
 def even_batch(card: Card) -> int:
@@ -132,7 +154,7 @@ def answer_some(opened: Opened, sources: Sequence[Any], *, stop: threading.Event
         if stop is not None and stop.is_set():
             return []
         try:
-            ready[index] = read_request(opened.task, opened.card, source)
+            ready[index] = read_request(opened.task, opened.card, source, before=opened.before)
         except PictureError as error:
             found[index] = Answer(names[index], None, error.reason)
             continue

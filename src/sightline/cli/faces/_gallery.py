@@ -134,11 +134,11 @@ def place() -> Place:
     return Place(**{"path" if name == "gallery" else name: value for name, value in given.items()})
 
 
-def model_for(gallery: Gallery, given: Path | None, *, graph: str = "") -> Opened:
-    """The model of a gallery: as given, else where it was when it was last used."""
+def model_for(gallery: Gallery, given: Path | None, *, graph: str = "", restore: Path | None = None) -> Opened:
+    """The model of a gallery: as given, else where it was when it was last used; restore: what comes before it."""
     from sightline.cli._opened import opened
 
     known = gallery.settings.get("model")
     if given is None and (known is None or not Path(known).exists()):
         raise click.UsageError("say which model describes the faces: --model MODEL")
-    return opened(given or Path(str(known)), graph=graph)
+    return opened(given or Path(str(known)), graph=graph, restore=restore)

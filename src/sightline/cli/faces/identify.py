@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sightline.cli._opened import RESTORE_HELP
 from sightline.cli.faces._gallery import model_for, place, with_gallery
 
 EXAMPLE = """\b
@@ -24,6 +25,7 @@ Examples:
 @click.option(
     "--threshold", type=click.FloatRange(-1, 1), help="likeness from which on faces are named [as calibrated]"
 )
+@click.option("--restore", type=click.Path(path_type=Path), help=RESTORE_HELP)
 @click.option("--collection", default="", help="only those of this group; all others are unknown")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 @click.option("--draw", type=click.Path(path_type=Path), help="folder for the pictures with names drawn on them")
@@ -33,6 +35,7 @@ def command(
     pictures: tuple[str, ...],
     model: Path | None,
     threshold: float | None,
+    restore: Path | None,
     collection: str,
     as_json: bool,
     draw: Path | None,
@@ -48,7 +51,7 @@ def command(
         check_folder(draw, going_on=False)
     bad = 0
     with place().open() as gallery:
-        opened = model_for(gallery, model)
+        opened = model_for(gallery, model, restore=restore)
         drawings = Drawings(draw, opened.task) if draw else None
         for answer in identify(opened, gallery, sources, threshold=threshold, collection=collection):
             bad += answer.error is not None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from sightline.cli._opened import RESTORE_HELP
 from sightline.cli.faces._gallery import model_for, place, with_gallery
 
 EXAMPLE = """\b
@@ -21,12 +22,15 @@ Exit code 0: it is; 1: it is not shown to be."""
 @click.argument("picture", type=click.Path(path_type=Path))
 @click.option("--model", type=click.Path(path_type=Path), help="model of the task faces [as last time]")
 @click.option("--threshold", type=click.FloatRange(-1, 1), help="likeness from which on it is them [as calibrated]")
+@click.option("--restore", type=click.Path(path_type=Path), help=RESTORE_HELP)
 @click.pass_context
-def command(ctx: click.Context, name: str, picture: Path, model: Path | None, threshold: float | None) -> None:
+def command(
+    ctx: click.Context, name: str, picture: Path, model: Path | None, threshold: float | None, restore: Path | None
+) -> None:
     """Say whether the face in PICTURE is NAME's."""
     from sightline.verbs.recognise import verify
 
     with place().open() as gallery:
-        found = verify(model_for(gallery, model), gallery, name, picture, threshold=threshold)
+        found = verify(model_for(gallery, model, restore=restore), gallery, name, picture, threshold=threshold)
     click.echo(f"{picture}: {found.line()}")
     ctx.exit(0 if found.same else 1)
