@@ -73,7 +73,7 @@ def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", bef
 def _through(before: Opened, task: Any, card: Card, picture: Picture) -> Request:
     """A request about a picture by what another model makes of it, which has more pixels for the same width and height.
 
-    Where pictures are not enlarged to the graph's size it is shown all of them, and the geometry tells where things are.
+    A graph to whose size pictures are not enlarged is shown all of them, and the geometry tells where things lie.
     """
     (found,) = before.answer([before.encode(picture)])
     assert isinstance(found, Restored)
