@@ -42,7 +42,7 @@ def test_what_ships_is_one_convolution_each(scale: int) -> None:
     net, pictures = moved(OPTIONS["light"], scale), torch.rand(2, 3, 12, 10)
     before = net(pictures)["picture"]
     wide = sum(parameter.numel() for parameter in net.parameters())
-    net = net.shipped()
+    net = net.shipped()  # type: ignore[operator]
     assert not any(isinstance(part, sr.Collapsed) for part in net.modules())
     assert sum(parameter.numel() for parameter in net.parameters()) < wide
     assert torch.allclose(net(pictures)["picture"], before, atol=1e-5)
@@ -61,3 +61,20 @@ def test_nothing_beyond_the_margin_is_looked_at(options: sr.Options) -> None:
     assert torch.equal(net(picture)["picture"][..., place:], net(other)["picture"][..., place:])
     other[..., halo - 1] += 1.0
     assert not torch.equal(net(picture)["picture"][..., place:], net(other)["picture"][..., place:])
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_a_training_begins_with_what_shipped(options: sr.Options) -> None:
+    from sightline.nets._pretrained import load_weights
+
+    shipped, pictures = moved(options, 2), torch.rand(1, 3, 9, 9)
+    wanted = shipped(pictures)["picture"]
+    if hasattr(shipped, "shipped"):
+        shipped = shipped.shipped()
+    fresh = sr.build(options, task="restore", card=card(2))
+    assert load_weights(fresh, shipped.state_dict(), head=fresh.heads, keep_head=True) == []
+    assert torch.allclose(fresh(pictures)["picture"], wanted, atol=1e-5)
+    other = sr.build(options, task="restore", card=card(3))
+    anew = load_weights(other, shipped.state_dict(), head=other.heads, keep_head=True)
+    assert anew and all(name.startswith("last.") for name in anew)
+    assert other(pictures)["picture"].shape == (1, 3, 27, 27)

@@ -8,6 +8,7 @@ at a whole picture, so that tiles with a margin give what the whole would.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,16 @@ class Collapsed(nn.Module):
         """(B, before, h, w) → (B, after, h, w)."""
         return functional.conv2d(x, self.weight(), self.narrow.bias, padding=self.side // 2)
 
+    def parted(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+        """One convolution as such a pair: as many of its channels as there are outputs pass on, the others are new."""
+        after, straight = len(weight), torch.zeros_like(weight)
+        if self.straight:
+            nn.init.dirac_(straight)
+        wide, narrow = self.wide.weight.detach().clone(), torch.zeros_like(self.narrow.weight)
+        wide[:after] = weight - straight
+        narrow[:, :after, 0, 0] = torch.eye(after)
+        return {"wide.weight": wide, "narrow.weight": narrow, "narrow.bias": bias}
+
     def plain(self) -> nn.Conv2d:
         """The same as one convolution."""
         weight, bias = self.weight().detach(), self.narrow.bias
@@ -99,6 +110,9 @@ class Residual(nn.Module):
 
 class Restorer(nn.Module):
     """First convolution, a body with a way around it, last convolution; the picture itself is added at the end."""
+
+    heads = ("last",)
+    """What knows the scale, and is learnt anew for another one."""
 
     def __init__(self, channels: int, scale: int, options: Options, *, plain: bool = False) -> None:
         super().__init__()
@@ -131,6 +145,17 @@ class Restorer(nn.Module):
         # channel by channel, as pixel_shuffle takes them: each new pixel begins as the old one that it lies in
         around = images.repeat_interleave(self.scale**2, dim=1)
         return {"picture": functional.pixel_shuffle(found + around, self.scale)}
+
+    def renamed(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights as a finished model has them, by the names that they learn under."""
+        found = dict(weights)
+        for name, part in self.named_modules():
+            if not isinstance(part, Collapsed) or f"{name}.weight" not in found:
+                continue
+            weight, bias = (found.pop(f"{name}.{kind}") for kind in ("weight", "bias"))
+            if weight.shape == part.weight().shape and len(weight) <= len(part.wide.weight):
+                found |= {f"{name}.{own}": array for own, array in part.parted(weight, bias).items()}
+        return found
 
     def shipped(self) -> nn.Module:
         """With each wider pair multiplied out."""

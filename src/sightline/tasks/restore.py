@@ -75,6 +75,8 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     if recipe.depth is None:
         changes["depth"] = 8 if facts.dtype == "uint8" else 16
         reasons["depth"] = f"the pictures are {facts.dtype}"
+    if recipe.start and recipe.transfer == "auto":
+        changes["transfer"], reasons["transfer"] = "fine-tune", "there are no classes whose head could be solved"
     return dataclasses.replace(recipe, **changes), reasons
 
 
