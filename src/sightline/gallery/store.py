@@ -48,6 +48,7 @@ class Gallery:
         """`model`, by whose digest templates are comparable, `width`, their length, and `kept`, how much of it is."""
         self._locked = read_head(base, "keys")
         self._turned_by: tuple[bytes, Transform] | None = None
+        self._last: tuple[tuple[int, int], int] | None = None
         self._transform()
 
     def close(self) -> None:
@@ -262,8 +263,12 @@ class Gallery:
             self.log.add(base, event, {"people": [person.pseudonym for person in there], **(details or {})})
 
     def last(self) -> int:
-        """The number of the log's last entry."""
-        return self.log.head(self._base)[0]
+        """The number of the log's last entry; it costs little to ask while nobody writes."""
+        (version,) = self._base.execute("PRAGMA data_version").fetchone()
+        written = int(version), self._base.total_changes  # by others, and by this gallery
+        if self._last is None or self._last[0] != written:
+            self._last = written, self.log.head(self._base)[0]
+        return self._last[1]
 
     def people_changed(self, since: int) -> bool:
         """Whether anybody came, went or was given other templates after an entry of the log, in whatever process."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,8 @@ from sightline.verbs.enrol import check_model, meant
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import Answer, answer_some, predict
 
-ACCOUNTED = 16
-"""Pictures, at most, of which one entry of the log tells."""
+ACCOUNTED, LATEST = 64, 0.2
+"""Pictures, at most, of which one entry of the log tells, and seconds after which it tells of what there is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,7 @@ def identify(
     matcher, known = gallery.matcher(collection), dict[int, Person]()
     waiting: list[Answer] = []
     named: list[Person] = []
+    told = time.monotonic()
     for answer in predict(opened, sources):
         if (now := gallery.last()) != last:
             if gallery.people_changed(last):
@@ -123,9 +125,9 @@ def identify(
             answer = dataclasses.replace(answer, result=faces)
             named += people
         waiting.append(answer)
-        if len(waiting) == ACCOUNTED:
+        if len(waiting) == ACCOUNTED or time.monotonic() - told > LATEST:
             yield from _accounted(gallery, waiting, named)
-            waiting, named = [], []
+            waiting, named, told = [], [], time.monotonic()
     if waiting:
         yield from _accounted(gallery, waiting, named)
 
