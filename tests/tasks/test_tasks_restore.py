@@ -18,6 +18,7 @@ from skimage import data
 import sightline
 from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, DataError, PictureError, UsageError
+from sightline.core.events import drain
 from sightline.core.protocols import Facts, Request, Spec
 from sightline.core.results import Picture
 from sightline.data.pictures import Picture as Read
@@ -26,6 +27,8 @@ from sightline.data.samples import NoTarget, Sharp
 from sightline.data.spoil import Spoil, resized, spoilt
 from sightline.metrics.fidelity import psnr
 from sightline.tasks import restore
+from sightline.verbs.evaluate import evaluate
+from sightline.verbs.predict import Examined, read_request
 
 CAT = np.ascontiguousarray(data.chelsea()[:180, :240])
 READY = Preparation(fit="whole", multiple=1, size_hw=(16, 16), dtype="float32", high=1.0, mean=(0.0,), std=(1.0,))
@@ -85,6 +88,21 @@ def test_any_size_will_do(size_hw: tuple[int, int]) -> None:
     assert answer(CAT[: size_hw[0], : size_hw[1]]).pixels.shape == (2 * size_hw[0], 2 * size_hw[1], 3)
 
 
+def test_nothing_is_made_of_no_pixels() -> None:
+    request = dataclasses.replace(
+        restore.encode(read_picture(CAT), CARD), arrays={"image": np.zeros((0, 5, 3), np.float32)}
+    )
+    (found,) = restore.predict({"main": Enlarger()}, [request], CARD)
+    assert isinstance(found, Picture) and found.pixels.shape == (0, 10, 3)
+
+
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_graph_that_makes_another_size_is_refused(scale: int) -> None:
+    card = dataclasses.replace(CARD, form={**CARD.form, "scale": scale})
+    with pytest.raises(BundleError, match="the graph makes"):
+        answer(CAT, card=card)
+
+
 def test_depth_stays() -> None:
     deep = CAT.astype(np.uint16) * 257 + 1
     found = answer(deep)
@@ -135,8 +153,9 @@ def test_what_is_open_is_chosen() -> None:
     ("recipe", "target", "error", "said"),
     [
         ({"scale": 1}, NoTarget(), UsageError, "say what is to be undone"),
-        ({"scale": 3, "patch": 50}, NoTarget(), UsageError, "8 or more times --scale 3"),
-        ({"scale": 4, "patch": 16}, NoTarget(), UsageError, "8 or more times --scale 4"),
+        ({"scale": 3, "patch": 50}, NoTarget(), UsageError, "multiple of --scale 3, 8 times or more"),
+        ({"scale": 4, "patch": 16}, NoTarget(), UsageError, "multiple of --scale 4, 8 times or more"),
+        ({"scale": 2, "depth": 12}, NoTarget(), UsageError, "must be 8 or 16"),
         ({"scale": 2}, Sharp("HR/1.png", "0"), DataError, "pairs are for measuring"),
     ],
 )
@@ -199,6 +218,64 @@ def test_a_sharp_picture_is_made_poor_and_compared() -> None:
         meter.update(answer(CAT), None, "c")
 
 
+def test_each_picture_has_a_chance_of_its_own_and_always_the_same() -> None:
+    card = dataclasses.replace(CARD, recipe={**CARD.recipe, "noise": 40, "jpeg": 30, "blur": 2})
+    apart = []
+    for pixels in (CAT, CAT[::-1].copy(), CAT[:, ::-1].copy(), np.rot90(CAT, 2).copy()):
+        once, again = (restore.examined(read_picture(pixels), None, card).arrays["image"] for _ in range(2))
+        assert np.array_equal(once, again)
+        apart.append(
+            float(np.abs(once - spoilt(pixels / np.float32(255), Spoil(scale=2), np.random.default_rng())).mean())
+        )
+    assert max(apart) > 1.3 * min(apart)  # not one severity for all pictures of a size
+    pieces = restore.pieces(read_picture(CAT), card).arrays["image"]
+    whole, _ = restore.posed(pieces[:8], {}, None, card)
+    part, _ = restore.posed(pieces[4:8], {}, None, card)
+    assert np.array_equal(whole[4:], part)  # whatever stands beside it in a batch
+
+
+def test_deep_pictures_are_made_poor_in_their_own_depth() -> None:
+    deep = CAT.astype(np.uint16) * 257
+    shares = restore.examined(read_picture(deep), None, CARD).arrays["image"] * 255
+    assert np.abs(shares - np.rint(shares)).mean() > 0.1
+    card = dataclasses.replace(CARD, recipe={**CARD.recipe, "depth": 16})
+    images, _ = restore.posed(restore.pieces(read_picture(deep), card).arrays["image"][:2], {}, None, card)
+    assert np.abs(images * 255 - np.rint(images * 255)).mean() > 0.1
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (4, 100), (15, 15)])
+def test_what_is_too_small_to_be_compared_is_left_out(size_hw: tuple[int, int]) -> None:
+    small = read_picture(CAT[: size_hw[0], : size_hw[1]].copy())
+    with pytest.raises(PictureError, match="too few to be compared"):
+        restore.examined(small, None, CARD)
+
+
+def test_a_report_keeps_the_middle_alone() -> None:
+    whole = answer(CAT)
+    part = restore.kept(whole)
+    assert part.pixels.shape == (75, 150, 3) and part.size_hw == (360, 480) and part.line() == whole.line()
+    assert np.array_equal(part.pixels, whole.pixels[142:217, 165:315]) and restore.kept(part) is part
+    page = restore.pictured(CAT, (180, 240), part)
+    assert page.shape == (304, 300, 3) and np.array_equal(page, restore.pictured(CAT, (180, 240), whole))
+    above, below = page[:150].astype(int), page[154:].astype(int)
+    assert np.abs(above - below).mean() < 20  # the same place of both
+    assert restore.pictured(CAT[:5, :5], (5, 5), answer(CAT[:5, :5])).shape == (304, 300, 3)
+
+
+def test_pairs_are_read_alike(tmp_path: Path) -> None:
+    """With alpha, and with bits that were declared, both sides of a pair are what they are."""
+    alpha = np.full((180, 240, 1), 128, np.uint8)
+    for name, pixels in (("HR", CAT), ("LR", CAT[::2, ::2])):
+        Image.fromarray(np.dstack([pixels, alpha[: len(pixels), : pixels.shape[1]]])).save(tmp_path / f"{name}.png")
+    asked = Examined(tmp_path / "LR.png", tmp_path / "HR.png")
+    request = read_request(restore, CARD, asked)
+    assert np.array_equal(request.beside["sharp"], CAT / np.float32(255))
+    deep = dataclasses.replace(CARD, recipe={**CARD.recipe, "bits": 12})
+    twelve = Examined(CAT[::2, ::2].astype(np.uint16) * 16, CAT.astype(np.uint16) * 16)
+    request = read_request(restore, deep, twelve)
+    assert request.arrays["image"].max() > 0.7 and request.beside["sharp"].max() > 0.7
+
+
 def test_pairs_are_taken_as_they_are() -> None:
     poor = read_picture(CAT[::2, ::2].copy())
     request = restore.examined(poor, read_picture(CAT), CARD)
@@ -217,7 +294,12 @@ def test_pairs_are_taken_as_they_are() -> None:
         ({"form": {}}, Enlarger(), "names no scale"),
         ({"form": {"scale": 99, "halo": 1}}, Enlarger(), "names no scale"),
         ({"form": {"scale": 2, "halo": True}}, Enlarger(), "names no scale"),
-        ({"recipe": {"noise": None, "scale": {}}}, Enlarger(), "how pictures are made poor"),
+        ({"recipe": {"noise": None}}, Enlarger(), "made poor: noise is None"),
+        ({"recipe": {"scale": 999}}, Enlarger(), "made poor: scale is 999"),
+        ({"recipe": {"scale": 1}}, Enlarger(), "made poor: scale is 1"),
+        ({"recipe": {"rounds": 900}}, Enlarger(), "made poor: rounds is 900"),
+        ({"recipe": {"jpeg": True}}, Enlarger(), "made poor: jpeg is True"),
+        ({"recipe": {"blur": float("nan")}}, Enlarger(), "made poor: blur is nan"),
         ({}, type("Labels", (Enlarger,), {"outputs": {"logits": Spec("float32", ("B", 3))}})(), "puts out pictures"),
         ({"preparation": dataclasses.replace(READY, mode="grey")}, Enlarger(), "the graph takes"),
     ],
@@ -240,6 +322,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for part in range(4):
             top = part * 40
             Image.fromarray(pixels[top : top + 150 + part, 20:200]).save(folder / f"{name}{part}.png")
+    Image.fromarray(data.coffee()[:9, :80]).save(folder / "tiny.png")
     (folder / "zz.png").write_bytes((folder / "coffee0.png").read_bytes()[:3000])
     return folder
 
@@ -265,8 +348,9 @@ def test_it_learns_what_interpolation_does_not_know(trained: Any, photos: Path, 
     assert report.exists() and (trained.path.parent / "samples.jpg").exists() and "psnr" in report.read_text()
     found = trained.predict(photos / "coffee1.png")
     assert isinstance(found, Picture) and found.size_hw == (302, 360)
-    again = trained.evaluate(str(photos), split="test" if (photos / "test").exists() else "all")
+    again = drain(evaluate(trained.opened, photos, split="all", max_bad=0.2))
     assert again.measures["gain"].value > 0.3
+    assert dict(again.left_out)["tiny.png"] == "80 x 9 pixels are too few to be compared"
     pairs = trained.evaluate(str(data_root / "sr" / "Set14" / "LR_x2"))
     assert len(pairs.judged) == 14 and pairs.measures["psnr_before"].value == pytest.approx(30.24, abs=0.01)
     assert pairs.measures["gain"].value > 0.2

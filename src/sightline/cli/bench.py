@@ -28,7 +28,8 @@ def command(model: Path, threads: int, as_json: bool) -> None:
         for figures in found:
             click.echo(json.dumps(figures.to_dict()))
         return
-    what = "tile" if open_bundle(model).card.preparation.tile else "picture"
+    ready = open_bundle(model).card.preparation
+    what = "tile" if ready.tile else "picture"
     headers = ["graph", f"ms a {what}", "p90", f"{what}s/s", "load ms", "peak MB", "file MB", "speed"]
     base = found[0].latency_ms
     rows = [
@@ -39,6 +40,9 @@ def command(model: Path, threads: int, as_json: bool) -> None:
         if not f.remark
     ]
     table(rows, headers)
+    if ready.multiple:
+        height, width = found[0].size_hw
+        click.echo(f"pictures of {width} x {height} pixels; this graph takes other sizes, too", err=True)
     for figures in found:
         if figures.remark:
             click.echo(f"{figures.variant} was not measured: {figures.remark}", err=True)

@@ -83,7 +83,11 @@ def command(
         raise
     _tell(done, as_json)
     if sheet and done.pairs:
-        _save(before_after(opened, done), sheet)
+        drawn = before_after(opened, done)
+        if drawn is None:
+            click.echo(f"! no sheet: none of the new pictures can be read again, so {sheet} is not written", err=True)
+        else:
+            _save(drawn, sheet)
     if done.bad:
         ctx.exit(PARTIAL_EXIT_CODE)
 

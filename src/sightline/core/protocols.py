@@ -230,6 +230,7 @@ class Task(Protocol):
 #   standalone(blob, requests, results, card)              else no self-contained graph is written
 #            -> (ONNX file, what was found), or GateError
 #   reckoned(target, card) -> target                       else targets are judged as the data has them
+#   kept(result) -> Result                                 else all of an answer is kept until the report is written
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn
 #   confusion_table(results, targets, card)                else the report has none

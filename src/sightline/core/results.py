@@ -105,13 +105,15 @@ class Picture(Result):
     """Shape (H, W), where that one had some."""
     scale: int = 1
     """How many times more pixels there are each way."""
+    whole_hw: tuple[int, int] | None = None
+    """Height and width of all of it, where `pixels` are but a part."""
     fidelity: Mapping[str, float] = field(default_factory=dict)
     """How near it is to what it should be, where that is known: `psnr` in dB, `ssim`, and both `_before`."""
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width in pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
+        return self.whole_hw or (self.pixels.shape[0], self.pixels.shape[1])
 
     def line(self) -> str:
         """Its size, and how near it is where that is known."""

@@ -26,18 +26,19 @@ _FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR, Image.Resamplin
 class Spoil:
     """How pictures are made poor; without blur, noise and compression they are only shrunk.
 
-    Each picture has its own blur, noise and quality, drawn evenly up to these. `rounds` of 2 goes through blur, a
-    change of size, noise and compression twice, as pictures do that were sent on (Real-ESRGAN: Wang et al., 2021).
+    Each picture has its own blur and noise, drawn evenly from none to these, and a quality from `jpeg` to 95. With two
+    rounds it goes through blur, a change of size, noise and compression twice, as pictures that were sent on
+    (Real-ESRGAN: Wang et al., 2021); the second blur is in pixels of that size.
     """
 
     scale: int = 1
     """How many times fewer pixels there are each way."""
     blur: float = 0.0
-    """Largest deviation of a Gaussian, in pixels of the sharp picture."""
+    """Largest deviation of a Gaussian, in pixels of the sharp picture; of less than 0.3 little is seen."""
     noise: float = 0.0
     """Largest deviation of Gaussian noise, in 1/255 of full scale."""
     jpeg: int = 100
-    """Lowest quality of JPEG; 100: not compressed."""
+    """Lowest quality of JPEG; from 95 on the only one, and 100 is not compressed."""
     rounds: int = 1
 
     @property
@@ -46,8 +47,8 @@ class Spoil:
         return not self.blur and not self.noise and self.jpeg >= 100 and self.rounds == 1
 
 
-def spoilt(sharp: Floats, how: Spoil, rng: np.random.Generator) -> Floats:
-    """A sharp picture (H, W, C) made poor, (H // scale, W // scale, C), in steps of 1/255.
+def spoilt(sharp: Floats, how: Spoil, rng: np.random.Generator, *, levels: int = 255) -> Floats:
+    """A sharp picture (H, W, C) made poor, (H // scale, W // scale, C), in steps of 1 / levels.
 
     Height and width are to be multiples of the scale. Shrinking is bicubic with an antialiased kernel, as in the
     literature on super-resolution.
@@ -70,7 +71,7 @@ def spoilt(sharp: Floats, how: Spoil, rng: np.random.Generator) -> Floats:
         found = np.clip(found, 0, 1)
         if how.jpeg < 100:
             found = compressed(found, int(rng.integers(how.jpeg, 96)) if how.jpeg < 95 else how.jpeg)
-    return np.rint(found * 255).astype(np.float32) / np.float32(255)
+    return np.rint(found * levels).astype(np.float32) / np.float32(levels)
 
 
 def resized(pixels: Floats, size_hw: tuple[int, int], how: Image.Resampling = Image.Resampling.BICUBIC) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -42,6 +43,8 @@ CORE = 320
 """Pixels each way of the windows that a large picture is restored in, beside their margin."""
 WHOLE = 512 * 512
 """Pixels of a picture, up to which it is restored at once."""
+_EQUAL = 100.0
+"""PSNR in dB of equal pictures, whose own would have no mean with others."""
 _SHOWN = (300, 150)
 """Width and height of what is shown of a picture in a report."""
 _FLOATS = Preparation(dtype="float32", high=1.0)
@@ -53,12 +56,14 @@ Floats = NDArray[np.float32]
 class Recipe(base.Recipe):
     """Settings of learning to restore pictures."""
 
-    scale: int = setting(2, "times more pixels each way: 2, 3 or 4; 1: cleaner, not larger", low=1, high=MOST_SCALE)
+    scale: int = setting(2, "times more pixels each way, 2 to 8; 1: cleaner, not larger", low=1, high=MOST_SCALE)
     patch: int | None = setting(None, "side in pixels of the pieces of sharp pictures that are learnt from", low=16)
     color: str = setting("auto", "what the net sees: grey or rgb", choices=("auto", "grey", "rgb"))
     depth: int | None = setting(None, "bits of the pieces that are kept in memory: 8 or 16", low=8, high=16)
-    blur: float = setting(0.0, "largest deviation of the blur to be undone, in pixels of the sharp picture", low=0)
-    noise: float = setting(0.0, "largest deviation of the noise to be undone, in 1/255 of full scale", low=0)
+    blur: float = setting(
+        0.0, "largest deviation of the blur to be undone, in pixels of the sharp picture", low=0, high=20
+    )
+    noise: float = setting(0.0, "largest deviation of the noise to be undone, in 1/255 of full scale", low=0, high=255)
     jpeg: int = setting(100, "lowest JPEG quality whose traces are to be undone (100: none)", low=1, high=100)
     rounds: int = setting(1, "2: pictures were blurred, scaled and compressed twice on their way", low=1, high=2)
 
@@ -87,11 +92,13 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     """
     if any(isinstance(target, Sharp) for target in facts.targets):
         raise DataError("pairs are for measuring; give the folder of sharp pictures, from which poor ones are made")
-    if recipe.scale == 1 and spoil_of(dataclasses.asdict(recipe)).plain:
+    if recipe.depth not in (8, 16):
+        raise UsageError(f"--depth is {recipe.depth}; it must be 8 or 16")
+    if recipe.scale == 1 and spoil_of(dataclasses.asdict(recipe), 1).plain:
         raise UsageError("--scale 1 leaves pictures as they are: say what is to be undone, as --noise 25 or --jpeg 30")
     patch, rest = divmod(recipe.patch or 0, recipe.scale)
     if rest or patch < 8:
-        raise UsageError(f"--patch is {recipe.patch}; it must be 8 or more times --scale {recipe.scale}")
+        raise UsageError(f"--patch is {recipe.patch}; it must be a multiple of --scale {recipe.scale}, 8 times or more")
     mode = "grey" if recipe.color == "grey" else "rgb"
     ready = Preparation(
         mode=mode, size_hw=(patch, patch), fit="whole", multiple=1, dtype="float32", high=1.0, mean=(0.0,), std=(1.0,)
@@ -99,14 +106,16 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     return Card(task="restore", net={}, preparation=ready)
 
 
-def spoil_of(recipe: Any) -> Spoil:
-    """How a card's recipe makes pictures poor. Raises BundleError for a recipe that does not say it."""
+def spoil_of(recipe: Any, scale: int) -> Spoil:
+    """How a recipe makes pictures poor; raises BundleError for one that does not say it, or has another scale."""
     found = {field.name: recipe[field.name] for field in dataclasses.fields(Spoil) if field.name in recipe}
-    whole = {name: value for name, value in found.items() if name in ("scale", "jpeg", "rounds")}
-    sound = all(type(value) is int and value >= 1 for value in whole.values())
-    if not sound or not all(type(value) in (int, float) and 0 <= value < 1000 for value in found.values()):
-        raise BundleError(f"card.json: the recipe does not say how pictures are made poor: {found!r:.100}")
-    return Spoil(**found)
+    most = {"scale": scale, "blur": 20, "noise": 255, "jpeg": 100, "rounds": 2}
+    least = {"scale": scale, "jpeg": 1, "rounds": 1}
+    for name, value in found.items():
+        kinds = (int,) if name in least else (int, float)
+        if type(value) not in kinds or not least.get(name, 0) <= value <= most[name]:
+            raise BundleError(f"card.json: the recipe does not say how pictures are made poor: {name} is {value!r:.40}")
+    return Spoil(**{**found, "scale": scale})
 
 
 def pieces(picture: pictures.Picture, card: Card) -> Request:
@@ -135,17 +144,22 @@ def posed(
     uniform: a number in [0, 1) for each, from which all that is left to chance follows, mirrored and turned as it is
     then; None: as it is always, not turned.
     """
-    how, top = spoil_of(card.recipe), np.float32(np.iinfo(images.dtype).max)
+    how, top = spoil_of(card.recipe, int(card.recipe["scale"])), int(np.iinfo(images.dtype).max)
     sharp, poor = [], []
     for row, piece in enumerate(images):
-        chance = row if uniform is None else int(uniform[row] * 2**53)
-        rng = np.random.Generator(np.random.Philox(key=np.uint64(chance)))
+        rng = _chance(piece) if uniform is None else np.random.Generator(np.random.Philox(int(uniform[row] * 2**53)))
         if uniform is not None:
             piece = np.rot90(piece, int(rng.integers(4)))[:, :: int(rng.choice((1, -1)))]
-        sharp.append(piece.astype(np.float32) / top)
-        poor.append(spoilt(sharp[-1], how, rng))
+        sharp.append(piece.astype(np.float32) / np.float32(top))
+        poor.append(spoilt(sharp[-1], how, rng, levels=top))
     whole = np.ascontiguousarray(np.stack(sharp).transpose(0, 3, 1, 2))
     return np.stack(poor), {**targets, "sharp": whole}
+
+
+def _chance(pixels: NDArray[Any]) -> np.random.Generator:
+    """What is left to chance of these pixels, always the same."""
+    digest = hashlib.sha256(pixels.tobytes()).digest()
+    return np.random.Generator(np.random.Philox(int.from_bytes(digest[:16], "little")))
 
 
 def encode(picture: pictures.Picture, card: Card) -> Request:
@@ -168,11 +182,16 @@ def trial(picture: pictures.Picture, card: Card) -> Request:
 
 def examined(picture: pictures.Picture, sharp: pictures.Picture | None, card: Card) -> Request:
     """A poor picture with the sharp one beside it to be compared with; without a sharp one, the picture is that itself,
-    and is made poor as it is always. Raises PictureError for a pair whose sizes do not go with the scale."""
+    and is made poor as it is always. Raises PictureError for a pair whose sizes do not go with the scale, and for a
+    picture that is too small to be compared."""
     scale, request = _scale(card), encode(picture, card)
     image = request.arrays["image"]
+    whole = image if sharp is None else to_depth(sharp, _FLOATS)
+    if min(whole.shape[:2]) // scale * scale - 2 * _border(scale) < WINDOW:
+        reason = f"{whole.shape[1]} x {whole.shape[0]} pixels are too few to be compared"
+        raise PictureError(picture.source, reason)
     if sharp is not None:
-        truth = _coloured(to_depth(sharp, _FLOATS), card)
+        truth = _coloured(whole, card)
         wanted = tuple(scale * side for side in image.shape[:2])
         if truth.shape[:2] != wanted:
             reason = f"the sharp picture is {truth.shape[1]} x {truth.shape[0]}, not {scale} times as large"
@@ -180,8 +199,8 @@ def examined(picture: pictures.Picture, sharp: pictures.Picture | None, card: Ca
         return dataclasses.replace(request, beside={**request.beside, "sharp": truth, "alpha": None})
     height, width = (side // scale * scale for side in image.shape[:2])
     truth = image[:height, :width]
-    rng = np.random.Generator(np.random.Philox(key=np.uint64(height << 32 | width)))
-    poor = spoilt(truth, spoil_of(card.recipe), rng)
+    levels = 255 if picture.pixels.dtype == np.uint8 else 65535
+    poor = spoilt(truth, spoil_of(card.recipe, scale), _chance(truth), levels=levels)
     beside = {**request.beside, "sharp": truth, "alpha": None}
     return Request(arrays={"image": poor}, size_hw=(height // scale, width // scale), beside=beside)
 
@@ -214,6 +233,11 @@ def _restored(session: Session, request: Request, card: Card) -> Picture:
     found = np.empty((scale * height, scale * width, image.shape[2]), np.float32)
     for inner, outer in _windows((height, width), int(card.form["halo"])):
         part = session.run({"image": image[outer][None]})["picture"][0]
+        wanted = (image.shape[2], *(scale * (each.stop - each.start) for each in outer))
+        if part.shape != wanted:
+            raise BundleError(
+                f"the graph makes {list(part.shape)} of a picture that the card says becomes {list(wanted)}"
+            )
         within = tuple(slice(scale * (a.start - b.start), scale * (a.stop - b.start)) for a, b in zip(inner, outer))
         put = tuple(slice(scale * each.start, scale * each.stop) for each in inner)
         found[put] = part[:, within[0], within[1]].transpose(1, 2, 0)
@@ -222,7 +246,7 @@ def _restored(session: Session, request: Request, card: Card) -> Picture:
 
 def _windows(size_hw: tuple[int, int], halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """Parts that together are the picture, each with what the net has to see for it."""
-    step = max(size_hw) if size_hw[0] * size_hw[1] <= WHOLE else CORE
+    step = max(1, *size_hw) if size_hw[0] * size_hw[1] <= WHOLE else CORE
     starts = (range(0, side, step) for side in size_hw)
     for corner in product(*starts):
         inner = tuple(slice(at, min(at + step, side)) for at, side in zip(corner, size_hw))
@@ -249,17 +273,20 @@ def decode(outputs: Arrays, request: Request, card: Card) -> Picture:
 
 def _fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
     """How near it is to the sharp picture, and how near the poor one is, enlarged by bicubic interpolation."""
-    sharp, poor, border = request.beside["sharp"], request.arrays["image"], scale if scale > 1 else 0
+    sharp, poor, border = request.beside["sharp"], request.arrays["image"], _border(scale)
     sharp, poor = (_grey(each) if request.beside["grey"] else each for each in (sharp, poor))
-    if min(sharp.shape[:2]) - 2 * border < WINDOW:
-        raise DataError(f"a picture of {sharp.shape[1]} x {sharp.shape[0]} pixels is too small to be compared")
     plain = np.rint(255 * np.clip(resized(poor, (sharp.shape[0], sharp.shape[1])), 0, 1)) / np.float32(255)
     return {
-        "psnr": psnr(found, sharp, border=border),
+        "psnr": min(psnr(found, sharp, border=border), _EQUAL),
         "ssim": ssim(found, sharp, border=border),
-        "psnr_before": psnr(plain, sharp, border=border),
+        "psnr_before": min(psnr(plain, sharp, border=border), _EQUAL),
         "ssim_before": ssim(plain, sharp, border=border),
     }
+
+
+def _border(scale: int) -> int:
+    """Pixels that are left out of comparisons on each side, as the literature has it."""
+    return scale if scale > 1 else 0
 
 
 class RestoreMeter:
@@ -279,7 +306,7 @@ class RestoreMeter:
     def compute(self) -> dict[str, Measure]:
         """Means over the pictures of PSNR and SSIM on luma, before and after, and what was gained in dB."""
         names = ("psnr", "ssim", "psnr_before", "ssim_before")
-        table = np.array([[min(row[name], 100.0) for name in names] for row in self._rows])
+        table = np.array([[row[name] for name in names] for row in self._rows])
 
         def summary(weights: NDArray[np.float64]) -> dict[str, Any]:
             mean = weights @ table / weights.sum()
@@ -298,20 +325,27 @@ def badness(result: Picture, target: Any) -> float:
     return result.fidelity["psnr_before"] - result.fidelity["psnr"] if result.fidelity else 0.0
 
 
+def kept(result: Picture) -> Picture:
+    """What a report needs of an answer: the middle, in its own pixels."""
+    if result.whole_hw is not None:
+        return result
+    (height, width), (wide, high) = result.size_hw, _SHOWN
+    top, left = (max(0, (length - side // 2) // 2) for length, side in ((height, high), (width, wide)))
+    middle = result.pixels[top : top + high // 2, left : left + wide // 2].copy()
+    return dataclasses.replace(result, pixels=middle, alpha=None, whole_hw=(height, width))
+
+
 def pictured(
     image: NDArray[np.uint8], size_hw: tuple[int, int], result: Picture, target: Any = None
 ) -> NDArray[np.uint8]:
     """The middle of the picture that was given, at any scale (h, w, 3), and below it that of the answer; twice as large
     as the answer, (304, 300, 3)."""
-    answer, (wide, high) = to_u8(result.pixels, result.high), _SHOWN
-    share = [min(1.0, side / 2 / length) for side, length in zip((high, wide), answer.shape)]
-
-    def middle(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        (height, width), (tall, broad) = pixels.shape[:2], share
-        box = (width * (1 - broad) / 2, height * (1 - tall) / 2, width * (1 + broad) / 2, height * (1 + tall) / 2)
-        return np.asarray(Image.fromarray(pixels).resize(_SHOWN, Image.Resampling.BICUBIC, box))
-
-    return np.concatenate([middle(image), np.full((4, wide, 3), 255, np.uint8), middle(answer)])
+    part, (wide, _), (height, width) = kept(result), _SHOWN, image.shape[:2]
+    tall, broad = (own / whole for own, whole in zip(part.pixels.shape, part.size_hw))
+    box = (width * (1 - broad) / 2, height * (1 - tall) / 2, width * (1 + broad) / 2, height * (1 + tall) / 2)
+    given = Image.fromarray(image).resize(_SHOWN, Image.Resampling.BICUBIC, box)
+    answer = Image.fromarray(to_u8(part.pixels, part.high)).resize(_SHOWN, Image.Resampling.BICUBIC)
+    return np.concatenate([np.asarray(given), np.full((4, wide, 3), 255, np.uint8), np.asarray(answer)])
 
 
 def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
@@ -331,7 +365,7 @@ def check(card: Card, graphs: Graphs) -> None:
     scale, halo = card.form.get("scale"), card.form.get("halo")
     if type(scale) is not int or not 1 <= scale <= MOST_SCALE or type(halo) is not int or not 0 <= halo <= MOST_HALO:
         raise BundleError(f"card.json: the form {dict(card.form)!r:.80} names no scale or margin that can be")
-    spoil_of(card.recipe)
+    spoil_of(card.recipe, scale)
     axes = main.outputs["picture"].shape if "picture" in main.outputs else ()
     if len(axes) != 4 or axes[1] != card.preparation.channels:
         raise BundleError(f"a restoring graph puts out pictures B C h w; its output has shape {list(axes)}")

@@ -39,13 +39,16 @@ def check_sheet(sheet: Path, source: str, out: Path, *, overwrite: bool) -> None
         raise UsageError(f"{sheet} is there already; give another name, or overwrite it")
 
 
-def before_after(opened: Opened, done: Restored) -> Image.Image:
-    """A sheet of up to MOST pictures from all over what was done; those that cannot be read again are passed over."""
+def before_after(opened: Opened, done: Restored) -> Image.Image | None:
+    """A sheet of up to MOST pictures from all over what was done; those that cannot be read again are passed over, and
+    where none can there is no sheet."""
     count = min(MOST, len(done.pairs))
     tiles: list[Tile] = []
     for place in range(count):
         with suppress(PictureError):
             tiles += _tiles(opened, *done.pairs[place * len(done.pairs) // count])
+    if not tiles:
+        return None
     return contact_sheet(tiles, columns=4 if len(tiles) > 2 else 2, tile_px=SIDE, title="Before and after")
 
 

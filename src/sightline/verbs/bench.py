@@ -20,6 +20,7 @@ from sightline.core.protocols import Session
 from sightline.verbs.opened import open_model
 
 _CHILD = "import sys; from sightline.verbs.bench import measure_here; measure_here(*sys.argv[1:])"
+FRAME = (180, 320)
 SECONDS = 1.5
 """How long each figure is measured."""
 
@@ -40,6 +41,8 @@ class Figures:
     """Peak resident memory of a fresh process that opened the bundle and answered, in MB."""
     size_mb: float = np.nan
     """The artefact on disk."""
+    size_hw: tuple[int, int] = (0, 0)
+    """Height and width of the pictures, in pixels; of a graph that takes any, a frame of video."""
     remark: str = ""
     """Why the graph could not be measured here, where an extra or the processor lacks something."""
 
@@ -69,8 +72,10 @@ def measure_here(path: str, variant: str, threads: str) -> None:
         return
     load = time.perf_counter() - began
     session = opened.graphs["main"]
-    single = _times(session, 1)
-    batched = _times(session, 16)
+    ready = opened.card.preparation
+    size_hw = FRAME if ready.fit == "whole" else ready.size_hw
+    single = _times(session, 1, size_hw)
+    batched = _times(session, 16, size_hw)
     figures = Figures(
         variant=variant,
         latency_ms=1e3 * float(np.median(single)),
@@ -78,6 +83,7 @@ def measure_here(path: str, variant: str, threads: str) -> None:
         per_second=max(1 / float(np.median(single)), 16 / float(np.median(batched))),
         load_ms=1e3 * load,
         peak_mb=peak_mb(),
+        size_hw=size_hw,
         size_mb=len(opened.bundle.graph("main", variant)) / 1e6,
     )
     sys.stdout.write(json.dumps(figures.to_dict()))
@@ -96,12 +102,13 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def _times(session: Session, batch: int) -> list[float]:
-    """Seconds of each run on random input, after a warm-up."""
+def _times(session: Session, batch: int, size_hw: tuple[int, int]) -> list[float]:
+    """Seconds of each run on random input, of this height and width where they are free, after a warm-up."""
+    free = {"H": size_hw[0], "W": size_hw[1]}
     rng = np.random.default_rng(0)
     arrays = {}
     for name, spec in session.inputs.items():
-        shape = [batch if isinstance(axis, str) else axis for axis in spec.shape]
+        shape = [free.get(axis, batch) if isinstance(axis, str) else axis for axis in spec.shape]
         full = np.iinfo(spec.dtype).max if np.issubdtype(spec.dtype, np.integer) else 1
         arrays[name] = (rng.random(shape) * full).astype(spec.dtype)
     for _ in range(3):

@@ -124,7 +124,7 @@ def judge(
     answers: those that the same graph gave just now, by path; they are not asked for again.
     """
     meters = opened.task.meters(opened.card)
-    badness = getattr(opened.task, "badness", None)
+    badness, kept = getattr(opened.task, "badness", None), getattr(opened.task, "kept", None)
     rows = [dataclasses.replace(row, target=reckoned(opened.task, row.target, opened.card)) for row in rows]
     judged, left_out = [], []
     sources = (_asked(opened.task, samples, row) for row in rows if row.path not in answers)
@@ -137,7 +137,8 @@ def judge(
         else:
             for meter in meters:
                 meter.update(answer.result, row.target, row.group or row.path)
-            judged.append(Judged(row, answer.result, badness(answer.result, row.target) if badness else 0.0))
+            bad = badness(answer.result, row.target) if badness else 0.0
+            judged.append(Judged(row, kept(answer.result) if kept else answer.result, bad))
         if index % PROGRESS_EVERY == 0 or index == len(rows):
             yield Progress(what=f"measuring {label}", done=index, total=len(rows))
     if not judged:

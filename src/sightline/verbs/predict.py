@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sightline.core.card import Card
@@ -59,12 +60,13 @@ def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", bef
     known, source = (source, source.source) if isinstance(source, Examined) else (None, source)
     alpha = getattr(task, "ALPHA", False)
     at_least_hw = None if before else card.at_least_hw
-    picture = read_picture(source, at_least_hw=at_least_hw, bits=declared_bits(card), alpha=alpha)
+    read = partial(read_picture, at_least_hw=at_least_hw, bits=declared_bits(card), alpha=alpha)
+    picture = read(source)
     if before is not None:
         return _through(before, task, card, picture)
     request: Request
     if known is not None:
-        request = task.examined(picture, None if known.sharp is None else read_picture(known.sharp), card)
+        request = task.examined(picture, None if known.sharp is None else read(known.sharp), card)
     else:
         request = getattr(task, how, task.encode)(picture, card)
     return request

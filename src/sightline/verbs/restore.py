@@ -256,7 +256,7 @@ def _restored(opened: Opened, before: Picture, kind: str) -> Picture:
     pixels, high = _held(found.pixels, found.high, kind)
     alpha = found.alpha
     if alpha is not None and alpha.dtype != pixels.dtype:
-        alpha = _held(alpha, float(np.iinfo(alpha.dtype).max), kind)[0]
+        alpha = _held(alpha, 1.0 if alpha.dtype == np.float32 else float(np.iinfo(alpha.dtype).max), kind)[0]
     if pixels.itemsize < before.pixels.itemsize:
         notes = (*notes, f"{8 * pixels.itemsize} bits a channel, which is what {kind} holds")
     return Picture(

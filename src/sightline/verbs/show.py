@@ -174,6 +174,7 @@ def _figures(picture: Picture, request: Request, card: Card) -> dict[str, str]:
     flat = image.reshape(-1, image.shape[2]).astype(np.float64)
     unit, (height, width) = flat / ready.high, request.size_hw
     standard = (unit - np.array(ready.mean)) / np.array(ready.std)
+    known = "; in training {}" if getattr(Shelf("tasks").load(card.task), "NORMALISED", True) else ""
     kind = {1: "grey", 3: "RGB"}.get(picture.pixels.shape[2], f"{picture.pixels.shape[2]} channels")
     return {
         "picture": f"{picture.source}",
@@ -184,8 +185,8 @@ def _figures(picture: Picture, request: Request, card: Card) -> dict[str, str]:
         "geometry": f"net = upright picture ({width} x {height}) x ({where['scale_x']:.4g}, {where['scale_y']:.4g}) "
         f"+ ({where['left']:.4g}, {where['top']:.4g}), in pixels (x, y)",
         "values": f"from {_listed(flat.min(axis=0))} to {_listed(flat.max(axis=0))}",
-        "mean": f"{_listed(unit.mean(axis=0))} of full scale; in training {_listed(np.array(ready.mean))}",
-        "deviation": f"{_listed(unit.std(axis=0))} of full scale; in training {_listed(np.array(ready.std))}",
+        "mean": f"{_listed(unit.mean(axis=0))} of full scale" + known.format(_listed(np.array(ready.mean))),
+        "deviation": f"{_listed(unit.std(axis=0))} of full scale" + known.format(_listed(np.array(ready.std))),
         "normalised": f"from {standard.min():.3g} to {standard.max():.3g}, mean {standard.mean():.3g}, "
         f"deviation {standard.std():.3g} (the graph does this itself)",
     }
