@@ -27,6 +27,7 @@ from sightline.data.samples import NoTarget, Sharp
 from sightline.data.spoil import Spoil, resized, spoilt
 from sightline.metrics.fidelity import psnr
 from sightline.tasks import restore
+from sightline.tasks._restore_measures import RestoreMeter
 from sightline.verbs.evaluate import evaluate
 from sightline.verbs.predict import Examined, read_request
 
@@ -207,7 +208,7 @@ def test_a_sharp_picture_is_made_poor_and_compared() -> None:
     large = np.rint(255 * np.clip(resized(request.arrays["image"], (178, 238)), 0, 1)) / 255
     assert found.fidelity["psnr_before"] == pytest.approx(psnr(large, truth, border=2))
     assert found.fidelity["psnr_before"] > found.fidelity["psnr"] and restore.badness(found, None) > 0
-    meter = restore.RestoreMeter()
+    meter = RestoreMeter()
     meter.update(found, None, "a")
     meter.update(dataclasses.replace(found, fidelity={**found.fidelity, "psnr": 50.0}), None, "b")
     measures = meter.compute()

@@ -1,0 +1,115 @@
+"""How near restored pictures come to what they should be, and what a report shows of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from sightline.core.card import Card
+from sightline.core.errors import DataError
+from sightline.core.measures import Measure
+from sightline.core.protocols import Arrays, Request
+from sightline.core.results import Picture
+from sightline.data.spoil import resized
+from sightline.draw.sheet import to_u8
+from sightline.metrics.fidelity import psnr, ssim
+from sightline.metrics.summary import measured
+from sightline.tasks._restore_learning import Floats, grey
+
+EQUAL = 100.0
+"""PSNR in dB of equal pictures, whose own would have no mean with others."""
+_SHOWN = (300, 150)
+"""Width and height of what is shown of a picture in a report."""
+
+
+def fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
+    """How near it is to the sharp picture, and how near the poor one is, enlarged by bicubic interpolation."""
+    sharp, poor, border = request.beside["sharp"], request.arrays["image"], border_of(scale)
+    sharp, poor = (grey(each) if request.beside["grey"] else each for each in (sharp, poor))
+    levels = levels_of(request.beside["dtype"])
+    plain = np.rint(levels * np.clip(resized(poor, (sharp.shape[0], sharp.shape[1])), 0, 1)) / np.float32(levels)
+    return {
+        "psnr": min(psnr(found, sharp, border=border), EQUAL),
+        "ssim": ssim(found, sharp, border=border),
+        "psnr_before": min(psnr(plain, sharp, border=border), EQUAL),
+        "ssim_before": ssim(plain, sharp, border=border),
+    }
+
+
+def levels_of(dtype: Any) -> int:
+    """Steps from black to white that a picture of this kind may have."""
+    return 255 if np.dtype(dtype) == np.uint8 else 65535
+
+
+def border_of(scale: int) -> int:
+    """Pixels that are left out of comparisons on each side, as the literature has it."""
+    return scale if scale > 1 else 0
+
+
+class RestoreMeter:
+    """Collects how near each picture came to the one it should be."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, float]] = []
+        self._groups: list[str] = []
+
+    def update(self, result: Picture, target: Any, group: str) -> None:
+        """Take one answer in; raises DataError where it was not compared with anything."""
+        if not result.fidelity:
+            raise DataError(f"{group} was not compared with a sharp picture")
+        self._rows.append(dict(result.fidelity))
+        self._groups.append(group)
+
+    def compute(self) -> dict[str, Measure]:
+        """Means over the pictures of PSNR and SSIM on luma, before and after, and what was gained in dB."""
+        names = ("psnr", "ssim", "psnr_before", "ssim_before")
+        table = np.array([[row[name] for name in names] for row in self._rows])
+
+        def summary(weights: NDArray[np.float64]) -> dict[str, Any]:
+            mean = weights @ table / weights.sum()
+            return {**dict(zip(names, map(float, mean))), "gain": float(mean[0] - mean[2])}
+
+        return measured(summary, np.array(self._groups), (), sizes=lambda member: {})
+
+
+def meters(card: Card) -> list[RestoreMeter]:
+    """One meter for all measures."""
+    return [RestoreMeter()]
+
+
+def badness(result: Picture, target: Any) -> float:
+    """Noise left, so that what came least near is shown first; positive where it is no better than before."""
+    return result.fidelity["psnr_before"] - result.fidelity["psnr"] if result.fidelity else 0.0
+
+
+def kept(result: Picture) -> Picture:
+    """What a report needs of an answer: the middle, in its own pixels."""
+    if result.whole_hw is not None:
+        return result
+    (height, width), (wide, high) = result.size_hw, _SHOWN
+    top, left = (max(0, (length - side // 2) // 2) for length, side in ((height, high), (width, wide)))
+    middle = result.pixels[top : top + high // 2, left : left + wide // 2].copy()
+    return dataclasses.replace(result, pixels=middle, alpha=None, whole_hw=(height, width))
+
+
+def pictured(
+    image: NDArray[np.uint8], size_hw: tuple[int, int], result: Picture, target: Any = None
+) -> NDArray[np.uint8]:
+    """The middle of the picture that was given, at any scale (h, w, 3), and below it that of the answer; twice as large
+    as the answer, (304, 300, 3)."""
+    part, (wide, _), (height, width) = kept(result), _SHOWN, image.shape[:2]
+    tall, broad = (own / whole for own, whole in zip(part.pixels.shape, part.size_hw))
+    box = (width * (1 - broad) / 2, height * (1 - tall) / 2, width * (1 + broad) / 2, height * (1 + tall) / 2)
+    given = Image.fromarray(image).resize(_SHOWN, Image.Resampling.BICUBIC, box)
+    answer = Image.fromarray(to_u8(part.pixels, part.high)).resize(_SHOWN, Image.Resampling.BICUBIC)
+    return np.concatenate([np.asarray(given), np.full((4, wide, 3), 255, np.uint8), np.asarray(answer)])
+
+
+def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
+    """PSNR over all colours of validation pieces, in dB, while training."""
+    error = np.square(np.clip(outputs["picture"], 0, 1) - targets["sharp"]).mean(axis=(1, 2, 3))
+    return {"psnr": float(np.mean(-10 * np.log10(np.maximum(error, 1e-10))))}
