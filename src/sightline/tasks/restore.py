@@ -142,12 +142,8 @@ def check(card: Card, graphs: Graphs) -> None:
     main = _whole.main_of(card, graphs)
     _whole.check_input(card, main)
     scale, halo = card.form.get("scale"), card.form.get("halo")
-    if (
-        type(scale) is not int
-        or not 1 <= scale <= learning.MOST_SCALE
-        or type(halo) is not int
-        or not 0 <= halo <= MOST_HALO
-    ):
+    whole = type(scale) is int and type(halo) is int
+    if not (whole and 1 <= scale <= learning.MOST_SCALE and 0 <= halo <= MOST_HALO):
         raise BundleError(f"card.json: the form {dict(card.form)!r:.80} names no scale or margin that can be")
     learning.spoil_of(card.recipe, scale)
     axes = main.outputs["picture"].shape if "picture" in main.outputs else ()
