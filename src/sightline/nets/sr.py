@@ -1,9 +1,9 @@
 """sr: pictures made larger, or the same size and cleaner, by convolutions that keep every pixel in its place.
 
-`light` is SESR (Bhardwaj et al., MLSys 2022) but for its activations: plain convolutions in use, each of which learns as
-a wider pair that is multiplied out at every step. `base` and `deep` are residual nets without norms as EDSR (Lim et al., CVPRW 2017). All
-work at the size of the input and rearrange channels to pixels at the end (ESPCN: Shi et al., CVPR 2016); nothing looks
-at a whole picture, so that tiles with a margin give what the whole would.
+`light` is SESR (Bhardwaj et al., MLSys 2022) but for its activations: plain convolutions in use, each of which learns
+as a wider pair that is multiplied out at every step. `base` and `deep` are residual nets without norms as EDSR (Lim et
+al., CVPRW 2017). All work at the size of the input and rearrange channels to pixels at the end (ESPCN: Shi et al., CVPR
+2016); nothing looks at a whole picture, so that windows with a margin give what the whole would.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Options:
 
 
 _SLOPE = 0.1
-"""Of what is negative. SESR learns one for each channel, which runtimes do not join with the convolution before it: that
-took two fifths of the time."""
+"""Of what is negative. SESR learns one for each channel, which ONNX Runtime does not join with the convolution before
+it: that took two fifths of the time."""
 
 VARIANTS = {
     "light": Options(),
