@@ -244,7 +244,7 @@ def in_pieces(task: Any, recipe: Any, card: Card, pictures: Sequence[Any], given
     """The same of a task that learns from something else than it is asked; its learners are told a form by default."""
     learner = Shelf("nets").load(task.DEFAULT_NET)
     card = dataclasses.replace(card, form=learner.form(next(iter(learner.VARIANTS.values())), card))
-    cut = [task.pieces(each, card) for each in pictures]
+    cut = [task.pieces(each, None, card) for each in pictures]
     numbers = [task.encode_target(target, request, card) for target, request in zip(given, cut)]
     whole = {name: np.concatenate([each[name] for each in numbers]) for name in numbers[0]}
     pieces = np.concatenate([request.arrays["image"] for request in cut])

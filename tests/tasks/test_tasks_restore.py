@@ -29,7 +29,7 @@ from sightline.metrics.fidelity import psnr
 from sightline.tasks import restore
 from sightline.tasks._restore_measures import RestoreMeter
 from sightline.verbs.evaluate import evaluate
-from sightline.verbs.predict import Examined, read_request
+from sightline.verbs.predict import Beside, read_request
 
 CAT = np.ascontiguousarray(data.chelsea()[:180, :240])
 READY = Preparation(fit="whole", multiple=1, size_hw=(16, 16), dtype="float32", high=1.0, mean=(0.0,), std=(1.0,))
@@ -157,7 +157,6 @@ def test_what_is_open_is_chosen() -> None:
         ({"scale": 3, "patch": 50}, NoTarget(), UsageError, "multiple of --scale 3, 8 times or more"),
         ({"scale": 4, "patch": 16}, NoTarget(), UsageError, "multiple of --scale 4, 8 times or more"),
         ({"scale": 2, "depth": 12}, NoTarget(), UsageError, "must be 8 or 16"),
-        ({"scale": 2}, Sharp("HR/1.png", "0"), DataError, "pairs are for measuring"),
     ],
 )
 def test_what_cannot_be_learnt_is_refused(recipe: Any, target: Any, error: type[Exception], said: str) -> None:
@@ -167,19 +166,43 @@ def test_what_cannot_be_learnt_is_refused(recipe: Any, target: Any, error: type[
 
 
 def test_pieces_are_cut_from_all_of_a_picture() -> None:
-    request = restore.pieces(read_picture(CAT), CARD)
+    request = restore.pieces(read_picture(CAT), None, CARD)
     cuts = request.arrays["image"]
     assert cuts.shape == (6 * 8, 32, 32, 3) and cuts.dtype == np.uint8
     assert np.array_equal(cuts[0], CAT[:32, :32]) and np.array_equal(cuts[-1], CAT[-32:, -32:])
     assert restore.encode_target(None, request, CARD)["number"].tolist() == list(range(48))
-    small = restore.pieces(read_picture(CAT[:10, :20]), CARD).arrays["image"]
+    small = restore.pieces(read_picture(CAT[:10, :20]), None, CARD).arrays["image"]
     assert small.shape == (1, 32, 32, 3) and np.array_equal(small[0, :10, :20], CAT[:10, :20])
     deep = dataclasses.replace(CARD, recipe={**CARD.recipe, "depth": 16})
-    assert np.array_equal(restore.pieces(read_picture(CAT), deep).arrays["image"][0], CAT[:32, :32] * np.uint16(257))
+    assert np.array_equal(
+        restore.pieces(read_picture(CAT), None, deep).arrays["image"][0], CAT[:32, :32] * np.uint16(257)
+    )
+
+
+def test_pairs_are_learnt_from_as_they_are() -> None:
+    poor = np.random.default_rng(0).integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    request = restore.pieces(read_picture(poor), read_picture(CAT), CARD)
+    cuts, sharp = request.arrays["image"], restore.encode_target(None, request, CARD)["sharp"]
+    assert cuts.shape == (48, 16, 16, 3) and sharp.shape == (48, 32, 32, 3)
+    assert np.array_equal(cuts[-1], poor[-16:, -16:]) and np.array_equal(sharp[-1], CAT[-32:, -32:])
+    still, plain = restore.posed(cuts[:3], {"sharp": sharp[:3]}, None, CARD)
+    assert np.array_equal(still, cuts[:3] / np.float32(255))
+    assert np.array_equal(plain["sharp"], sharp[:3].transpose(0, 3, 1, 2) / np.float32(255))
+    images, targets = restore.posed(cuts[:6], {"sharp": sharp[:6]}, np.linspace(0.05, 0.9, 6), CARD)
+    for turned, whole, given, wanted in zip(images, targets["sharp"], cuts, sharp):
+        ways = [(k, step) for k in range(4) for step in (1, -1)]
+        (way,) = [w for w in ways if np.array_equal(np.rot90(given, w[0])[:, :: w[1]], np.rint(turned * 255))]
+        assert np.array_equal(np.rot90(wanted, way[0])[:, :: way[1]], np.rint(whole.transpose(1, 2, 0) * 255))
+    with pytest.raises(PictureError, match="not 2 times as large"):
+        restore.pieces(read_picture(poor[1:]), read_picture(CAT), CARD)
+    small = restore.pieces(read_picture(poor[:5, :9]), read_picture(CAT[:10, :18]), CARD)
+    assert small.arrays["image"].shape == (1, 16, 16, 3) and small.beside["sharp"].shape == (1, 32, 32, 3)
+    recipe, _ = restore.plan(restore.Recipe(scale=1), facts(Sharp("HR/1.png", "0")))
+    assert restore.draft(recipe, facts(Sharp("HR/1.png", "0"))).task == "restore"  # what is undone is in the pairs
 
 
 def test_pieces_are_turned_and_made_poor_by_their_draws() -> None:
-    pieces = restore.pieces(read_picture(CAT), CARD).arrays["image"][:6]
+    pieces = restore.pieces(read_picture(CAT), None, CARD).arrays["image"][:6]
     still, plain = restore.posed(pieces, {}, None, CARD)
     assert np.array_equal(plain["sharp"], pieces.transpose(0, 3, 1, 2) / np.float32(255))
     assert np.array_equal(still[0], spoilt(pieces[0] / np.float32(255), Spoil(scale=2), np.random.default_rng()))
@@ -229,7 +252,7 @@ def test_each_picture_has_a_chance_of_its_own_and_always_the_same() -> None:
             float(np.abs(once - spoilt(pixels / np.float32(255), Spoil(scale=2), np.random.default_rng())).mean())
         )
     assert max(apart) > 1.3 * min(apart)  # not one severity for all pictures of a size
-    pieces = restore.pieces(read_picture(CAT), card).arrays["image"]
+    pieces = restore.pieces(read_picture(CAT), None, card).arrays["image"]
     whole, _ = restore.posed(pieces[:8], {}, None, card)
     part, _ = restore.posed(pieces[4:8], {}, None, card)
     assert np.array_equal(whole[4:], part)  # whatever stands beside it in a batch
@@ -240,7 +263,7 @@ def test_deep_pictures_are_made_poor_in_their_own_depth() -> None:
     shares = restore.examined(read_picture(deep), None, CARD).arrays["image"] * 255
     assert np.abs(shares - np.rint(shares)).mean() > 0.1
     card = dataclasses.replace(CARD, recipe={**CARD.recipe, "depth": 16})
-    images, _ = restore.posed(restore.pieces(read_picture(deep), card).arrays["image"][:2], {}, None, card)
+    images, _ = restore.posed(restore.pieces(read_picture(deep), None, card).arrays["image"][:2], {}, None, card)
     assert np.abs(images * 255 - np.rint(images * 255)).mean() > 0.1
 
 
@@ -268,11 +291,11 @@ def test_pairs_are_read_alike(tmp_path: Path) -> None:
     alpha = np.full((180, 240, 1), 128, np.uint8)
     for name, pixels in (("HR", CAT), ("LR", CAT[::2, ::2])):
         Image.fromarray(np.dstack([pixels, alpha[: len(pixels), : pixels.shape[1]]])).save(tmp_path / f"{name}.png")
-    asked = Examined(tmp_path / "LR.png", tmp_path / "HR.png")
+    asked = Beside(tmp_path / "LR.png", tmp_path / "HR.png")
     request = read_request(restore, CARD, asked)
     assert np.array_equal(request.beside["sharp"], CAT / np.float32(255))
     deep = dataclasses.replace(CARD, recipe={**CARD.recipe, "bits": 12})
-    twelve = Examined(CAT[::2, ::2].astype(np.uint16) * 16, CAT.astype(np.uint16) * 16)
+    twelve = Beside(CAT[::2, ::2].astype(np.uint16) * 16, CAT.astype(np.uint16) * 16)
     request = read_request(restore, deep, twelve)
     assert request.arrays["image"].max() > 0.7 and request.beside["sharp"].max() > 0.7
 
@@ -355,6 +378,22 @@ def test_it_learns_what_interpolation_does_not_know(trained: Any, photos: Path, 
     pairs = trained.evaluate(str(data_root / "sr" / "Set14" / "LR_x2"))
     assert len(pairs.judged) == 14 and pairs.measures["psnr_before"].value == pytest.approx(30.24, abs=0.01)
     assert pairs.measures["gain"].value > 0.2
+
+
+def test_noise_is_learnt_from_pairs(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    for path in sorted(photos.glob("*[0-3].png")):
+        pixels = read_picture(path).pixels
+        for side in ("HR", "LR"):
+            (tmp_path / side).mkdir(exist_ok=True)
+            noisy = np.clip(pixels + rng.normal(0, 20, pixels.shape) * (side == "LR"), 0, 255)
+            Image.fromarray(noisy.astype(np.uint8)).save(tmp_path / side / path.name)
+    settings = {**SETTINGS, "net.width": 16, "scale": 1, "steps": 120, "lr": 3e-3, "ema": 0.98, "holdout": 0.2}
+    del settings["net.expand"]
+    model = sightline.train("restore", str(tmp_path), net="sr:base", recipe=settings, out=tmp_path / "run")
+    figures = model.card.metrics["test"]
+    assert figures["psnr_before"]["value"] < 28 and figures["gain"]["value"] > 2
 
 
 CHILD = """

@@ -21,7 +21,7 @@ from sightline.core.errors import UsageError
 from sightline.core.results import Boxes, Faces
 from sightline.data.pictures import read_picture
 from sightline.verbs.opened import open_model
-from sightline.verbs.predict import Examined, answer_some, read_request
+from sightline.verbs.predict import Beside, answer_some, read_request
 from typed import ran
 
 
@@ -71,7 +71,7 @@ def test_each_thread_has_a_restorer_of_its_own(who: sightline.Model, larger: sig
 def test_only_a_restorer_comes_before(who: sightline.Model, larger: sightline.Model, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a model of detect"):
         who.after(sightline.load(finder(tmp_path / "finder")))
-    asked = read_request(larger.opened.task, larger.opened.card, Examined(np.zeros((20, 20, 3), np.uint8), None))
+    asked = read_request(larger.opened.task, larger.opened.card, Beside(np.zeros((20, 20, 3), np.uint8), None))
     assert asked.arrays["image"].shape == (10, 10, 3)
 
 

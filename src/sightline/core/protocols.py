@@ -204,7 +204,7 @@ class Task(Protocol):
 #   merge(outputs of all tiles, request, card) -> Result   else its recipe must not offer `tile`
 #   decoded(outputs, card) -> DECODED by name              else the graph puts out DECODED as it is
 #   collate(items) -> targets (N, ...) by name             else encoded targets are of one shape
-#   pieces(picture, card) -> Request                       else what is learnt from is what is asked, `encode`
+#   pieces(picture, sharp or None, card) -> Request        else what is learnt from is what is asked, `encode`
 #   posed(images, targets, uniform, card)                  else pieces are what the net sees while learning
 #            -> (images, targets)
 #   trial(picture, card) -> Request                        else a graph is held against its model on what is asked

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sightline.core import recipe as base
 from sightline.core.card import Card, Preparation
-from sightline.core.errors import BundleError, DataError, UsageError
+from sightline.core.errors import BundleError, PictureError, UsageError
 from sightline.core.protocols import Arrays, Facts, Request
 from sightline.core.recipe import setting
 from sightline.data import pictures
@@ -65,13 +65,12 @@ def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
 def draft(recipe: Recipe, facts: Facts) -> Card:
     """The card before training: pixels as shares of full scale, sides of any length.
 
-    Raises UsageError where nothing is to be undone, or pieces are no multiple of the scale, DataError for pairs.
+    Raises UsageError where nothing is to be undone, or pieces are no multiple of the scale.
     """
-    if any(isinstance(target, Sharp) for target in facts.targets):
-        raise DataError("pairs are for measuring; give the folder of sharp pictures, from which poor ones are made")
     if recipe.depth not in (8, 16):
         raise UsageError(f"--depth is {recipe.depth}; it must be 8 or 16")
-    if recipe.scale == 1 and spoil_of(dataclasses.asdict(recipe), 1).plain:
+    paired = any(isinstance(target, Sharp) for target in facts.targets)
+    if recipe.scale == 1 and not paired and spoil_of(dataclasses.asdict(recipe), 1).plain:
         raise UsageError("--scale 1 leaves pictures as they are: say what is to be undone, as --noise 25 or --jpeg 30")
     patch, rest = divmod(recipe.patch or 0, recipe.scale)
     if rest or patch < 8:
@@ -95,28 +94,54 @@ def spoil_of(recipe: Any, scale: int) -> Spoil:
     return Spoil(**{**found, "scale": scale})
 
 
-def pieces(picture: pictures.Picture, card: Card) -> Request:
-    """What is learnt from a sharp picture: pieces {"image": T P P C} of the recipe's depth, side by side."""
-    side, deep = int(card.recipe["patch"]), card.recipe["depth"] > 8
+def pieces(picture: pictures.Picture, sharp: pictures.Picture | None, card: Card) -> Request:
+    """What is learnt from a sharp picture: pieces {"image": T P P C} of the recipe's depth, side by side; of a pair
+    those of the poor one, {"image": T p p C}, and beside them the `sharp` ones, T P P C.
+
+    Raises PictureError for a pair whose sizes do not go with the scale.
+    """
+    side, scale = int(card.recipe["patch"]), int(card.recipe["scale"])
+    if sharp is None:
+        return Request(arrays={"image": _cut(picture, side, card)}, size_hw=picture.size_hw)
+    check_pair(picture, sharp, scale)
+    poor = _cut(picture, side // scale, card)
+    return Request(
+        arrays={"image": poor}, size_hw=picture.size_hw, beside={"sharp": _cut(sharp, side, card, scale=scale)}
+    )
+
+
+def check_pair(picture: pictures.Picture, sharp: pictures.Picture, scale: int) -> None:
+    """Raise PictureError where one is not `scale` times as large as the other."""
+    (height, width), (tall, wide) = picture.pixels.shape[:2], sharp.pixels.shape[:2]
+    if (tall, wide) != (scale * height, scale * width):
+        reason = f"{width} x {height} pixels, and the sharp picture is {wide} x {tall}, not {scale} times as large"
+        raise PictureError(picture.source, reason)
+
+
+def _cut(picture: pictures.Picture, side: int, card: Card, *, scale: int = 1) -> NDArray[Any]:
+    """Pieces (T, side, side, C), at places that are `scale` times those of a picture so many times smaller."""
+    deep = card.recipe["depth"] > 8
     ready = dataclasses.replace(FLOATS, dtype="uint16" if deep else "uint8", high=65535.0 if deep else 255.0)
     pixels = coloured(to_depth(picture, ready), card)
     missing = [(0, max(0, side - length)) for length in pixels.shape[:2]]
     pixels = np.pad(pixels, [*missing, (0, 0)], mode="symmetric")
     height, width = pixels.shape[:2]
-    cuts = [pixels[top:bottom, left:right] for top, left, bottom, right in windows((height, width), side, 0.0)]
-    return Request(arrays={"image": np.stack(cuts)}, size_hw=picture.size_hw)
+    frames = np.array(windows((height // scale, width // scale), side // scale, 0.0)) * scale
+    return np.stack([pixels[top:bottom, left:right] for top, left, bottom, right in frames])
 
 
 def encode_target(target: Any, request: Request | None, card: Card) -> dict[str, NDArray[Any]]:
-    """The number of each piece; what it should become is the piece itself."""
-    count = len(request.arrays["image"]) if request else 1
-    return {"number": np.arange(count)}
+    """The number of each piece, which is itself what it should become; or, of a pair, that, `sharp` (T, P, P, C)."""
+    if request is None or "sharp" not in request.beside:
+        return {"number": np.arange(len(request.arrays["image"]) if request else 1)}
+    return {"sharp": request.beside["sharp"]}
 
 
 def posed(
     images: NDArray[Any], targets: Arrays, uniform: NDArray[np.float64] | None, card: Card
 ) -> tuple[Floats, dict[str, NDArray[Any]]]:
-    """Pieces (B, P, P, C) made poor, (B, p, p, C), and what they were, `sharp` (B, C, P, P); both in [0, 1].
+    """Pieces (B, P, P, C) made poor, (B, p, p, C), and what they were, `sharp` (B, C, P, P); both in [0, 1]. Poor
+    pieces (B, p, p, C), beside which the sharp ones stand in the targets, stay as poor as they are.
 
     uniform: a number in [0, 1) for each, from which all that is left to chance follows, mirrored and turned as it is
     then; None: as it is always, not turned.
@@ -125,12 +150,14 @@ def posed(
     sharp, poor = [], []
     for row, piece in enumerate(images):
         rng = chance(piece) if uniform is None else np.random.Generator(np.random.Philox(int(uniform[row] * 2**53)))
+        both = [piece, targets["sharp"][row]] if "sharp" in targets else [piece]
         if uniform is not None:
-            piece = np.rot90(piece, int(rng.integers(4)))[:, :: int(rng.choice((1, -1)))]
-        sharp.append(piece.astype(np.float32) / np.float32(top))
-        poor.append(spoilt(sharp[-1], how, rng, levels=top))
-    whole = np.ascontiguousarray(np.stack(sharp).transpose(0, 3, 1, 2))
-    return np.stack(poor), {**targets, "sharp": whole}
+            turns, step = int(rng.integers(4)), int(rng.choice((1, -1)))
+            both = [np.rot90(each, turns)[:, ::step] for each in both]
+        *given, whole = (each.astype(np.float32) / np.float32(top) for each in both)
+        sharp.append(whole)
+        poor.append(given[0] if given else spoilt(whole, how, rng, levels=top))
+    return np.stack(poor), {**targets, "sharp": np.ascontiguousarray(np.stack(sharp).transpose(0, 3, 1, 2))}
 
 
 def chance(pixels: NDArray[Any]) -> np.random.Generator:

@@ -28,7 +28,7 @@ ALPHA = True
 NORMALISED = False
 """Pixels reach the net as shares of full scale, since it is pixels that it gives back."""
 
-MOST_HALO = 512
+MOST_SCALE, MOST_HALO = learning.MOST_SCALE, 512
 CORE = 320
 """Pixels each way of the windows that a large picture is restored in, beside their margin."""
 WHOLE = 512 * 512
@@ -70,11 +70,8 @@ def examined(picture: pictures.Picture, sharp: pictures.Picture | None, card: Ca
         reason = f"{whole.shape[1]} x {whole.shape[0]} pixels are too few to be compared"
         raise PictureError(picture.source, reason)
     if sharp is not None:
+        learning.check_pair(picture, sharp, scale)
         truth = learning.coloured(whole, card)
-        wanted = tuple(scale * side for side in image.shape[:2])
-        if truth.shape[:2] != wanted:
-            reason = f"the sharp picture is {truth.shape[1]} x {truth.shape[0]}, not {scale} times as large"
-            raise PictureError(picture.source, reason)
         return dataclasses.replace(request, beside={**request.beside, "sharp": truth, "alpha": None})
     height, width = (side // scale * scale for side in image.shape[:2])
     truth = image[:height, :width]
@@ -142,8 +139,7 @@ def check(card: Card, graphs: Graphs) -> None:
     main = _whole.main_of(card, graphs)
     _whole.check_input(card, main)
     scale, halo = card.form.get("scale"), card.form.get("halo")
-    whole = type(scale) is int and type(halo) is int
-    if not (whole and 1 <= scale <= learning.MOST_SCALE and 0 <= halo <= MOST_HALO):
+    if type(scale) is not int or type(halo) is not int or not (0 < scale <= MOST_SCALE and 0 <= halo <= MOST_HALO):
         raise BundleError(f"card.json: the form {dict(card.form)!r:.80} names no scale or margin that can be")
     learning.spoil_of(card.recipe, scale)
     axes = main.outputs["picture"].shape if "picture" in main.outputs else ()

@@ -19,10 +19,10 @@ from sightline.core.runs import usable_cores
 from sightline.data.pictures import is_url
 from sightline.data.ranges import shown
 from sightline.data.read import read
-from sightline.data.samples import Sample, Samples, Sharp
+from sightline.data.samples import Sample, Samples
 from sightline.data.splits import promoted
 from sightline.verbs.opened import Opened
-from sightline.verbs.predict import Answer, Examined, even_batch, predict
+from sightline.verbs.predict import Answer, beside, even_batch, predict
 from sightline.verbs.settings import absolute, training_of
 
 PROGRESS_EVERY = 50
@@ -157,9 +157,7 @@ def _graph(opened: Opened) -> str:
 def _asked(task: Any, samples: Samples, row: Sample) -> Any:
     """What `predict` takes of a row."""
     source = samples.open(row)
-    if not hasattr(task, "examined"):
-        return source
-    return Examined(source, samples.open_sharp(row) if isinstance(row.target, Sharp) else None)
+    return beside(samples, row) if hasattr(task, "examined") else source
 
 
 def refuse_too_many_bad(left_out: Sequence[tuple[str, str]], count: int, max_bad: float) -> None:

@@ -91,7 +91,7 @@ def gather(
         yield Note(text=note, kind="warning")
     keeps = _kept_in_memory(card, _pieces(task, card, facts, len(samples)), recipe.devices, must=in_memory)
     seen = Seen(task, card, samples, getattr(recipe, "bits", None)) if remember and cache_folder() else None
-    keep = keeper(task, card, images=keeps, digests=seen is not None)
+    keep = keeper(task, card, samples, images=keeps, digests=seen is not None)
     found = yield from surveyed(samples, card, recipe, max_bad=recipe.max_bad, keep=keep, memory=seen)
     if seen and (reason := seen.keep()):
         yield Note(text=f"what was seen is not kept for next time: {reason}", kind="warning")

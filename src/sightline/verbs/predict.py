@@ -20,6 +20,7 @@ from sightline.core.results import Result
 from sightline.core.runs import usable_cores
 from sightline.data.pictures import Picture, read_picture
 from sightline.data.ranges import Stored
+from sightline.data.samples import Sample, Samples, Sharp
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted, measure
 
@@ -43,12 +44,12 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Examined:
-    """A picture that is asked about to see how good the answer is, of a task with an `examined` of its own."""
+class Beside:
+    """A picture and what it should be, for tasks that answer with a picture."""
 
     source: Any
     sharp: Any
-    """The picture as it should be, where the data has it; None where `source` is that itself."""
+    """What `read_picture` takes for that; None where `source` is it itself."""
 
 
 def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", before: Opened | None = None) -> Request:
@@ -57,7 +58,7 @@ def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", bef
     how: the task's function that makes a request of it; where it has none of the name, `encode`. before: what restores
     the picture first.
     """
-    known, source = (source, source.source) if isinstance(source, Examined) else (None, source)
+    known, source = (source, source.source) if isinstance(source, Beside) else (None, source)
     alpha = getattr(task, "ALPHA", False)
     at_least_hw = None if before else card.at_least_hw
     read = partial(read_picture, at_least_hw=at_least_hw, bits=declared_bits(card), alpha=alpha)
@@ -66,7 +67,8 @@ def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", bef
         return _through(before, task, card, picture)
     request: Request
     if known is not None:
-        request = task.examined(picture, None if known.sharp is None else read(known.sharp), card)
+        sharp = None if known.sharp is None else read(known.sharp)
+        request = getattr(task, how if how != "encode" else "examined")(picture, sharp, card)
     else:
         request = getattr(task, how, task.encode)(picture, card)
     return request
@@ -86,6 +88,11 @@ def _through(before: Opened, task: Any, card: Card, picture: Picture) -> Request
     by = {"scale_y": found.size_hw[0] / picture.size_hw[0], "scale_x": found.size_hw[1] / picture.size_hw[1]}
     geometry = {name: value * by.get(name, 1.0) for name, value in request.geometry.items()}
     return dataclasses.replace(request, size_hw=picture.size_hw, geometry=geometry)
+
+
+def beside(samples: Samples, row: Sample) -> Beside:
+    """A picture of a data set with what it should be, where the data has that."""
+    return Beside(samples.open(row), samples.open_sharp(row) if isinstance(row.target, Sharp) else None)
 
 
 def even_batch(card: Card) -> int:
@@ -170,7 +177,7 @@ def answer_some(opened: Opened, sources: Sequence[Any], *, stop: threading.Event
 
 
 def _name(source: Any) -> str:
-    if isinstance(source, Examined):
+    if isinstance(source, Beside):
         return _name(source.source)
     if isinstance(source, Stored):
         return source.name

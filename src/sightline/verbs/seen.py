@@ -17,6 +17,7 @@ from sightline.data import pictures
 from sightline.data.pictures import Picture
 from sightline.data.samples import Sample, Samples
 from sightline.data.survey import Found, Keep
+from sightline.verbs.predict import beside, read_request
 
 Array = NDArray[Any]
 _DTYPES = ("uint8", "uint16", "float32")
@@ -35,11 +36,15 @@ class Kept:
     """Per-channel mean and mean square on the 0-to-1 scale, shape (2, C); none where the task does not normalise."""
 
 
-def keeper(task: Any, card: Card, *, images: bool, digests: bool) -> Keep:
+def keeper(task: Any, card: Card, samples: Samples, *, images: bool, digests: bool) -> Keep:
     """What a survey keeps of each picture: targets and moments, and the prepared picture or its digest on demand."""
+    cuts = hasattr(task, "pieces")
 
     def keep(sample: Sample, picture: Picture) -> Kept:
-        request = getattr(task, "pieces", task.encode)(picture, card)
+        if cuts:  # read once more, as it will be read while learning
+            request = read_request(task, card, beside(samples, sample), how="pieces")
+        else:
+            request = task.encode(picture, card)
         targets = task.encode_target(sample.target, request, card)
         image = request.arrays["image"]
         moments = _moments(image, card.preparation.high) if getattr(task, "NORMALISED", True) else np.empty(0)
