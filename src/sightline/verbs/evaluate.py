@@ -22,7 +22,7 @@ from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import promoted
 from sightline.verbs.opened import Opened
-from sightline.verbs.predict import Answer, beside, even_batch, predict
+from sightline.verbs.predict import Answer, even_batch, predict, source_of
 from sightline.verbs.settings import absolute, training_of
 
 PROGRESS_EVERY = 50
@@ -127,7 +127,7 @@ def judge(
     badness, kept = getattr(opened.task, "badness", None), getattr(opened.task, "kept", None)
     rows = [dataclasses.replace(row, target=reckoned(opened.task, row.target, opened.card)) for row in rows]
     judged, left_out = [], []
-    sources = (_asked(opened.task, samples, row) for row in rows if row.path not in answers)
+    sources = (source_of(opened.task, samples, row, "examined") for row in rows if row.path not in answers)
     batch = even_batch(opened.card)
     asked = predict(opened, sources, batch=batch, threads=usable_cores())  # nothing measured: repeatable
     for index, row in enumerate(rows, start=1):
@@ -152,12 +152,6 @@ def _graph(opened: Opened) -> str:
     """Which graph answered, and what restored the pictures before."""
     before = opened.before
     return f"{opened.variant}, of pictures restored by {before.bundle.path.name}" if before else opened.variant
-
-
-def _asked(task: Any, samples: Samples, row: Sample) -> Any:
-    """What `predict` takes of a row."""
-    source = samples.open(row)
-    return beside(samples, row) if hasattr(task, "examined") else source
 
 
 def refuse_too_many_bad(left_out: Sequence[tuple[str, str]], count: int, max_bad: float) -> None:

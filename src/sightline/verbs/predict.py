@@ -90,9 +90,12 @@ def _through(before: Opened, task: Any, card: Card, picture: Picture) -> Request
     return dataclasses.replace(request, size_hw=picture.size_hw, geometry=geometry)
 
 
-def beside(samples: Samples, row: Sample) -> Beside:
-    """A picture of a data set with what it should be, where the data has that."""
-    return Beside(samples.open(row), samples.open_sharp(row) if isinstance(row.target, Sharp) else None)
+def source_of(task: Any, samples: Samples, row: Sample, how: str) -> Any:
+    """A picture of a data set for `read_request`; with what it should be for tasks with a function of this name."""
+    source = samples.open(row)
+    if not hasattr(task, how):
+        return source
+    return Beside(source, samples.open_sharp(row) if isinstance(row.target, Sharp) else None)
 
 
 def even_batch(card: Card) -> int:

@@ -17,7 +17,7 @@ from sightline.data import pictures
 from sightline.data.pictures import Picture
 from sightline.data.samples import Sample, Samples
 from sightline.data.survey import Found, Keep
-from sightline.verbs.predict import beside, read_request
+from sightline.verbs.predict import read_request, source_of
 
 Array = NDArray[Any]
 _DTYPES = ("uint8", "uint16", "float32")
@@ -42,7 +42,7 @@ def keeper(task: Any, card: Card, samples: Samples, *, images: bool, digests: bo
 
     def keep(sample: Sample, picture: Picture) -> Kept:
         if cuts:  # read once more, as it will be read while learning
-            request = read_request(task, card, beside(samples, sample), how="pieces")
+            request = read_request(task, card, source_of(task, samples, sample, "pieces"), how="pieces")
         else:
             request = task.encode(picture, card)
         targets = task.encode_target(sample.target, request, card)

@@ -36,7 +36,7 @@ from sightline.verbs.gate import Settle, checked_graph
 from sightline.verbs.gather import Gathered, gather
 from sightline.verbs.learner import Learned, Method, evidence_of, fit_arrays, fit_net, form_of, pick, variant_for
 from sightline.verbs.opened import Opened, open_model
-from sightline.verbs.predict import beside, read_request
+from sightline.verbs.predict import read_request, source_of
 from sightline.verbs.settings import (
     Settings,
     asked,
@@ -364,8 +364,7 @@ def _source(task: Any, gathered: Gathered, split: str, group: Group) -> Any:
 
     def load(place: int) -> Any:
         row = int(np.searchsorted(ends, place, side="right"))
-        source = beside(samples, rows[row]) if hasattr(task, "pieces") else samples.open(rows[row])
-        request = read_request(task, gathered.card, source, how="pieces")
+        request = read_request(task, gathered.card, source_of(task, samples, rows[row], "pieces"), how="pieces")
         return untiled(request)[place - int(ends[row] - gathered.pieces[split][row])].arrays["image"]
 
     return Streamed(load, gathered.targets[split], int(ends[-1]), group.threads(gathered.recipe.threads) or 1)
