@@ -60,7 +60,7 @@ def test_the_table_and_what_each_is() -> None:
 
 @pytest.mark.parametrize("names", [[], ["resnet:8"]])
 def test_a_task_that_is_not_there_is_refused(names: list[str]) -> None:
-    with pytest.raises(UsageError, match="no tasks named 'detekt'; there are: anomaly, classify, detect, faces, tag"):
+    with pytest.raises(UsageError, match="no tasks named 'detekt'; there are: anomaly, classify, detect, faces, restore, tag"):
         CliRunner().invoke(sightline, ["nets", *names, "--task", "detekt"], catch_exceptions=False)
 
 

@@ -21,7 +21,7 @@ from sightline.verbs.enrol import check_model, meant
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import Answer, answer_some, predict
 
-ACCOUNTED, LATEST = 64, 0.2
+ACCOUNTED, LATEST = 16, 0.2
 """Pictures, at most, of which one entry of the log tells, and seconds after which it tells of what there is."""
 
 
