@@ -38,7 +38,7 @@ def prepare(picture: Picture, preparation: Preparation) -> tuple[Pixels, dict[st
     """
     pixels = to_depth(picture, preparation)
     if preparation.channels == 1 and pixels.shape[2] == 3:
-        pixels = _luma(pixels)
+        pixels = luma_of(pixels)
     pixels, geometry = _place(pixels, picture.size_hw, preparation)
     if preparation.channels == 3 and pixels.shape[2] == 1:
         pixels = np.repeat(pixels, 3, axis=2)
@@ -69,7 +69,7 @@ def _scaled(shares: NDArray[np.floating[Any]], preparation: Preparation) -> Pixe
     return values.astype(preparation.dtype)
 
 
-def _luma(pixels: Pixels) -> Pixels:
+def luma_of(pixels: Pixels) -> Pixels:
     """(H, W, 3) → (H, W, 1) in the same dtype."""
     if pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).convert("L"))[..., None]

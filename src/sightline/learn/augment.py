@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sightline.core.card import Card
 from sightline.core.errors import UsageError
-from sightline.core.protocols import Arrays, posed
+from sightline.core.protocols import Arrays
 from sightline.core.recipe import Recipe
 from sightline.data.landmarks import mirrored
 from sightline.learn.augmix import augmixed
@@ -128,7 +128,7 @@ def augmented(
     A task that poses what is seen does all that is done, whatever settings of these names it has.
     """
     if hasattr(task, "posed"):
-        images, targets = posed(task, images, targets, uniform[:, Slot.POSE_SEED], card)
+        images, targets = task.posed(images, targets, uniform[:, Slot.POSE_SEED], card)
         how = Augmentation()
     if how.scenes:
         fill = np.array(card.preparation.mean) * card.preparation.high

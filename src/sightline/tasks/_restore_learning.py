@@ -16,7 +16,7 @@ from sightline.core.errors import BundleError, PictureError, UsageError
 from sightline.core.protocols import Arrays, Facts, Request
 from sightline.core.recipe import setting
 from sightline.data import pictures
-from sightline.data.prepare import to_depth
+from sightline.data.prepare import luma_of, to_depth
 from sightline.data.samples import Sharp
 from sightline.data.spoil import Spoil, spoilt
 from sightline.data.tiles import windows
@@ -177,7 +177,4 @@ def coloured(pixels: NDArray[Any], card: Card) -> NDArray[Any]:
 
 def grey(pixels: NDArray[Any]) -> NDArray[Any]:
     """(H, W, C) as luma, (H, W, 1), of the same dtype."""
-    if pixels.shape[2] == 1:
-        return pixels
-    found = pixels @ np.array([0.299, 0.587, 0.114], np.float32)
-    return (found if pixels.dtype == np.float32 else np.rint(found))[..., None].astype(pixels.dtype)
+    return pixels if pixels.shape[2] == 1 else luma_of(pixels)

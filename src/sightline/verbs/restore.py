@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from sightline.core.card import Preparation
 from sightline.core.errors import PictureError, UsageError
 from sightline.core.events import Event
 from sightline.core.protocols import Array, Arrays, Session
@@ -24,6 +25,7 @@ from sightline.core.runs import usable_cores, usable_memory
 from sightline.core.storage import write_bytes
 from sightline.data.encode import ALPHA_BITS, SUFFIXES, encoded, format_of, in_srgb, is_lossless_webp
 from sightline.data.pictures import HOSTILE, Picture, Pixels, read_picture
+from sightline.data.prepare import to_depth
 from sightline.verbs.made_files import Craft, Job, Order, Row, made, root_of
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted
@@ -253,32 +255,24 @@ def _restored(opened: Opened, before: Picture, kind: str) -> Picture:
     assert isinstance(found, Larger)
     if found.pixels.shape[2] < before.pixels.shape[2]:
         notes = (*notes, "the model knows grey only, so colours are gone")
-    pixels, high = _held(found.pixels, found.high, kind)
+    made = Picture(found.pixels, found.high, before.source, kind, found.size_hw)
+    pixels, high = _held(made)
     alpha = found.alpha
     if alpha is not None and alpha.dtype != pixels.dtype:
-        alpha = _held(alpha, 1.0 if alpha.dtype == np.float32 else float(np.iinfo(alpha.dtype).max), kind)[0]
+        full = 1.0 if alpha.dtype == np.float32 else float(np.iinfo(alpha.dtype).max)
+        alpha = _held(dataclasses.replace(made, pixels=alpha, high=full))[0]
     if pixels.itemsize < before.pixels.itemsize:
         notes = (*notes, f"{8 * pixels.itemsize} bits a channel, which is what {kind} holds")
-    return Picture(
-        pixels=pixels,
-        high=high,
-        source=before.source,
-        format=kind,
-        size_hw=found.size_hw,
-        notes=notes,
-        alpha=alpha,
-    )
+    return dataclasses.replace(made, pixels=pixels, high=high, notes=notes, alpha=alpha)
 
 
-def _held(pixels: Pixels, high: float, kind: str) -> tuple[Pixels, float]:
-    """Pixels and their full scale as a format holds them, no deeper than it can."""
-    depths = _DEPTHS.get(kind, ("uint8",))
-    if pixels.dtype.name in depths:
-        return pixels, high
-    dtype = np.dtype(depths[-1])
-    top = np.iinfo(dtype).max
-    levels = np.clip(pixels.astype(np.float32) / np.float32(high), 0, 1)
-    return np.rint(levels * np.float32(top)).astype(dtype), float(top)
+def _held(picture: Picture) -> tuple[Pixels, float]:
+    """A picture's pixels and their full scale as its format holds them, no deeper than it can."""
+    depths = _DEPTHS.get(picture.format, ("uint8",))
+    if picture.pixels.dtype.name in depths:
+        return picture.pixels, picture.high
+    top = float(np.iinfo(depths[-1]).max)
+    return to_depth(picture, Preparation(dtype=depths[-1], high=top)), top
 
 
 def _encoded(picture: Picture, quality: int, lossless: bool) -> bytes:
