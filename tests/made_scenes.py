@@ -13,8 +13,8 @@ from torch import Tensor
 from sightline.core.card import Card, Preparation
 from sightline.core.protocols import Batch
 from sightline.learn.augment import normalised
-from sightline.learn.loop import forward
 from sightline.learn.optim import rate
+from sightline.learn.watch import forward
 from sightline.tasks import detect
 
 COLOURS = np.array([[230, 60, 60], [60, 220, 60], [70, 70, 240]])
@@ -83,7 +83,7 @@ def learnt(module: Any, options: Any, scenes: Scenes, *, steps: int, lr: float) 
 def found(module: Any, options: Any, net: Any, scenes: Scenes) -> dict[str, float]:
     """AP and AP50 of a net on scenes, by way of the task."""
     card = formed(module, options, scenes.card)
-    return detect.quick(detect.decoded(forward(net, scenes.images, card), card), scenes.targets, card)
+    return detect.quick(detect.decoded(forward(net, {"image": scenes.images}, card), card), scenes.targets, card)
 
 
 def formed(module: Any, options: Any, card: Card) -> Card:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sightline.core.card import Card
 from sightline.core.errors import PictureError, UsageError
 from sightline.core.events import Event, drain
-from sightline.core.results import Result
+from sightline.core.results import Picture, Result
 from sightline.verbs import audit as auditing
 from sightline.verbs import evaluate as evaluating
 from sightline.verbs import explain as explaining
@@ -166,6 +166,12 @@ class Model:
 
         ways: dict[str, Any] = {"format": format, "quality": quality, "overwrite": overwrite, "threads": threads}
         return drain(restore(self.opened, str(source), Path(out), **ways), listen)
+
+    def generate(self, count: int, *, classes: Sequence[str] = (), seed: int = 0, spread: float = 1.0) -> list[Picture]:
+        """Pictures that this model makes, `count` in all, class by class; `verbs.generate` writes them to files."""
+        from sightline.verbs.generate import pictures_of
+
+        return pictures_of(self.opened, count, classes=classes, seed=seed, spread=spread)
 
     def adapt(
         self,

@@ -346,7 +346,8 @@ def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: 
     """Its exported graph does what the net does."""
     import torch
 
-    from sightline.learn.loop import forward, normalised
+    from sightline.learn.augment import normalised
+    from sightline.learn.watch import forward
 
     toy = formed(made(task, side=side, grey=grey, width=width), module, options)
     torch.manual_seed(0)
@@ -354,7 +355,7 @@ def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: 
     with torch.no_grad():
         net.train()(normalised(toy.images, toy.card))  # statistics that are not those of a fresh net
     net.eval()
-    yield from parity_faults(task, toy, lambda: net, forward(net, toy.images, toy.card), module.OUTPUTS)
+    yield from parity_faults(task, toy, lambda: net, forward(net, {"image": toy.images}, toy.card), module.OUTPUTS)
 
 
 def method_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, width: int = 0) -> Iterator[str]:

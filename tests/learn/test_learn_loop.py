@@ -23,10 +23,12 @@ from sightline.core.errors import SightlineError, UsageError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.protocols import Objective
 from sightline.learn import loop
+from sightline.learn.augment import normalised
 from sightline.learn.checkpoint import LAST
 from sightline.learn.draws import balanced_order, draws
-from sightline.learn.loop import Job, batches_of, fit, forward, normalised, resolve_steps
+from sightline.learn.loop import Job, batches_of, fit, resolve_steps
 from sightline.learn.source import Cached, Streamed
+from sightline.learn.watch import forward
 from sightline.tasks import classify
 
 Weights = dict[str, Any]
@@ -572,6 +574,6 @@ def test_forward_is_the_same_in_batches_of_any_size() -> None:
     torch.manual_seed(0)
     module = TINY.build(None, task="classify", card=CARD).eval()
     images = pictures(11, 0).images
-    whole = forward(module, images, CARD)
+    whole = forward(module, {"image": images}, CARD)
     assert whole["logits"].shape == (11, 2)
-    np.testing.assert_allclose(forward(module, images, CARD, batch=4)["logits"], whole["logits"], atol=1e-6)
+    np.testing.assert_allclose(forward(module, {"image": images}, CARD, batch=4)["logits"], whole["logits"], atol=1e-6)

@@ -23,7 +23,8 @@ from sightline.core.protocols import Facts
 from sightline.core.recipe import Recipe
 from sightline.data.samples import Label
 from sightline.learn import choose, transfer
-from sightline.learn.loop import fit, forward, resolve_steps
+from sightline.learn.loop import fit, resolve_steps
+from sightline.learn.watch import forward
 from sightline.nets import capsule, convnext, resnet, timm, vit
 
 
@@ -72,7 +73,7 @@ def test_the_solved_head_scores_the_features_that_the_net_sees(tmp_path: Path, w
     train = pictures(26, 0)
     seen: list[Any] = []
     hook = module.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().numpy()))
-    logits = forward(module, train.images, CARD)["logits"]
+    logits = forward(module, {"image": train.images}, CARD)["logits"]
     hook.remove()
     features = np.concatenate(seen)
     scaled = (features - features.mean(0)) / (features.std(0) + 0.02)

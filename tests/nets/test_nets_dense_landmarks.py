@@ -19,8 +19,8 @@ from sightline.core.card import Card, Preparation
 from sightline.core.errors import UsageError
 from sightline.core.protocols import Request, unstack
 from sightline.data.landmarks import FACE
-from sightline.learn.loop import forward
 from sightline.learn.transfer import begun
+from sightline.learn.watch import forward
 from sightline.nets import dense
 from sightline.nets._assign import BEND, WING, cells_of, dense_loss, landmark_loss
 from sightline.tasks import _candidates, detect
@@ -132,7 +132,7 @@ def test_landmarks_are_learnt() -> None:
     scenes = Scenes(np.stack([np.asarray(each) for each in images]), targets, CARD)
     net = learnt(_Faces(), SMALL, scenes, steps=60, lr=4e-3)
     card = formed(dense, SMALL, CARD)
-    outputs = detect.decoded(forward(net, scenes.images, card), card)
+    outputs = detect.decoded(forward(net, {"image": scenes.images}, card), card)
     assert outputs["points"].shape[2:] == (len(FACE), 2)
     (meter,) = detect.meters(card)
     for row, target in enumerate(truth):

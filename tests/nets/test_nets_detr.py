@@ -20,8 +20,8 @@ from sightline.core.errors import MissingExtraError, UsageError
 from sightline.core.recipe import parse
 from sightline.core.shelf import Shelf
 from sightline.graphs import onnx as form
-from sightline.learn.loop import forward
 from sightline.learn.transfer import begun
+from sightline.learn.watch import forward
 from sightline.nets import _rtdetr
 from sightline.nets import detr as family
 from sightline.tasks import detect
@@ -54,7 +54,7 @@ def test_it_learns_eight_pictures_and_its_graph_finds_the_same() -> None:
     session = form.open(form.write(net, card), threads=1)
     detect.check(card, {"main": session})
     for some in (scenes.images[:1], scenes.images):
-        ours, theirs = forward(net, some, card), session.run({"image": some})
+        ours, theirs = forward(net, {"image": some}, card), session.run({"image": some})
         for name in family.OUTPUTS:
             assert abs(ours[name] - theirs[name]).max() < 1e-4
         agreement = detect.agree(detect.decoded(ours, card), detect.decoded(theirs, card), card)

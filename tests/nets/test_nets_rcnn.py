@@ -18,7 +18,7 @@ import made_scenes
 from sightline.core.errors import UsageError
 from sightline.core.recipe import parse
 from sightline.graphs import onnx as form
-from sightline.learn.loop import forward
+from sightline.learn.watch import forward
 from sightline.nets import _boxes, _frcnn
 from sightline.nets import rcnn as family
 from sightline.nets._pretrained import load_weights
@@ -62,7 +62,7 @@ def test_its_graph_finds_the_same(learnt: tuple[made_scenes.Scenes, Any]) -> Non
     session = form.open(form.write(net, card), threads=1)
     detect.check(card, {"main": session})
     for some in (scenes.images[:1], scenes.images):
-        ours, theirs = forward(net, some, card), session.run({"image": some})
+        ours, theirs = forward(net, {"image": some}, card), session.run({"image": some})
         agreement = detect.agree(detect.decoded(ours, card), detect.decoded(theirs, card), card)
         assert agreement.ok, agreement.detail
 
@@ -77,7 +77,7 @@ def test_answers_are_those_of_torchvisions_own_code(learnt: tuple[made_scenes.Sc
         maps = net.backbone(x)
         proposals, _ = net.rpn(ImageList(x, sizes), maps)
         theirs, _ = net.roi_heads(maps, proposals, sizes)
-    outputs = detect.decoded(forward(net, scenes.images, card), card)
+    outputs = detect.decoded(forward(net, {"image": scenes.images}, card), card)
     pairs = 0
     for row, his in enumerate(theirs):
         mine = detect.decode({name: each[row] for name, each in outputs.items()}, detect._plain(card), card)
@@ -128,7 +128,7 @@ def test_logits_are_of_each_class_against_all_else() -> None:
 
 def test_what_lies_beyond_the_picture_is_no_answer(learnt: tuple[made_scenes.Scenes, Any]) -> None:
     scenes, net = learnt
-    found = forward(net, scenes.images, scenes.card)
+    found = forward(net, {"image": scenes.images}, scenes.card)
     thin = (found["places"][..., 2:] * [96, 64] < 0.99).any(2)
     assert thin.any() and found["logits"][thin].max() == -_frcnn._SURE
 

@@ -88,14 +88,14 @@ def test_every_way_of_pooling(pool: str, registers: int, tokens: str) -> None:
 )
 def test_every_part_is_exported_for_any_number_of_pictures(options: vit.Options) -> None:
     from sightline.graphs import onnx as form
-    from sightline.learn.loop import forward
+    from sightline.learn.watch import forward
 
     made = card((16, 16))
     net = built(options, made).eval()
     session = form.open(form.write(net, made), threads=1)
     for count in (1, 3):
         images = np.random.default_rng(0).integers(0, 256, (count, 16, 16, 3), np.uint8)
-        wanted = forward(net, images, made)["logits"]
+        wanted = forward(net, {"image": images}, made)["logits"]
         np.testing.assert_allclose(session.run({"image": images})["logits"], wanted, atol=1e-5)
 
 

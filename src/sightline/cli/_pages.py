@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from sightline.verbs.show import Shown
 
 
@@ -22,15 +24,20 @@ def page_path(out: Path, *, overwrite: bool, spare: str = "") -> Path:
     return out
 
 
-def write_page(out: Path, shown: Shown) -> None:
-    """Write the page, print its figures and say where it is."""
+def write_image(out: Path, image: Image) -> None:
+    """Write it as PNG."""
     from io import BytesIO
 
     from sightline.core.storage import write_bytes
 
     buffer = BytesIO()
-    shown.image.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     write_bytes(out, buffer.getvalue())
+
+
+def write_page(out: Path, shown: Shown) -> None:
+    """Write the page, print its figures and say where it is."""
+    write_image(out, shown.image)
     for name, text in shown.figures.items():
         click.echo(f"{name:<11} {text}")
     click.echo(f"written to {out}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from sightline.cli._opened import GRAPH_HELP
 from sightline.cli._opened import opened as open_for
+from sightline.cli._pages import write_image
 
 if TYPE_CHECKING:
     from sightline.verbs.restore import Restored
@@ -87,7 +88,8 @@ def command(
         if drawn is None:
             click.echo(f"! no sheet: none of the new pictures can be read again, so {sheet} is not written", err=True)
         else:
-            _save(drawn, sheet)
+            write_image(sheet, drawn)
+            click.echo(f"before and after in {sheet}", err=True)
     if done.bad:
         ctx.exit(PARTIAL_EXIT_CODE)
 
@@ -110,15 +112,3 @@ def _tell(done: Restored, as_json: bool) -> None:
     if done.bad:
         click.echo(f"{len(done.bad):,} files left out", err=True)
     click.echo(f"written to {done.out}")
-
-
-def _save(sheet: Any, path: Path) -> None:
-    """Write a sheet as PNG."""
-    import io
-
-    from sightline.core.storage import write_bytes
-
-    blob = io.BytesIO()
-    sheet.save(blob, "PNG")
-    write_bytes(path, blob.getvalue())
-    click.echo(f"before and after in {path}", err=True)

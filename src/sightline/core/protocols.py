@@ -204,11 +204,12 @@ class Task(Protocol):
 #   merge(outputs of all tiles, request, card) -> Result   else its recipe must not offer `tile`
 #   decoded(outputs, card) -> DECODED by name              else the graph puts out DECODED as it is
 #   collate(items) -> targets (N, ...) by name             else encoded targets are of one shape
-#   pieces(picture, sharp or None, card) -> Request        else what is learnt from is what is asked, `encode`
+#   pieces(picture, target, card) -> Request               else what is learnt from is what is asked, `encode`
 #   posed(images, targets, uniform, card)                  else pieces are what the net sees while learning
 #            -> (images, targets)
 #   trial(picture, card) -> Request                        else a graph is held against its model on what is asked
-#   examined(picture, sharp or None, card) -> Request      else what is measured is what is asked
+#   examined(picture, target, card) -> Request             else what is measured is what is asked; of both, a target
+#                                                          that is a sharp picture has been read
 #   ALPHA = True                                           else alpha is laid on white
 #   NORMALISED = False                                     else mean and deviation are those of the training pictures
 #   quick(outputs, targets, card) -> dict[str, float]      else only the loss is watched while training
@@ -267,6 +268,8 @@ class Objective:
     others, what it moves is left as the average of its weights."""
     name: str = ""
     """What learns in these steps, where it is worth saying when they begin."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's memory of gradients and of their squares; players against each other do better without the first."""
 
 
 # A net may also hold choose(facts, recipe) -> (variant, reason), form(options, card) -> what `card.form` says of its
@@ -276,7 +279,10 @@ class Objective:
 # maps (B, C, h, w) from which things are read, where an answer has many. Where options follow from the pictures' size,
 # fixed(options, side) -> the options with those written out, for a net that goes on at another size. One whose loss
 # looks at more than its outputs, or that is several players, holds objectives(module) -> list of Objective; `loss` then
-# judges validation pictures, where it is there. A module of which a part serves learning only has a method shipped(),
+# judges validation pictures, where it is there. Where nothing it puts out can be held against a picture, it judges by
+# watched(module, images, targets, batch) -> {"validation_loss": scalar, ...}, means over a batch, without gradients. A
+# module that takes no pictures says by example(count) -> {name: tensor} what it takes, in order. A module of which a
+# part serves learning only has a method shipped(),
 # the module without that part: what is stored, exported and, from a card as `published`, built again.
 
 

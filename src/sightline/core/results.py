@@ -109,6 +109,8 @@ class Picture(Result):
     """Height and width of all of it, where `pixels` are but a part."""
     fidelity: Mapping[str, float] = field(default_factory=dict)
     """How near it is to what it should be, where that is known: `psnr` in dB, `ssim`, and both `_before`."""
+    real: NDArray[Any] | None = None
+    """Of a picture that was made, a real one that it was made for, of one shape with it, where both are compared."""
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sightline.data.chance import normals
 from sightline.gallery.sealing import derived, fresh
 
 _ROWS = 1 << 16
@@ -97,14 +98,11 @@ class Transform:
 def orthogonal(key: bytes, size: int) -> NDArray[np.float64]:
     """An orthogonal matrix (size, size), each as likely as any (Haar), that 32 bytes decide.
 
-    It must be the same in years: only Philox's bits are promised never to change, numpy's normal numbers are not, and
-    which signs a QR decomposition has is up to the library that makes it (Mezzadri, 2007).
+    It must be the same in years, as the numbers are that it is made of; which signs a QR decomposition has is up to the
+    library that makes it (Mezzadri, 2007).
     """
-    words = np.frombuffer(key, "<u8").astype(np.uint64)
-    bits = np.random.Philox(key=words[:2], counter=np.array([0, 0, *words[2:]], np.uint64))
-    even = (bits.random_raw(2 * size * size) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    first, second = even.reshape(2, size, size)
-    normal = np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * np.pi * second)  # Box and Muller, 1958
+    first, second, third, fourth = (int(word) for word in np.frombuffer(key, "<u8"))
+    normal = normals((first, second), size * size, counter=(0, 0, third, fourth)).reshape(size, size)
     found, upper = np.linalg.qr(normal)
     return np.asarray(found * np.where(np.diagonal(upper) < 0, -1.0, 1.0))
 

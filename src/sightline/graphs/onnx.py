@@ -36,7 +36,8 @@ def write(source: Any, card: Card) -> bytes:
 
     source: a `torch.nn.Module` (normalised float32 B C H W in, a dictionary of arrays out; left as it was), or a
     complete `onnx.ModelProto` that already takes `image`. The graph takes `image`, B H W C in the card's dtype with
-    values up to its `high`, normalises inside, and gives the named outputs, each with the free axis B first.
+    values up to its `high`, normalises inside, and gives the named outputs, each with the free axis B first. A module
+    with a method `example(count)` takes no picture but what that returns, by name and as it is.
     Raises BundleError for what is not valid ONNX, MissingExtraError without the onnx or torch package.
     """
     try:
@@ -47,7 +48,8 @@ def write(source: Any, card: Card) -> bytes:
     model = copy.deepcopy(source) if complete else _exported(source, card.preparation)
     if not complete:
         _name_by_module(model.graph)
-        _take_pictures(model.graph, card.preparation)
+        if not hasattr(source, "example"):
+            _take_pictures(model.graph, card.preparation)
     _strip(model)
     try:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True)
@@ -58,7 +60,8 @@ def write(source: Any, card: Card) -> bytes:
 
 
 def _exported(net: Any, preparation: Preparation) -> Any:
-    """The bare network as a ModelProto, `x` B C H W float32 → outputs; batch norms are folded into convolutions."""
+    """The bare network as a ModelProto, `x` B C H W float32, or what it takes instead → outputs; batch norms are folded
+    into convolutions."""
     try:
         import onnxscript  # noqa: F401  torch needs it, and says so at greater length
         import torch
@@ -66,15 +69,19 @@ def _exported(net: Any, preparation: Preparation) -> Any:
         raise MissingExtraError(f"exporting a network needs {error.name}: pip install 'sightline[train]'") from None
     net = copy.deepcopy(net).cpu().float().eval()
     # Two pictures, because the exporter takes an axis of length one for a constant.
-    example = torch.zeros(2, preparation.channels, *preparation.size_hw)
+    own = getattr(net, "example", None)
+    given = own(2) if own else {"x": torch.zeros(2, preparation.channels, *preparation.size_hw)}
+    batch, sides = torch.export.Dim(BATCH), {} if own else _free_sides(preparation)
     with torch.no_grad(), quiet("torch.onnx", "onnxscript", "onnx_ir"):
         program = torch.onnx.export(
             net,
-            (example,),
+            tuple(given.values()),
             dynamo=True,
-            input_names=["x"],
-            output_names=list(net(example)),
-            dynamic_shapes=({0: torch.export.Dim(BATCH), **_free_sides(preparation)},),
+            input_names=list(given),
+            output_names=list(net(*given.values())),
+            dynamic_shapes=tuple(
+                {0: torch.export.Dim.DYNAMIC if number else batch, **sides} for number in range(len(given))
+            ),
             external_data=False,
             verbose=False,
         )

@@ -24,9 +24,9 @@ from sightline.core.card import Card
 from sightline.core.errors import DataError, SightlineError, UsageError
 from sightline.core.events import Epoch, Event, Note, Saved, Step
 from sightline.core.group import Group
-from sightline.core.protocols import Arrays, Batch, Objective, decoded, posed
+from sightline.core.protocols import Arrays, Batch, Objective
 from sightline.core.recipe import Recipe, budget_seconds
-from sightline.learn.augment import augmentation_of, augmented, normalised, to_tensors
+from sightline.learn.augment import augmentation_of, augmented
 from sightline.learn.checkpoint import LAST, load_checkpoint, save_checkpoint
 from sightline.learn.draws import Uniform, balanced_order, draws, order
 from sightline.learn.grow import check_sizes, mean_seconds, resized, size_at, varied
@@ -34,6 +34,7 @@ from sightline.learn.optim import averaged, optimizer, rate, set_rate, sharpest,
 from sightline.learn.source import Source
 from sightline.learn.together import Losses
 from sightline.learn.transfer import begun, freeze, head_name, paces, probed, still
+from sightline.learn.watch import Watch, sheet
 
 _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
@@ -182,7 +183,7 @@ class _Training:
         self.still = list(still(raw, recipe, pictures=job.train.count, classes=len(job.card.classes)))
         how: dict[str, Any] = {"lr": recipe.lr or 0.1, "weight_decay": recipe.weight_decay or 0.0}
         how["paces"] = paces(raw, recipe.layer_decay or 1.0)
-        self.optimizers = [optimizer(o.moves, name=recipe.optimizer, **how) for o in self.objectives]
+        self.optimizers = [optimizer(o.moves, name=recipe.optimizer, betas=o.betas, **how) for o in self.objectives]
         self.module = raw
         self.wrapped, *players = _as_list(self.fabric.setup(raw, *self.optimizers))
         self.players = players
@@ -272,6 +273,8 @@ class _Training:
             )
             began = time.perf_counter()
             yield self.save()
+            if self.group.leads:
+                yield from sheet(self.job.task, self.average, self.job.card, self.job.folder.parent, self.step)
             if self._asked():
                 raise KeyboardInterrupt
         if self.stopped and self.step < self.steps:
@@ -375,10 +378,6 @@ class _Training:
             told += loss.item() * weight / self.group.world
         return told
 
-    def tensor(self, images: np.ndarray[Any, Any]) -> Tensor:
-        """Prepared pictures → normalised float tensor on the device."""
-        return self.fabric.to_device(normalised(images, self.job.card))
-
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
         """Loss and quick measures of the averaged network on the validation pictures."""
@@ -386,32 +385,11 @@ class _Training:
             return {}
         batches = _in_order(self.job.validation.count)
         mine = batches[self.group.share(len(batches))]
+        where = Batch(self.job.recipe, self.step, self.steps)
+        look = Watch(self.job.net, self.job.task, self.job.card, self.average, self.objectives[0], self.fabric.device)
         with self.fabric.autocast():
-            seen = self.group.gathered([self._answered(*each) for each in self.job.validation.batches(mine)])
-        return self.group.first(lambda: self._measures(seen))
-
-    def _answered(self, images: np.ndarray[Any, Any], wanted: Arrays) -> tuple[Arrays, Arrays, float]:
-        """The averaged network's outputs for a batch, the targets, and the sum of the losses."""
-        images, wanted = posed(self.job.task, images, wanted, None, self.job.card)
-        where, seen = Batch(self.job.recipe, self.step, self.steps), self.tensor(images)
-        put_out, on_device = self.average(seen), to_tensors(wanted, self.fabric.device)
-        plain = hasattr(self.job.net, "loss")
-        loss = (
-            self.job.net.loss(put_out, on_device, where)
-            if plain
-            else self.objectives[0].loss(self.average, seen, on_device, where)
-        )
-        plain_outputs = {name: each.float().cpu().numpy() for name, each in put_out.items()}
-        return decoded(self.job.task, plain_outputs, self.job.card), wanted, float(loss) * len(images)
-
-    def _measures(self, seen: list[tuple[Arrays, Arrays, float]]) -> dict[str, float]:
-        """Loss and quick measures of all batches together."""
-        outputs, targets, losses = zip(*seen)
-        together = {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
-        truth = {name: np.concatenate([t[name] for t in targets]) for name in targets[0]}
-        quick = getattr(self.job.task, "quick", None)
-        measured = quick(together, truth, self.job.card) if quick else {}
-        return {"validation_loss": sum(losses) / len(next(iter(truth.values()))), **measured}
+            seen = self.group.gathered([look.at(*each, where) for each in self.job.validation.batches(mine)])
+        return self.group.first(lambda: look.measures(seen))
 
     def _judge(self, metrics: dict[str, float], *, epochs: int = 1) -> None:
         """Early stopping: keep the best average so far and count the epochs since."""
@@ -470,13 +448,6 @@ def _fabric(device: str, precision: Any, group: Group) -> Fabric:
         return Fabric(accelerator=device, devices=devices, precision=precision)
     finally:
         logger.setLevel(level)
-
-
-@torch.no_grad()
-def forward(module: nn.Module, images: np.ndarray[Any, Any], card: Card, *, batch: int = 256) -> dict[str, Any]:
-    """The reference a graph is held against: prepared pictures → outputs as numpy arrays, in float32 on the CPU."""
-    parts = [module(normalised(images[i : i + batch], card)) for i in range(0, len(images), batch)]
-    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
 
 def _parts(images: Tensor, targets: dict[str, Tensor], count: int) -> list[tuple[Tensor, dict[str, Tensor]]]:

@@ -16,11 +16,17 @@ from sightline.nets._blocks import uncounted
 
 
 def optimizer(
-    module: nn.Module, *, name: str, lr: float, weight_decay: float, paces: Mapping[torch.Tensor, float] | None = None
+    module: nn.Module,
+    *,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    paces: Mapping[torch.Tensor, float] | None = None,
+    betas: tuple[float, float] = (0.9, 0.999),
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum or AdamW, fused; matrices and kernels decay, norms and biases do not.
 
-    paces: the rate of each parameter as a share of the peak; without, all have the peak's.
+    paces: the rate of each parameter as a share of the peak; without, all have the peak's. betas: of AdamW.
     """
     trained = [(p, (paces or {}).get(p, 1.0)) for p in module.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
@@ -32,7 +38,7 @@ def optimizer(
     if name == "sgd":
         return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=True)
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, fused=True)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
     raise UsageError(f"optimizer is {name!r}; it must be sgd or adamw")
 
 

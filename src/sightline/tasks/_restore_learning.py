@@ -94,13 +94,18 @@ def spoil_of(recipe: Any, scale: int) -> Spoil:
     return Spoil(**{**found, "scale": scale})
 
 
-def pieces(picture: pictures.Picture, sharp: pictures.Picture | None, card: Card) -> Request:
+def sharp_of(target: Any) -> pictures.Picture | None:
+    """The sharp picture where the data has one; labels and the like say nothing here."""
+    return target if isinstance(target, pictures.Picture) else None
+
+
+def pieces(picture: pictures.Picture, target: Any, card: Card) -> Request:
     """What is learnt from a sharp picture: pieces {"image": T P P C} of the recipe's depth, side by side; of a pair
     those of the poor one, {"image": T p p C}, and beside them the `sharp` ones, T P P C.
 
     Raises PictureError for a pair whose sizes do not go with the scale.
     """
-    side, scale = int(card.recipe["patch"]), int(card.recipe["scale"])
+    side, scale, sharp = int(card.recipe["patch"]), int(card.recipe["scale"]), sharp_of(target)
     if sharp is None:
         return Request(arrays={"image": _cut(picture, side, card)}, size_hw=picture.size_hw)
     check_pair(picture, sharp, scale)

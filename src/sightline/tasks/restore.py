@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -59,11 +60,11 @@ def trial(picture: pictures.Picture, card: Card) -> Request:
     return dataclasses.replace(request, arrays={"image": image[top : top + side, left : left + side]})
 
 
-def examined(picture: pictures.Picture, sharp: pictures.Picture | None, card: Card) -> Request:
+def examined(picture: pictures.Picture, target: Any, card: Card) -> Request:
     """A poor picture with the sharp one beside it to be compared with; without a sharp one, the picture is that itself,
     and is made poor as it is always. Raises PictureError for a pair whose sizes do not go with the scale, and for a
     picture that is too small to be compared."""
-    scale, request = _scale(card), encode(picture, card)
+    scale, request, sharp = _scale(card), encode(picture, card), learning.sharp_of(target)
     image = request.arrays["image"]
     whole = image if sharp is None else to_depth(sharp, learning.FLOATS)
     if min(whole.shape[:2]) // scale * scale - 2 * measures.border_of(scale) < WINDOW:

@@ -49,7 +49,7 @@ def raw_outputs(task: Any, card: Card, session: Session, requests: Sequence[Requ
 def reference_outputs(task: Any, card: Card, learned: Learned, requests: Sequence[Request]) -> dict[str, NDArray[Any]]:
     """The same of the trained model itself."""
     batches = [requests[i : i + _BATCH] for i in range(0, len(requests), _BATCH)]
-    return _joined(task, [decoded(task, learned.forward(stack(some)["image"]), card) for some in batches])
+    return _joined(task, [decoded(task, learned.forward(stack(some)), card) for some in batches])
 
 
 def known_outputs(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sightline.core.card import Card
 from sightline.core.errors import BundleError, UsageError
 from sightline.core.events import Event
-from sightline.core.protocols import Facts
+from sightline.core.protocols import Arrays, Facts
 from sightline.core.recipe import Recipe, parse, portable, split_net
 from sightline.core.shelf import Shelf
 
@@ -59,8 +59,8 @@ class Learned:
 
     arrays: Mapping[str, Array]
     """What is stored as weights.safetensors."""
-    forward: Callable[[Array], dict[str, Array]]
-    """Prepared pictures (N, H, W, C) → outputs; the reference that graphs are held against."""
+    forward: Callable[[Arrays], dict[str, Array]]
+    """What requests hold, batched, as {"image": N H W C} → outputs; the reference that graphs are held against."""
     exported: Callable[[], Any]
     """What `graphs.onnx.write` takes."""
     crossed: Mapping[str, Array] | None = None
@@ -165,7 +165,7 @@ def rebuilt_arrays(method: Method, arrays: Mapping[str, Array], card: Card) -> L
     module, options = method.module, method.options
     return Learned(
         arrays,
-        lambda images: module.forward(images, arrays, card, options),
+        lambda given: module.forward(given["image"], arrays, card, options),
         lambda: module.graph(arrays, card, options),
     )
 
@@ -179,11 +179,11 @@ def fit_net(job: Any) -> Generator[Event, None, Learned]:
 
 
 def _from_module(module: Any, card: Card) -> Learned:
-    from sightline.learn.loop import forward
+    from sightline.learn.watch import forward
 
     module = module.shipped() if hasattr(module, "shipped") else module
     arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in module.state_dict().items()}
-    return Learned(arrays, lambda images: forward(module, images, card), lambda: module)
+    return Learned(arrays, lambda given: forward(module, given, card), lambda: module)
 
 
 def rebuilt(card: Card, arrays: Mapping[str, Array]) -> Learned:

@@ -50,6 +50,8 @@ class Beside:
     source: Any
     sharp: Any
     """What `read_picture` takes for that; None where `source` is it itself."""
+    target: Any = None
+    """What else is known of it."""
 
 
 def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", before: Opened | None = None) -> Request:
@@ -67,8 +69,8 @@ def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", bef
         return _through(before, task, card, picture)
     request: Request
     if known is not None:
-        sharp = None if known.sharp is None else read(known.sharp)
-        request = getattr(task, how if how != "encode" else "examined")(picture, sharp, card)
+        target = known.target if known.sharp is None else read(known.sharp)
+        request = getattr(task, how if how != "encode" else "examined")(picture, target, card)
     else:
         request = getattr(task, how, task.encode)(picture, card)
     return request
@@ -95,7 +97,7 @@ def source_of(task: Any, samples: Samples, row: Sample, how: str) -> Any:
     source = samples.open(row)
     if not hasattr(task, how):
         return source
-    return Beside(source, samples.open_sharp(row) if isinstance(row.target, Sharp) else None)
+    return Beside(source, samples.open_sharp(row) if isinstance(row.target, Sharp) else None, row.target)
 
 
 def even_batch(card: Card) -> int:

@@ -451,10 +451,10 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
 def _outputs(task: Any, gathered: Gathered, learned: Learned, split: str) -> Mapping[str, Any]:
     """What the trained model answers for a split, in the task's decoded form, a batch at a time."""
     if gathered.images is not None and not hasattr(task, "decoded"):
-        return learned.forward(gathered.images[split])
+        return learned.forward({"image": gathered.images[split]})
     source = _source(task, gathered, split, Group())
     picks = [np.arange(i, min(i + _BATCH, source.count)) for i in range(0, source.count, _BATCH)]
-    parts = [decoded(task, learned.forward(images), gathered.card) for images, _ in source.batches(picks)]
+    parts = [decoded(task, learned.forward({"image": images}), gathered.card) for images, _ in source.batches(picks)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

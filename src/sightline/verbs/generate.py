@@ -1,0 +1,260 @@
+"""generate: pictures that a model makes, each marked as synthetic, in a folder for each class."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from sightline.core.card import Preparation
+from sightline.core.errors import UsageError
+from sightline.core.events import Event, Note, Progress
+from sightline.core.protocols import Request
+from sightline.core.results import Picture
+from sightline.core.runs import environment
+from sightline.core.storage import append_line, write_bytes, write_json
+from sightline.data import pictures
+from sightline.data.encode import encoded
+from sightline.data.prepare import to_depth
+from sightline.data.synthetic import SOURCE_TYPE, marked
+from sightline.draw.sheet import Tile, contact_sheet, to_u8
+from sightline.verbs.made_files import Craft, Row, held
+from sightline.verbs.opened import Opened
+
+CRAFT = Craft(verb="generate", done="synthetic", kind="synthetic", ending=lambda source: ".png")
+_LISTED = ("class", "seed", "index", "sha256")
+BLOCK = 16
+"""Pictures that are made at once, filled up where there are fewer, so that each is the same beside any others."""
+MOST_COLUMNS, MOST_SHEET = 40, 1600
+"""Pictures side by side on a sheet, and in all."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What was made."""
+
+    out: Path
+    rows: tuple[Row, ...]
+    """One a file, in order, as the journal has them."""
+    skipped: int
+    """Files that were there before."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready: how many of each class."""
+        counts: dict[str, int] = {}
+        for row in self.rows:
+            counts[row["class"]] = counts.get(row["class"], 0) + 1
+        return {"pictures": len(self.rows), "classes": counts}
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One picture to be made."""
+
+    label: int
+    index: int
+    """Its number among those of the seed; of one number all classes have one noise."""
+    name: str
+    """Of the file, below the folder."""
+
+
+def generate(
+    opened: Opened,
+    out: Path,
+    *,
+    count: int,
+    classes: Sequence[str] = (),
+    seed: int = 0,
+    spread: float = 1.0,
+    overwrite: bool = False,
+) -> Generator[Event, None, Generated]:
+    """Make `count` pictures in all, shared evenly by the classes (all of them by default), as PNG files below `out`.
+
+    A picture follows from the model, its class, the seed and its number; the same call gives the same files, goes on
+    after an interruption, and with a larger count adds to them. spread: of the noise, 1 as it was learnt; below it
+    pictures are likelier and more alike. Each file is marked (see `data.synthetic`), and `synthetic.json` lists all of
+    them with their digests, the model's, and what it was learnt from, in the words of C2PA but unsigned.
+
+    Raises UsageError for an unknown class, a folder with other files in it unless `overwrite`, and StorageError.
+    """
+    draws = _draws(opened, count, classes, seed)
+    made_by = _digest(opened, spread)
+    _check_folder(out, overwrite)
+    with held(out, CRAFT, journal=True) as rows:
+        other = next((row for row in rows.values() if row["made_by"] != made_by), None)
+        if other is not None and not overwrite:
+            raise UsageError(
+                f"{out} holds pictures of another model or spread, such as {other['file']}; give another folder, "
+                "or overwrite it"
+            )
+        left = [draw for draw in draws if not _is_done(rows.get(draw.name), out, made_by)]
+        if len(left) < len(draws):
+            yield Note(text=f"{len(draws) - len(left):,} of {len(draws):,} pictures are made already")
+        done = len(draws) - len(left)
+        for some in (left[at : at + BLOCK] for at in range(0, len(left), BLOCK)):
+            for draw, picture in zip(some, made(opened, some, seed=seed, spread=spread)):
+                blob = marked(as_png(picture), _told(opened, draw, seed, spread))
+                write_bytes(out / draw.name, blob)
+                rows[draw.name] = _row(opened, draw, seed, made_by, blob)
+                append_line(out / CRAFT.journal, json.dumps(rows[draw.name]), durable=False)
+            done += len(some)
+            yield Progress(what="pictures made", done=done, total=len(draws))
+        found = Generated(out, tuple(rows[draw.name] for draw in draws), len(draws) - len(left))
+        write_json(out / CRAFT.report, _manifest(opened, rows, spread))
+    return found
+
+
+def made(opened: Opened, draws: Sequence[Draw], *, seed: int, spread: float = 1.0) -> list[Picture]:
+    """The pictures of at most BLOCK draws, each the same whatever others it is made with."""
+    requests = [_request(opened, draw, seed, spread) for draw in draws]
+    filled = requests + requests[-1:] * (BLOCK - len(requests))
+    results: list[Any] = opened.answer(filled)
+    return results[: len(requests)]
+
+
+def pictures_of(
+    opened: Opened, count: int, *, classes: Sequence[str] = (), seed: int = 0, spread: float = 1.0
+) -> list[Picture]:
+    """The same pictures in memory, class by class."""
+    draws = _draws(opened, count, classes, seed)
+    blocks = [draws[at : at + BLOCK] for at in range(0, len(draws), BLOCK)]
+    return [picture for some in blocks for picture in made(opened, some, seed=seed, spread=spread)]
+
+
+def _request(opened: Opened, draw: Draw, seed: int, spread: float) -> Request:
+    request: Request = opened.task.asked(opened.card, seed=seed, index=draw.index, label=draw.label, spread=spread)
+    return request
+
+
+def labels_of(opened: Opened, classes: Sequence[str]) -> list[int]:
+    """Numbers of classes, of all where none is named. Raises UsageError for a model of another task or unknown ones."""
+    card = opened.card
+    if "generate" not in opened.task.SUPPORTS:
+        raise UsageError(
+            f"{opened.bundle.path} is a model of the task {card.task}; sightline generate takes one of generate"
+        )
+    unknown = [name for name in classes if name not in card.classes]
+    if unknown:
+        knows = f"it knows {', '.join(card.classes[:20])}" if card.classes else "it knows no classes"
+        raise UsageError(f"this model makes no {', '.join(unknown)}; {knows}")
+    return [card.classes.index(name) for name in classes] or list(range(max(1, len(card.classes))))
+
+
+def _draws(opened: Opened, count: int, classes: Sequence[str], seed: int) -> list[Draw]:
+    """What is to be made, class by class."""
+    labels = labels_of(opened, classes)
+    if count < 1 or seed < 0:
+        raise UsageError(f"the count is {count} and the seed {seed}; they must be at least 1 and 0")
+    draws = []
+    for place, label in enumerate(labels):
+        name = opened.card.classes[label] if opened.card.classes else ""
+        folder = folder_of(name)
+        for index in range(count // len(labels) + (place < count % len(labels))):
+            stem = f"{folder or 'made'}_{seed}_{index:06d}.png"
+            draws.append(Draw(label, index, f"{folder}/{stem}" if folder else stem))
+    return draws
+
+
+def folder_of(name: str) -> str:
+    """A class as the name of a folder that every system takes."""
+    kept = "".join("_" if mark in '/\\:*?"<>|\0' or ord(mark) < 32 else mark for mark in name)
+    return kept.strip(" .")
+
+
+def _check_folder(out: Path, overwrite: bool) -> None:
+    """Raise UsageError where made pictures would be mixed with others."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file; pictures need a folder")
+    ours = not out.exists() or (out / CRAFT.journal).exists() or {path.name for path in out.iterdir()} <= {CRAFT.lock}
+    if not ours and not overwrite:
+        raise UsageError(f"{out} holds other files, which would be mixed with synthetic ones; give an empty folder")
+
+
+def _is_done(row: Row | None, out: Path, made_by: str) -> bool:
+    return row is not None and row["made_by"] == made_by and (out / row["file"]).is_file()
+
+
+def _digest(opened: Opened, spread: float) -> str:
+    """What decides how pictures turn out, beside class, seed and number."""
+    asked = [opened.bundle.digest, opened.variant, spread]
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
+def _row(opened: Opened, draw: Draw, seed: int, made_by: str, blob: bytes) -> dict[str, Any]:
+    name = opened.card.classes[draw.label] if opened.card.classes else ""
+    digest = hashlib.sha256(blob).hexdigest()
+    drawn = {"class": name, "seed": seed, "index": draw.index}
+    return {"file": draw.name, **drawn, "sha256": digest, "made_by": made_by}
+
+
+def _told(opened: Opened, draw: Draw, seed: int, spread: float) -> dict[str, Any]:
+    """What a file says of itself."""
+    name = opened.card.classes[draw.label] if opened.card.classes else ""
+    drawn = {"seed": seed, "index": draw.index, "spread": spread}
+    return {"synthetic": True, "model": opened.bundle.digest, "class": name, **drawn}
+
+
+def _manifest(opened: Opened, rows: Mapping[str, Row], spread: float) -> dict[str, Any]:
+    """What the folder says of all of them."""
+    card = opened.card
+    action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE}
+    return {
+        "format": "sightline-synthetic",
+        "version": 1,
+        "signed": False,
+        "claim_generator": f"sightline/{environment()['packages'].get('sightline', '')}",
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": [action]}}],
+        "model": {"digest": opened.bundle.digest, "net": dict(card.net), "licences": dict(card.licences)},
+        "learnt_from": {name: card.data.get(name) for name in ("name", "fingerprint", "counts")},
+        "spread": spread,
+        "files": {name: {key: row[key] for key in _LISTED} for name, row in sorted(rows.items())},
+    }
+
+
+def as_png(picture: Picture) -> bytes:
+    """Without metadata, in 8 bits, or in 16 where there are more."""
+    held = pictures.Picture(picture.pixels, picture.high, "", "PNG", picture.size_hw)
+    if picture.pixels.dtype == np.float32:
+        pixels = to_depth(held, Preparation(dtype="uint16", high=65535.0))
+        held = pictures.Picture(pixels, 65535.0, "", "PNG", picture.size_hw)
+    return encoded(held)
+
+
+def sheet(
+    opened: Opened, *, count: int, classes: Sequence[str] = (), seed: int = 0, spread: float = 1.0, walk: bool = False
+) -> Image.Image:
+    """A row for each class. Of `count` draws side by side, one noise in a column, so that each is seen as every class;
+    or, in a walk, `count` steps from one draw to the next, along the arc on which noise stays as likely as it is.
+
+    Raises UsageError for more than MOST_COLUMNS columns or MOST_SHEET pictures, and fewer than two steps.
+    """
+    labels, card = labels_of(opened, classes), opened.card
+    if not walk + 1 <= count <= MOST_COLUMNS or count * len(labels) > MOST_SHEET:
+        raise UsageError(
+            f"a sheet has {walk + 1} to {MOST_COLUMNS} columns and at most {MOST_SHEET:,} pictures, not {count} columns"
+            f" of {len(labels)}; name fewer classes, or give another count"
+        )
+    requests = []
+    for label in labels:
+        drawn = [_request(opened, Draw(label, index, ""), seed, spread) for index in range(2 if walk else count)]
+        requests += [_between(drawn[0], drawn[1], step / (count - 1)) for step in range(count)] if walk else drawn
+    results: list[Any] = opened.answer(requests)
+    tiles = [Tile(to_u8(each.pixels, each.high)) for each in results]
+    for row, label in enumerate(labels if card.classes else []):
+        tiles[row * count] = Tile(tiles[row * count].pixels, (card.classes[label],))
+    title = "Synthetic: " + ("from one draw to the next" if walk else "one draw in each column")
+    return contact_sheet(tiles, columns=count, tile_px=max(64, card.preparation.size_hw[0]), title=title)
+
+
+def _between(first: Request, second: Request, share: float) -> Request:
+    """A draw on the way from one to another."""
+    a, b = (each.arrays["noise"] for each in (first, second))
+    angle = share * np.pi / 2
+    noise = (np.cos(angle) * a + np.sin(angle) * b).astype(np.float32)
+    return Request(arrays={**first.arrays, "noise": noise}, size_hw=first.size_hw)
