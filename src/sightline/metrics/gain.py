@@ -164,7 +164,9 @@ def _crossed(squares: tuple[float, float, float], seeds: int, groups: int) -> tu
     return math.sqrt(both / (seeds * groups)), max(1.0, both**2 / each)
 
 
-def _told(value: float, expected: Any, now: tuple[float, float], name: str, seeds: int, *, n: int | None = None) -> Gain:
+def _told(
+    value: float, expected: Any, now: tuple[float, float], name: str, seeds: int, *, n: int | None = None
+) -> Gain:
     half = now[0] * t_quantile(_P, now[1])
     measure = Measure(value, value - half, value + half, name, seeds if n is None else n)
     advice = USE if measure.low > 0 else HARMS if measure.high < 0 else NONE
