@@ -6,6 +6,7 @@ the very pictures that are compared, or on made ones, flatters; the ledger says 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,9 +65,8 @@ class Describer:
         if not len(given):
             raise DataError("there are no pictures to describe")
         try:
-            return np.concatenate(
-                [ready._some(given[at : at + ready.batch]) for at in range(0, len(given), ready.batch)]
-            )
+            starts = range(0, len(given), ready.batch)
+            return np.concatenate([ready._some(given[at : at + ready.batch]) for at in starts])
         except engines.runtime_errors() as error:
             raise UsageError(f"the encoder {self.name} does not run: {engines.first_line(error)}") from None
 
@@ -129,7 +129,7 @@ def _of_file(path: Path, scale: str) -> Describer:
         mode="rgb" if read.channels == 3 else "grey", size_hw=size_hw, dtype="float32", high=1.0
     )  # the views' own resizing is not antialiased, so pictures come in the encoder's size
     session = _session(model_of(read, ready, (PLAIN,), scale=scale).SerializeToString())
-    known, digest = ledger.by_sum(blob), ledger.hashlib.sha256(blob).hexdigest()
+    known, digest = ledger.by_sum(blob), hashlib.sha256(blob).hexdigest()
     name = known.name if known else f"{path.name} {digest[:8]}"
     usual = scale == "imagenet" or read.dtype == "uint8"
     # One picture at a time, as many a foreign graph has its batch of one written into it.
@@ -140,9 +140,7 @@ def _of_bundle(path: str) -> Describer:
     bundle = open_bundle(path)
     card, output = bundle.card, bundle.card.evidence.get("features", "")
     if not output or "onnx" not in card.graphs.get("main", {}):
-        raise UsageError(
-            f"{path} puts out no map to describe pictures by; use a classifier's bundle or an ONNX encoder"
-        )
+        raise UsageError(f"{path} puts out no map to describe pictures by; use a classifier or an ONNX encoder")
     if card.preparation.multiple or card.preparation.tile:
         raise UsageError(f"{path} looks at pictures in pieces or at any size; use a classifier of whole pictures")
     session = _session(bundle.graph("main", "onnx"))
@@ -215,7 +213,7 @@ def _coloured(pictures: Pictures, channels: int) -> Pictures:
         return pictures
     if channels == 3:
         return pictures.repeat(3, axis=3)
-    return (pictures @ np.array(LUMA, np.float32))[..., None]
+    return np.asarray((pictures @ np.array(LUMA, np.float32))[..., None])
 
 
 def _sized(pictures: Pictures, size_hw: tuple[int, int]) -> Pictures:
@@ -223,10 +221,7 @@ def _sized(pictures: Pictures, size_hw: tuple[int, int]) -> Pictures:
         return pictures
     size = size_hw[::-1]
     planes = [
-        [
-            np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BILINEAR))
-            for plane in one
-        ]
+        [Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BILINEAR) for plane in one]
         for one in pictures.transpose(0, 3, 1, 2)
     ]
-    return np.asarray(planes, np.float32).transpose(0, 2, 3, 1)
+    return np.asarray([[np.asarray(plane) for plane in one] for one in planes], np.float32).transpose(0, 2, 3, 1)

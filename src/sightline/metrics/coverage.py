@@ -80,7 +80,7 @@ def usual_coverage(real: int, made: int, *, k: int = NEAREST) -> float:
 
 
 def reaches(rows: NDArray[Any], *, k: int = NEAREST, groups: NDArray[Any] | None = None) -> Floats:
-    """Squared distance of each row of (N, D) to its k-th nearest other one, (N,); of another group where these are told.
+    """Squared distance of each row of (N, D) to its k-th nearest other one, (N,), of another group where told.
 
     Raises UsageError for k below 1, DataError for fewer than k + 1 rows, or than k of other groups for one of them.
 

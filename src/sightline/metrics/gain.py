@@ -1,8 +1,9 @@
-"""gain: does it help? Paired differences over seeds, and over seeds and pictures at once, with advice by the interval."""
+"""gain: does it help? Paired differences over seeds, or over seeds and pictures at once, and advice by the interval."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ USE, HARMS, NONE = "use", "harms", "no evidence"
 MOST_SEEDS = 1000
 """Seeds beyond which nobody would decide by more of them."""
 _P = 0.975
+
+Expected = Callable[[int], tuple[float, float]]
+"""A number of seeds → the deviation of the mean, and its degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,7 @@ def _told(
     return Gain(measure, advice, seeds if advice != NONE else _enough(abs(value), expected, seeds))
 
 
-def _enough(size: float, expected: Any, seeds: int) -> int | None:
+def _enough(size: float, expected: Expected, seeds: int) -> int | None:
     """The first count of seeds that takes the interval off 0."""
     if not size:
         return None

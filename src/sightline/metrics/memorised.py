@@ -76,8 +76,8 @@ class Copying:
     closest: int
     """Made pictures whose ratio is lower than that of every held-out one; made / (held + 1) are to be expected."""
     p: float
-    """Chance of as many low ratios, or as many that no held-out one reaches, where nothing is copied (exact for
-    held-out pictures that are as independent as the training pictures are; twice the smaller one of the two)."""
+    """Chance of as many low ratios, or as many that no held-out one reaches, where nothing is copied: twice the smaller
+    one of the two. Each is exact, beta-binomial, for as many independent made pictures as `effective` says there are."""
     c_t: float
     """The statistic of Meehan et al. (2020) on plain distances, in deviations: far below 0 where made pictures are
     nearer than held-out ones. A generator of little variety has that, too, without any copy: not in the verdict."""
@@ -147,7 +147,7 @@ def copying(
     cells = (kinds[0], of_real) if labels is not None else _cells(rows[0], real, rows[1])
     order = np.argsort(ratio, kind="stable")[:SHOWN]
     rarity = (1 + np.searchsorted(np.sort(real_ratio), ratio[order], side="right")) / (len(real) + 1)
-    pairs = (
+    pairs = tuple(
         Pair(int(i), int(nearest[i]), float(distance[i]), float(ratio[i]), float(rare))
         for i, rare in zip(order, rarity)
     )
@@ -164,7 +164,7 @@ def copying(
         train=len(rows[1]),
         held=0 if own else len(real),
         k=k,
-        pairs=tuple(pairs),
+        pairs=pairs,
         nearest=nearest,
         distance=distance,
         ratio=ratio,
@@ -265,9 +265,7 @@ def _kinds(rows: list[Floats], labels: Labels | None, given: bool) -> list[NDArr
         raise DataError(f"labels must be one a picture, of made, training and held-out ones: {wanted}, not {sizes}")
     for kind, name in zip(kinds, ("made", "training", "held-out")):
         if unknown := sorted(set(kind.tolist()) - set(kinds[1].tolist())):
-            raise DataError(
-                f"{name} pictures are of class {unknown[0]!r}, which no training picture is; leave them out"
-            )
+            raise DataError(f"{name} pictures are of class {unknown[0]!r}, which no training picture is")
     return kinds
 
 
