@@ -52,6 +52,7 @@ class Describer:
     """What it takes for white,"""
     dtype: str = "float32"
     """and as what."""
+    threads: int = 0
 
     def features(self, pictures: NDArray[Any]) -> NDArray[np.float32]:
         """Pictures (N, H, W, 1 or 3), shares of full scale in [0, 1] → features (N, D), float32.
@@ -61,7 +62,7 @@ class Describer:
         are not finite or far outside [0, 1], UsageError where the encoder does not run.
         """
         given = _checked(pictures)
-        ready = self if self.model is not None else _filters_for(given.shape)
+        ready = self if self.model is not None else _filters_for(given.shape, self.threads)
         if not len(given):
             raise DataError("there are no pictures to describe")
         try:
@@ -82,13 +83,14 @@ class Describer:
         return np.asarray(found.mean(axis=(2, 3)), np.float32)
 
 
-def describer(source: str | Path = FILTERS, *, scale: str = "imagenet") -> Describer:
+def describer(source: str | Path = FILTERS, *, scale: str = "imagenet", threads: int = 0) -> Describer:
     """Open what describes pictures; torch-free.
 
     source: `filters`, the bank of filters that nobody trained; an ONNX classifier or encoder by its file or its name in
     the weights ledger, of which the tensor before the classifier is taken, averaged over places where it is a map; or a
     classifier's bundle made by Sightline, of which the map that its evidence is read from is averaged over places.
     scale: what an ONNX encoder that takes floats was trained with, one of `views.SCALES`.
+    threads: of a run; 0 leaves the choice to ONNX Runtime.
 
     The name is `filters`, the ledger's name or the file's name with the first digits of its SHA-256, or of a bundle its
     task, net and first digits. Raises UsageError for what is none of these, BundleError for a bundle that is damaged,
@@ -99,11 +101,13 @@ def describer(source: str | Path = FILTERS, *, scale: str = "imagenet") -> Descr
     """
     text = str(source)
     if is_bundle(text):
-        return _of_bundle(text)
+        return _of_bundle(text, threads)
     if scale not in SCALES:
         raise UsageError(f"scale is {scale!r}; it is one of {', '.join(SCALES)}")
     _needs_onnx()
-    return Describer(FILTERS, (0, 0), 0, None) if text == FILTERS else _of_file(ledger.file_of(text), scale)
+    if text == FILTERS:
+        return Describer(FILTERS, (0, 0), 0, None, threads=threads)
+    return _of_file(ledger.file_of(text), scale, threads)
 
 
 def features_of(source: str | Path, pictures: NDArray[Any], *, scale: str = "imagenet") -> tuple[Any, str]:
@@ -118,7 +122,7 @@ def features_of(source: str | Path, pictures: NDArray[Any], *, scale: str = "ima
     return opened.features(pictures), opened.name
 
 
-def _of_file(path: Path, scale: str) -> Describer:
+def _of_file(path: Path, scale: str, threads: int) -> Describer:
     try:
         blob = path.read_bytes()
     except OSError as error:
@@ -128,7 +132,7 @@ def _of_file(path: Path, scale: str) -> Describer:
     ready = Preparation(
         mode="rgb" if read.channels == 3 else "grey", size_hw=size_hw, dtype="float32", high=1.0
     )  # the views' own resizing is not antialiased, so pictures come in the encoder's size
-    session = _session(model_of(read, ready, (PLAIN,), scale=scale).SerializeToString())
+    session = _session(model_of(read, ready, (PLAIN,), scale=scale).SerializeToString(), threads)
     known, digest = ledger.by_sum(blob), hashlib.sha256(blob).hexdigest()
     name = known.name if known else f"{path.name} {digest[:8]}"
     usual = scale == "imagenet" or read.dtype == "uint8"
@@ -136,14 +140,14 @@ def _of_file(path: Path, scale: str) -> Describer:
     return Describer(name if usual else f"{name} ({scale})", size_hw, read.channels, session, batch=1)
 
 
-def _of_bundle(path: str) -> Describer:
+def _of_bundle(path: str, threads: int) -> Describer:
     bundle = open_bundle(path)
     card, output = bundle.card, bundle.card.evidence.get("features", "")
     if not output or "onnx" not in card.graphs.get("main", {}):
         raise UsageError(f"{path} puts out no map to describe pictures by; use a classifier or an ONNX encoder")
     if card.preparation.multiple or card.preparation.tile:
         raise UsageError(f"{path} looks at pictures in pieces or at any size; use a classifier of whole pictures")
-    session = _session(bundle.graph("main", "onnx"))
+    session = _session(bundle.graph("main", "onnx"), threads)
     if len(next((each.shape for each in session.get_outputs() if each.name == output), ())) != 4:
         raise BundleError(f"{path}: the card's evidence features {output!r:.80} are no map that its graph puts out")
     net = ":".join(str(card.net[key]) for key in ("name", "variant") if card.net.get(key))
@@ -159,7 +163,7 @@ def _of_bundle(path: str) -> Describer:
     )
 
 
-def _filters_for(shape: tuple[int, ...]) -> Describer:
+def _filters_for(shape: tuple[int, ...], threads: int) -> Describer:
     """The bank at the size of these pictures, sides being whole numbers of strides in each part."""
     by = STRIDE * PARTS
     shrink = min(1.0, MOST / max(shape[1:3]))
@@ -172,7 +176,7 @@ def _filters_for(shape: tuple[int, ...]) -> Describer:
     image = declared([("image", "float32", (height, width, shape[3]))])
     graph = helper.make_graph(sheet.nodes, "main", image, declared([(name, "float32", found)]), sheet.constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    return Describer(FILTERS, (height, width), shape[3], _session(made.SerializeToString()), output=name)
+    return Describer(FILTERS, (height, width), shape[3], _session(made.SerializeToString(), threads), output=name)
 
 
 def _parts(maps: NDArray[Any]) -> NDArray[np.float32]:
@@ -182,10 +186,10 @@ def _parts(maps: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(1 - cut.reshape(count, -1) / math.log(FAINT), np.float32)
 
 
-def _session(blob: bytes) -> Any:
+def _session(blob: bytes, threads: int) -> Any:
     runtime = engines.onnxruntime()
     settings = runtime.SessionOptions()
-    settings.log_severity_level = 4
+    settings.intra_op_num_threads, settings.log_severity_level = threads, 4
     try:
         return runtime.InferenceSession(blob, settings, providers=["CPUExecutionProvider"])
     except engines.runtime_errors() as error:

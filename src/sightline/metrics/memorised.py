@@ -76,8 +76,8 @@ class Copying:
     closest: int
     """Made pictures whose ratio is lower than that of every held-out one; made / (held + 1) are to be expected."""
     p: float
-    """Chance of as many low ratios, or as many that no held-out one reaches, where nothing is copied: twice the smaller
-    one of the two. Each is exact, beta-binomial, for as many independent made pictures as `effective` says there are."""
+    """Chance of as many low ratios, or as many that no held-out one reaches, where nothing is copied: twice the
+    smaller one. Each is exact, beta-binomial, for as many independent made pictures as `effective` says there are."""
     c_t: float
     """The statistic of Meehan et al. (2020) on plain distances, in deviations: far below 0 where made pictures are
     nearer than held-out ones. A generator of little variety has that, too, without any copy: not in the verdict."""
