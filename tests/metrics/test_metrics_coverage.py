@@ -71,9 +71,7 @@ def test_a_stray_picture_fools_precision_and_not_density() -> None:
 def test_usual_coverage_by_simulation(m: int, n: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(m)
     monkeypatch.setattr(coverage, "REPLICATES", 2)  # of intervals that are not looked at
-    values = [
-        spread(random.normal(size=(m, 3)), random.normal(size=(n, 3)), k=k)["coverage"].value for _ in range(60)
-    ]
+    values = [spread(random.normal(size=(m, 3)), random.normal(size=(n, 3)), k=k)["coverage"].value for _ in range(60)]
     assert abs(np.mean(values) - usual_coverage(m, n, k=k)) < 3.5 * np.std(values) / np.sqrt(60)
 
 

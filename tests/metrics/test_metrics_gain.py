@@ -63,7 +63,7 @@ def trained(
     """
     hard = np.repeat(random.uniform(0.45, 0.75, size=scenes), frames)
     of_scene = np.repeat(random.choice([-apart, apart], size=scenes), frames)
-    of_seed = random.choice([-spread, spread], size=(seeds, 1)) + 0.3 * spread * random.normal(size=(seeds, 1))
+    of_seed = spread * random.normal(size=(seeds, 1))
     shape = seeds, scenes * frames
     return random.random(shape) < hard + of_scene + of_seed, random.random(shape) < hard
 
@@ -82,9 +82,8 @@ def test_over_seeds_and_pictures_the_true_gain_is_held(spread: float, apart: flo
 
 
 def test_what_the_simpler_ways_miss() -> None:
-    """Seeds alone know nothing of other pictures, pictures alone nothing of other seeds, frames count too often, and
-    five seeds drawn again are less unlike than five others."""
-    random, missed = np.random.default_rng(2), {"seeds": 0, "pictures": 0, "frames": 0, "bootstrap": 0, "all": 0}
+    """Seeds alone know nothing of other pictures, pictures alone nothing of other seeds, frames count too often."""
+    random, missed = np.random.default_rng(2), {"seeds": 0, "pictures": 0, "frames": 0, "all": 0}
     groups = np.repeat(np.arange(60), 4)
     for _ in range(200):
         helped, plain = trained(random, seeds=5, scenes=60, frames=4, spread=0.05, apart=0.3)
@@ -94,12 +93,22 @@ def test_what_the_simpler_ways_miss() -> None:
             "frames": gain_by_picture(helped, plain).measure,
             "all": gain_by_picture(helped, plain, groups=groups).measure,
         }
-        missed["bootstrap"] += not _within(random, helped.astype(float) - plain)
         for name, found in ways.items():
             missed[name] += not found.low <= 0 <= found.high
         missed["pictures"] += abs(each.mean()) > 1.96 * each.std() / np.sqrt(each.size)
     assert missed["all"] <= 18
-    assert min(missed["seeds"], missed["pictures"], missed["frames"], missed["bootstrap"]) >= 24
+    assert min(missed["seeds"], missed["pictures"], missed["frames"]) >= 20
+
+
+def test_five_seeds_drawn_again_are_less_unlike_than_five_others() -> None:
+    """Why both are not simply drawn with replacement."""
+    random, held = np.random.default_rng(2), {"bootstrap": 0, "effects": 0}
+    for _ in range(200):
+        helped, plain = trained(random, seeds=5, scenes=60, frames=4, spread=0.15, apart=0.0)
+        found = gain_by_picture(helped, plain, groups=np.repeat(np.arange(60), 4)).measure
+        held["bootstrap"] += _within(random, helped.astype(float) - plain)
+        held["effects"] += found.low <= 0 <= found.high
+    assert held["bootstrap"] <= 182 <= held["effects"] - 3
 
 
 def _within(random: np.random.Generator, apart: NDArray[np.float64]) -> bool:
