@@ -80,10 +80,16 @@ class Model:
         return predict(self.opened, many, batch=batch, threads=threads, listen=listen)
 
     def evaluate(
-        self, data: str | Path, *, layout: str | None = None, split: str = "", listen: Listener | None = None
+        self,
+        data: str | Path,
+        *,
+        layout: str | None = None,
+        split: str = "",
+        by: str | Path = "",
+        listen: Listener | None = None,
     ) -> evaluating.Evaluation:
         """Measure on labelled pictures, with intervals; see `verbs.evaluate`."""
-        return drain(evaluating.evaluate(self.opened, data, layout=layout, split=split), listen)
+        return drain(evaluating.evaluate(self.opened, data, layout=layout, split=split, by=by), listen)
 
     def explain(self, source: Any, *, probe: str = "", target: str = "") -> explaining.Explanation:
         """The evidence for an answer, with a verdict on the map; shows itself in a notebook.
