@@ -110,7 +110,9 @@ def describer(source: str | Path = FILTERS, *, scale: str = "imagenet", threads:
     return _of_file(ledger.file_of(text), scale, threads)
 
 
-def features_of(source: str | Path, pictures: NDArray[Any], *, scale: str = "imagenet") -> tuple[Any, str]:
+def features_of(
+    source: str | Path, pictures: NDArray[Any], *, scale: str = "imagenet"
+) -> tuple[NDArray[np.float32], str]:
     """Features (N, D), float32, of pictures (N, H, W, C) in [0, 1], and the name that figures quote them by.
 
     `describer` says what source and scale are and what is raised; open one for several sets.
