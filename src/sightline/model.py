@@ -59,6 +59,7 @@ class Model:
 
         Raises PictureError for a picture that cannot be read.
         """
+        self.opened.offers("predict")
         (answer,) = answer_some(self.opened, [source])
         if answer.result is None:
             raise PictureError(answer.source, answer.error or "unreadable")
@@ -76,6 +77,7 @@ class Model:
 
         batch, threads: chosen by timing the first pictures where they are left open, which `listen` is told.
         """
+        self.opened.offers("predict")
         many = list(expand([str(sources)])) if isinstance(sources, (str, Path)) else sources
         return predict(self.opened, many, batch=batch, threads=threads, listen=listen)
 
