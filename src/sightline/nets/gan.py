@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from sightline.core.card import Card
@@ -185,8 +185,10 @@ def _judged(module: Pair, images: Tensor, label: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _follow(module: Pair, realer: Tensor) -> None:
-    """Alter more where nearly all pairs are told apart, else less."""
+    """Alter more where nearly all pairs are told apart, by all processes together, else less."""
     sure = torch.sign(realer).mean() - module.options.sure
+    if distributed.is_initialized():
+        distributed.all_reduce(sure)
     module.share.add_(_PACE * torch.sign(sure)).clamp_(0, 0.8)
 
 

@@ -20,7 +20,7 @@ from sightline.draw import report
 from sightline.draw.sheet import Tile, to_u8
 from sightline.encoders.described import describer
 from sightline.metrics import intervals
-from sightline.metrics.memorised import COPIES, SOME, UNKNOWN, Copying, copying
+from sightline.metrics.memorised import COPIES, SOME, Copying, copying
 from sightline.tasks._generate_measures import compared, png_of, shares_of
 from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.predict import read_request
@@ -45,7 +45,7 @@ def copies(opened: Opened, evaluation: Evaluation) -> Generator[Event, None, Eva
     pictures that were judged; see `metrics.memorised`. Data without training pictures, or with too few, is left as it
     is, with a note.
     """
-    samples, card = evaluation.samples, opened.card
+    samples = evaluation.samples
     rows = [row for row in samples.rows if row.split in ("", "train")]
     if evaluation.split in ("train", "all") or len(rows) < 3:
         return dataclasses.replace(
@@ -56,28 +56,22 @@ def copies(opened: Opened, evaluation: Evaluation) -> Generator[Event, None, Eva
         yield Note(text=f"{MOST:,} training pictures, evenly over all, are looked at for copies", kind="warning")
     train, kept = yield from _learnt(opened, samples, rows)
     made, real = _sides(evaluation)
-    classes = [
-        np.array([row.target.text() for row in each]) for each in (_judged(evaluation), kept, _judged(evaluation))
-    ]
-    labels = (classes[0], classes[1], classes[2]) if card.classes and _enough(classes[1]) else None
+    own, learnt = (np.array([row.target.text() for row in each]) for each in (_judged(evaluation), kept))
+    labels = (own, learnt, own) if opened.card.classes and _enough(own, learnt) else None
     by = describer()
     found: list[Copying] = []
     for space, told in (("pixels", _flat), (f"{by.name} features", by.features)):
         described = [np.asarray(told(each), np.float64) for each in (made, train, real)]
         found.append(copying(described[0], described[1], held=described[2], labels=labels, space=space))
+    for each in found:
+        yield Note(text=each.line(), kind="warning" if each.verdict in (COPIES, SOME) else "info")
     measures = {f"near a training picture ({each.space.removesuffix(' features')})": each.low for each in found}
-    drawn = {"copies.png": _pairs(evaluation, train, kept, found)}
     return dataclasses.replace(
         evaluation,
         measures={**evaluation.measures, **measures},
-        drawn={**evaluation.drawn, **drawn},
-        notes=(*evaluation.notes, *(each.line() for each in found)),
+        drawn={**evaluation.drawn, "copies.png": _pairs(evaluation, train, kept, found)},
+        notes=(*evaluation.notes, *(each.line() for each in found if each.verdict in (COPIES, SOME))),
     )
-
-
-def copied(evaluation: Evaluation) -> bool:
-    """Whether a note of `copies` says that there are some."""
-    return any(note.startswith((COPIES, SOME)) and UNKNOWN not in note for note in evaluation.notes)
 
 
 def judged_by(evaluation: Evaluation, by: str | Path) -> Evaluation:
@@ -159,9 +153,10 @@ def _flat(images: Shares) -> Shares:
     return images.reshape(len(images), -1)
 
 
-def _enough(names: NDArray[Any]) -> bool:
+def _enough(own: NDArray[Any], learnt: NDArray[Any]) -> bool:
     """Whether each class has so many training pictures that the nearest can be held against the third."""
-    return bool(np.unique(names, return_counts=True)[1].min() >= 4)
+    names, counts = np.unique(learnt, return_counts=True)
+    return set(own) <= set(names) and bool(counts.min() >= 4)
 
 
 def _pairs(evaluation: Evaluation, train: Shares, rows: Sequence[Sample], found: Sequence[Copying]) -> report.Picture:
