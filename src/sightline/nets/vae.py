@@ -25,9 +25,7 @@ TASKS = frozenset({"generate"})
 OUTPUTS = {"picture": "B C h w"}
 
 FINEST = 16
-"""Side of the largest latents, at most half that of the pictures."""
-WARM = 0.2
-"""Share of the steps over which what the latents tell comes to count."""
+"""Side of the largest latents, at most a quarter of that of the pictures: finer ones would tell noise."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +35,16 @@ class Options:
     width: int = setting(32, "channels at half the picture's side; each halving doubles them", low=4, high=512)
     most: int = setting(128, "channels at most", low=4, high=2048)
     blocks: int = setting(1, "residual blocks at each size", low=1, high=8)
-    latents: int = setting(8, "numbers at each place of each size", low=1, high=256)
+    latents: int = setting(4, "numbers at each place of each size", low=1, high=256)
     deviation: float = setting(
-        0.2,
+        0.3,
         "of pixels from -1 to 1, that is left to chance: less is sharper, and less likely as a whole",
         low=0.001,
         high=2,
     )
 
 
-VARIANTS = {"small": Options(), "base": Options(width=64, most=256, blocks=2, latents=16)}
+VARIANTS = {"small": Options(), "base": Options(width=64, most=256, blocks=2, latents=8)}
 
 
 def prefers(options: Options) -> tuple[str, float]:
@@ -62,7 +60,7 @@ def form(options: Options, card: Card) -> dict[str, Any]:
 
 def _sizes(side: int) -> list[int]:
     """Sides of the latents, coarse first."""
-    return [4 * 2**step for step in range(int(math.log2(min(FINEST, side // 2) // 4)) + 1)]
+    return [4 * 2**step for step in range(int(math.log2(min(FINEST, side // 4) // 4)) + 1)]
 
 
 class Encoder(nn.Module):
@@ -167,9 +165,8 @@ def objectives(module: Ladder) -> list[Objective]:
 def told(module: Ladder, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
     """Nats for each value of a picture that telling it takes, but for a constant: what the latents tell, and what they
     leave out."""
-    warm = min(1.0, (batch.step + 1) / max(1.0, WARM * batch.steps))
     left, latents = _parts(module, images, targets, None)
-    return left + warm * latents
+    return left + latents
 
 
 def _parts(module: Ladder, images: Tensor, targets: dict[str, Tensor], seed: int | None) -> tuple[Tensor, Tensor]:
