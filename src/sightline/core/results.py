@@ -109,6 +109,8 @@ class Picture(Result):
     """Height and width of all of it, where `pixels` are but a part."""
     fidelity: Mapping[str, float] = field(default_factory=dict)
     """How near it is to what it should be, where that is known: `psnr` in dB, `ssim`, and both `_before`."""
+    hole: NDArray[np.bool_] | None = None
+    """Shape (H, W), True where it was filled; None where nothing was to be filled."""
 
     @property
     def size_hw(self) -> tuple[int, int]:
