@@ -76,12 +76,12 @@ def spread(pixels: Floats, hole: Mask) -> Floats:
     is known stays; where nothing is, the hole is black.
     """
     known = ~hole[..., None]
-    return np.where(known, pixels, _pulled(np.where(known, pixels, 0), known.astype(np.float32)))
+    return np.where(known, pixels, _pulled(np.where(known, pixels, np.float32(0)), known.astype(np.float32)))
 
 
 def _pulled(total: Floats, share: Floats) -> Floats:
     """Means from sums of known pixels (H, W, C) and how much of each is known (H, W, 1)."""
-    here = total / np.maximum(share, np.float32(1e-6))
+    here = np.asarray(total / np.maximum(share, np.float32(1e-6)), np.float32)
     if share.min() >= 1 or share.shape[0] * share.shape[1] == 1:
         return here
     far = doubled(_pulled(halved(total), halved(share)), share.shape[:2])
@@ -92,7 +92,7 @@ def halved(values: Floats) -> Floats:
     """Means of 2 x 2; beyond an odd border nothing is known."""
     height, width, channels = values.shape
     even = np.pad(values, [(0, height % 2), (0, width % 2), (0, 0)])
-    return even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, channels).mean(axis=(1, 3))
+    return np.asarray(even.reshape(even.shape[0] // 2, 2, even.shape[1] // 2, 2, channels).mean(axis=(1, 3)))
 
 
 def doubled(values: Floats, size_hw: tuple[int, int]) -> Floats:

@@ -45,11 +45,12 @@ def before_after(opened: Opened, done: Restored) -> Image.Image | None:
     where none can there is no sheet."""
     count = min(MOST, len(done.pairs))
     tiles: list[Tile] = []
-    holes = [row.get("hole") for row in done.rows if row["error"] is None]
+    folder = done.out if done.out.is_dir() else done.out.parent
+    holes = {folder / row["file"]: row.get("hole") for row in done.rows}
     for place in range(count):
-        number = place * len(done.pairs) // count
+        source, made = done.pairs[place * len(done.pairs) // count]
         with suppress(PictureError):
-            tiles += _tiles(opened, *done.pairs[number], holes[number] if number < len(holes) else None)
+            tiles += _tiles(opened, source, made, holes.get(made))
     if not tiles:
         return None
     return contact_sheet(tiles, columns=4 if len(tiles) > 2 else 2, tile_px=SIDE, title="Before and after")
