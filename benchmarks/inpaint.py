@@ -1,4 +1,4 @@
-"""How well a model of the task restore fills holes, beside OpenCV's two ways and a smooth mean of what is around.
+"""How well a model of the task restore fills holes, beside OpenCV's two ways and the membrane that it begins with.
 
     python benchmarks/inpaint.py quality DATA MODEL [MODEL ...] [--sheet SHEET.png]
     OMP_NUM_THREADS=1 python benchmarks/inpaint.py speed DATA MODEL [MODEL ...]
@@ -27,7 +27,7 @@ from PIL import Image
 
 import sightline
 from sightline.core.results import Picture
-from sightline.data.holes import drawn, spread
+from sightline.data.holes import calm, drawn
 from sightline.data.pictures import read_picture
 from sightline.draw.sheet import Tile, contact_sheet
 from sightline.metrics.fidelity import psnr, ssim
@@ -53,7 +53,7 @@ def ways(places: list[Path]) -> dict[str, Way]:
     for name, flag in (("Telea", cv2.INPAINT_TELEA), ("Navier-Stokes", cv2.INPAINT_NS)):
         for radius in RADII:
             found[f"{name}, radius {radius}"] = lambda p, h, r=radius, f=flag: cv2.inpaint(p, h.astype(np.uint8), r, f)
-    found["smooth mean"] = lambda p, h: np.rint(255 * spread(p / np.float32(255), h)).astype(np.uint8)
+    found["membrane"] = lambda p, h: np.rint(255 * calm(p / np.float32(255), h)).astype(np.uint8)
     return found
 
 

@@ -23,6 +23,8 @@ _STEP = (1 / 16, 1 / 4)
 """From one bend of a stroke to the next, as a share of the shorter side."""
 _FULL = 0.25
 """Share of the area from which on no stroke is added."""
+_ROUNDS = 6
+"""Times that each unknown pixel becomes the mean of its neighbours, at each size."""
 
 
 def drawn(rng: np.random.Generator, size_hw: tuple[int, int], kind: str) -> Mask:
@@ -69,23 +71,27 @@ def _strokes(rng: np.random.Generator, size_hw: tuple[int, int]) -> Mask:
     return np.array(canvas, np.bool_)
 
 
-def spread(pixels: Floats, hole: Mask) -> Floats:
-    """Pixels (H, W, C) whose holes (H, W) hold a smooth mean of what is around them, near and far.
+def calm(pixels: Floats, hole: Mask) -> Floats:
+    """Pixels (H, W, C) whose holes (H, W) hold what is as calm as can be: each nearly the mean of those around it.
 
-    Push and pull (Gortler et al., 1996): means of the known pixels at half, a quarter ... of the size, and back. What
-    is known stays; where nothing is, the hole is black.
+    A membrane that is fixed where the hole ends, solved from the smallest size to the whole, a few times over at each.
+    Known pixels stay; where nothing is known, the hole is black.
     """
     known = ~hole[..., None]
-    return np.where(known, pixels, _pulled(np.where(known, pixels, np.float32(0)), known.astype(np.float32)))
+    return np.where(known, pixels, _calm(np.where(known, pixels, np.float32(0)), known.astype(np.float32)))
 
 
-def _pulled(total: Floats, share: Floats) -> Floats:
-    """Means from sums of known pixels (H, W, C) and how much of each is known (H, W, 1)."""
-    here = np.asarray(total / np.maximum(share, np.float32(1e-6)), np.float32)
-    if share.min() >= 1 or share.shape[0] * share.shape[1] == 1:
-        return here
-    far = doubled(_pulled(halved(total), halved(share)), share.shape[:2])
-    return np.asarray(far + share * (here - far), np.float32)
+def _calm(total: Floats, share: Floats) -> Floats:
+    """Of sums of known pixels (H, W, C) and how much of each is known (H, W, 1)."""
+    fixed, found = share > 0, np.asarray(total / np.maximum(share, np.float32(1e-6)), np.float32)
+    if fixed.all() or fixed.size == 1:
+        return found
+    found = np.where(fixed, found, doubled(_calm(halved(total), halved(share)), share.shape[:2]))
+    for _ in range(_ROUNDS):
+        framed = np.pad(found, [(1, 1), (1, 1), (0, 0)], mode="edge")
+        tall, wide = framed[:, 1:-1], framed[1:-1]
+        found = np.where(fixed, found, (tall[:-2] + tall[2:] + wide[:, :-2] + wide[:, 2:]) * np.float32(0.25))
+    return found
 
 
 def halved(values: Floats) -> Floats:

@@ -14,7 +14,7 @@ from sightline.core.errors import DataError
 from sightline.core.measures import Measure
 from sightline.core.protocols import Arrays, Request
 from sightline.core.results import Picture
-from sightline.data.holes import spread
+from sightline.data.holes import calm
 from sightline.data.spoil import resized
 from sightline.draw.sheet import to_u8
 from sightline.metrics.fidelity import psnr, ssim
@@ -29,11 +29,11 @@ _SHOWN = (300, 150)
 
 def fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
     """How near it is to the sharp picture, and how near the poor one is, enlarged by bicubic interpolation; of holes,
-    over their pixels alone, and beside them those of a smooth mean of what is around."""
+    over their pixels alone, and beside them those of the calmest filling there is."""
     sharp, poor, grey_alone = request.beside["sharp"], request.arrays["image"], request.beside["grey"]
     hole = poor[..., -1] > 0 if "pixels" in request.beside else None
     size_hw = (sharp.shape[0], sharp.shape[1])
-    plain = resized(poor, size_hw) if hole is None else spread(poor[..., :-1], hole)
+    plain = resized(poor, size_hw) if hole is None else calm(poor[..., :-1], hole)
     sharp, plain = (grey(each) if grey_alone else each for each in (sharp, plain))
     levels, border = levels_of(request.beside["dtype"]), border_of(scale)
     coarse = np.rint(levels * np.clip(plain, 0, 1)) / levels
@@ -124,7 +124,7 @@ def pictured(
 def _smaller(result: Picture) -> Picture:
     """All of a picture with holes, as large as it is shown, in 8 bits."""
     assert result.hole is not None
-    by = max(length / side for length, side in zip(result.size_hw, _SHOWN))
+    by = max(length / side for length, side in zip(result.size_hw, reversed(_SHOWN)))
     size = (max(1, round(result.size_hw[1] / max(by, 1))), max(1, round(result.size_hw[0] / max(by, 1))))
     pixels = to_u8(result.pixels, result.high)
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
