@@ -165,7 +165,7 @@ def calm(pixels: Tensor, known: Tensor) -> Tensor:
 
 
 def _beside(x: Tensor) -> Tensor:
-    """Means of the four neighbours; beyond the border is what is at it. By slices, as pooling takes six times as long."""
+    """Means of the four neighbours; beyond the border is what is at it. Pooling takes six times as long."""
     framed = functional.pad(x, (1, 1, 1, 1), mode="replicate")
     tall, wide = framed[:, :, 1:-1], framed[:, :, :, 1:-1]
     return 0.25 * (tall[:, :, :, :-2] + tall[:, :, :, 2:] + wide[:, :, :-2] + wide[:, :, 2:])
