@@ -89,6 +89,15 @@ def test_alpha_and_grey_stay() -> None:
     assert grey.pixels.shape == (180, 240, 1) and np.array_equal(grey.pixels[~hole], CAT[..., :1][~hole])
 
 
+def test_a_model_of_grey_fills_colour_with_grey() -> None:
+    grey = dataclasses.replace(CARD, preparation=dataclasses.replace(READY, mode="grey-mask"))
+    hole = box((180, 240), 40, 50, 30, 60)
+    found = filled(CAT, hole, card=grey)
+    assert np.array_equal(found.pixels[~hole], CAT[~hole]) and np.ptp(found.pixels[hole], axis=1).max() == 0
+    (measured,) = restore.predict({"main": Calm()}, [restore.examined(read_picture(CAT), None, grey)], grey)
+    assert isinstance(measured, Picture) and 10 < measured.fidelity["psnr"] < 50
+
+
 @pytest.mark.parametrize("size_hw", [(1, 2), (5, 3), (31, 64), (33, 100)])
 def test_any_size_will_do(size_hw: tuple[int, int]) -> None:
     pixels = CAT[: size_hw[0], : size_hw[1]]
@@ -153,8 +162,10 @@ def test_the_card_and_the_graph_go_together() -> None:
 
 # Learning
 
+NOTHING = NoTarget()
 
-def facts(target: Any = NoTarget(), *, grey: bool = False) -> Facts:
+
+def facts(target: Any = NOTHING, *, grey: bool = False) -> Facts:
     return Facts(count=1, sizes_hw=np.array([[90, 100]]), grey=grey, dtype="uint8", targets=(target,))
 
 

@@ -34,7 +34,8 @@ def fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
     hole = poor[..., -1] > 0 if "pixels" in request.beside else None
     size_hw = (sharp.shape[0], sharp.shape[1])
     plain = resized(poor, size_hw) if hole is None else calm(poor[..., :-1], hole)
-    sharp, plain = (grey(each) if grey_alone else each for each in (sharp, plain))
+    if grey_alone or sharp.shape[2] < found.shape[2]:
+        sharp, plain, found = (grey(each) for each in (sharp, plain, found))
     levels, border = levels_of(request.beside["dtype"]), border_of(scale)
     coarse = np.rint(levels * np.clip(plain, 0, 1)) / levels
     after, before = (

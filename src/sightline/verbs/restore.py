@@ -279,6 +279,8 @@ def _restored(opened: Opened, before: Picture, kind: str) -> Picture:
     assert isinstance(found, Larger)
     if before.hole is not None and not before.hole.any():
         notes = (*notes, "nothing in it is to be filled")
+    elif before.hole is not None and opened.card.preparation.colours < before.pixels.shape[2]:
+        notes = (*notes, "the model knows grey only, so what was filled is grey")
     if found.pixels.shape[2] < before.pixels.shape[2]:
         notes = (*notes, "the model knows grey only, so colours are gone")
     made = Picture(found.pixels, found.high, before.source, kind, found.size_hw)
