@@ -153,7 +153,7 @@ def show_input(opened: Opened, source: Any) -> Shown:
     height, width = picture.size_hw
     page = seen_page(
         to_u8(picture.pixels, picture.high),
-        to_u8(image, ready.high),
+        to_u8(image[..., : ready.colours], ready.high),
         region_xyxy=region,
         captions=(
             f"{width} x {height} px; {seen}",
