@@ -11,7 +11,7 @@ from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch
 from sightline.core.recipe import Recipe
 from sightline.data.holes import calm, drawn
-from sightline.nets import inpaint
+from sightline.nets import inpaint, sr
 
 OPTIONS = inpaint.Options(width=4, blocks=2)
 
@@ -65,5 +65,11 @@ def test_only_holes_are_learnt_from() -> None:
 def test_what_it_asks_for() -> None:
     assert {name: value for name, (value, _) in inpaint.asks(OPTIONS).items()} == {"holes": "both", "scale": 1}
     assert inpaint.form(OPTIONS, card())["scale"] == 1
-    with pytest.raises(UsageError, match="--holes boxes, brush or both"):
-        inpaint.form(OPTIONS, card("rgb"))
+    for refused in (
+        lambda: inpaint.form(OPTIONS, card("rgb")),
+        lambda: inpaint.build(OPTIONS, task="", card=card("rgb")),
+    ):
+        with pytest.raises(UsageError, match="--holes boxes, brush or both"):
+            refused()
+    with pytest.raises(UsageError, match="sr fills no holes: give --net inpaint"):
+        sr.form(sr.Options(), card())

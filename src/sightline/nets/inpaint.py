@@ -59,8 +59,7 @@ def prefers(options: Options) -> tuple[str, float]:
 
 def form(options: Options, card: Card) -> dict[str, Any]:
     """How far around a hole its answer should be able to see. Raises UsageError where no holes are learnt from."""
-    if not card.preparation.masked:
-        raise UsageError("the net inpaint fills holes: say which it shall learn from, --holes boxes, brush or both")
+    _check(card)
     return {"name": "picture", "scale": 1, "halo": HALO}
 
 
@@ -172,8 +171,14 @@ def _beside(x: Tensor) -> Tensor:
 
 
 def build(options: Options, *, task: str, card: Card) -> Filler:
-    """Fresh weights."""
+    """Fresh weights. Raises UsageError where no holes are learnt from."""
+    _check(card)
     return Filler(card.preparation.colours, options)
+
+
+def _check(card: Card) -> None:
+    if not card.preparation.masked:
+        raise UsageError("the net inpaint fills holes: say which it shall learn from, --holes boxes, brush or both")
 
 
 def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -> Tensor:
