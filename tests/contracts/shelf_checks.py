@@ -330,10 +330,12 @@ def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
     """Sixty steps on eight pictures halve the loss, at 3e-3 or at the rate that it prefers, or it cannot learn."""
     optimiser, rate = module.prefers(options) if hasattr(module, "prefers") else ("adamw", 3e-3)
     rates = [3e-3, *([rate] if optimiser == "adamw" and rate < 3e-3 else [])]
-    found = [list(_overfit_faults(module, task, options, rates[0]))]
-    if found[0] and len(rates) > 1:
-        found.append(list(_overfit_faults(module, task, options, rates[1])))
-    yield from found[-1]
+    found: list[str] = []
+    for each in rates:
+        found = list(_overfit_faults(module, task, options, each))
+        if not found:
+            return
+    yield from found
 
 
 def _overfit_faults(module: Any, task: Any, options: Any, rate: float) -> Iterator[str]:
