@@ -53,12 +53,21 @@ def ssim(found: NDArray[Any], truth: NDArray[Any], *, border: int = 0, where: ND
     """
     a, b = _inner(found, truth, border, WINDOW if where is None else 1)
     if where is not None:
-        a, b = (np.pad(each, WINDOW // 2, mode="symmetric") for each in (a, b))
+        near = _near(where)
+        where = where[near]
+        a, b = (np.pad(each[near], WINDOW // 2, mode="symmetric") for each in (a, b))
     mean_a, mean_b = _mean(a), _mean(b)
     vary_a, vary_b, both = _mean(a * a) - mean_a**2, _mean(b * b) - mean_b**2, _mean(a * b) - mean_a * mean_b
     tone = (2 * mean_a * mean_b + _STEADY[0]) / (mean_a**2 + mean_b**2 + _STEADY[0])
     alike = tone * (2 * both + _STEADY[1]) / (vary_a + vary_b + _STEADY[1])
     return float(alike.mean() if where is None else alike[where].mean())
+
+
+def _near(where: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The part of a picture in which all windows around some pixels lie, as far as the picture goes."""
+    lines = (np.flatnonzero(where.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (slice(max(0, each[0] - WINDOW // 2), each[-1] + WINDOW // 2 + 1) for each in lines)
+    return rows, columns
 
 
 def _inner(
