@@ -165,14 +165,32 @@ class Model:
         *,
         format: str = "",
         quality: int = 95,
+        mask: str | Path | None = None,
+        boxes: Sequence[Sequence[int]] = (),
+        erase: Model | None = None,
+        what: Sequence[str] = (),
+        margin: float = 0.1,
         overwrite: bool = False,
         threads: int | None = None,
         listen: Listener | None = None,
     ) -> Restored:
-        """Pictures as this model makes them larger or cleaner, each as a file of its own kind; see `verbs.restore`."""
+        """Pictures as this model makes them larger or cleaner, each as a file of its own kind; see `verbs.restore`.
+
+        A model that fills holes is told where they are. mask: a picture, or a folder with one of each source's name,
+        white where it is filled. boxes: left, top, width, height in pixels. erase: a detector whose boxes are filled,
+        of the classes `what` or all, each enlarged on every side by the share `margin` of its own.
+        """
+        from sightline.verbs.marks import Marks, box_of
         from sightline.verbs.restore import restore
 
         ways: dict[str, Any] = {"format": format, "quality": quality, "overwrite": overwrite, "threads": threads}
+        ways["marks"] = Marks(
+            mask=None if mask is None else Path(mask),
+            boxes=tuple(box_of(",".join(map(str, box))) for box in boxes),
+            erase=erase.opened if erase else None,
+            what=tuple(what),
+            margin=margin,
+        )
         return drain(restore(self.opened, str(source), Path(out), **ways), listen)
 
     def generate(self, count: int, *, classes: Sequence[str] = (), seed: int = 0, spread: float = 1.0) -> list[Picture]:

@@ -15,6 +15,8 @@ pytest.importorskip("onnx")
 
 from click.testing import CliRunner
 
+from made_filler import filler
+from made_finder import finder, scene
 from made_restorer import restorer
 from sightline.cli import restore as front
 from sightline.cli.main import sightline as cli
@@ -118,3 +120,39 @@ def test_help_has_examples_and_every_format() -> None:
     assert "sightline restore model photos/ large/" in done.output
     (choice,) = [each.type for each in front.command.params if each.name == "kind"]
     assert isinstance(choice, click.Choice) and set(choice.choices) == set(verb.FORMATS)
+
+
+def test_what_is_filled_is_said(model: Path, tmp_path: Path) -> None:
+    pixels, hole = np.full((40, 60, 3), 200, np.uint8), np.zeros((40, 60), np.uint8)
+    hole[4:24, 3:13] = 255
+    for name, saved in (("photo", pixels), ("mask", hole)):
+        Image.fromarray(saved).save(tmp_path / f"{name}.png")
+    fills, asked = filler(tmp_path / "filler"), (tmp_path / "photo.png", tmp_path / "out.png")
+    done = call(fills, *asked, "--mask", tmp_path / "mask.png", "--box", "50,30,5,5", "--box", "0,0,1,1")
+    assert done.exit_code == 0, done.output
+    wanted = hole > 0
+    wanted[30:35, 50:55] = wanted[0, 0] = True
+    np.testing.assert_array_equal((read_picture(tmp_path / "out.png").pixels == 102).all(axis=2), wanted)
+    for command, said in (
+        ((fills, *asked), "fills holes: say where they are"),
+        ((model, *asked, "--box", "1,1,5,5"), "fills no holes"),
+        ((fills, *asked, "--box", "1,1,5"), "write it as 10,20,30,40"),
+        ((fills, *asked, "--mask", tmp_path / "gone"), "there is no"),
+        ((fills, *asked, "--box", "1,1,5,5", "--what", "cat"), "no detector that finds them"),
+    ):
+        refused = call(*command, "--overwrite")
+        assert isinstance(refused.exception, UsageError) or said in refused.output
+        assert said in f"{refused.exception} {refused.output}"
+    outside = call(fills, *asked, "--box", "55,30,6,5", "--overwrite")
+    assert outside.exit_code == PARTIAL_EXIT_CODE and "reaches beyond the picture, 60 x 40" in outside.stderr
+
+
+def test_what_a_detector_finds_is_filled(tmp_path: Path) -> None:
+    for name, cells in (("one", ((1, 2),)), ("two", ())):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(scene(*cells, ground=200)).save(tmp_path / "in" / f"{name}.png")
+    fills, finds = filler(tmp_path / "filler"), finder(tmp_path / "finder")
+    done = call(fills, tmp_path / "in", tmp_path / "out", "--erase", finds, "--what", "red", "--margin", "0")
+    assert done.exit_code == 0 and "two.png: nothing in it is to be filled" in done.stdout
+    assert ((read_picture(tmp_path / "out" / "one.png").pixels == 102).all(axis=2)).sum() == 256
+    assert "cat" in str(call(fills, tmp_path / "in", tmp_path / "o", "--erase", finds, "--what", "cat").exception)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 import numpy as np
@@ -44,7 +45,9 @@ from sightline.data.samples import (
 )
 from sightline.probes._view import View
 from sightline.verbs.gate import agree
+from sightline.verbs.start import open_settings
 
+NOTHING_ASKED: Mapping[str, Any] = MappingProxyType({})
 PROTOCOLS: dict[str, Any] = {
     "tasks": protocols.Task,
     "nets": protocols.Net,
@@ -227,11 +230,19 @@ class Toy:
     pictures: list[Any] = dataclasses.field(default_factory=list)
 
 
-def made(task: Any, *, side: int, grey: bool, count: int = 8, width: int = 0) -> Toy:
-    """Pictures of one size through plan, draft, encode and encode_target."""
+def asked_by(module: Any, options: Any) -> dict[str, Any]:
+    """Settings that follow from a learner, but for those that toys have of their own."""
+    asks = module.asks(options) if hasattr(module, "asks") else {}
+    return {name: wanted for name, wanted in asks.items() if name not in ("size", "color")}
+
+
+def made(
+    task: Any, *, side: int, grey: bool, count: int = 8, width: int = 0, asked: Mapping[str, Any] = NOTHING_ASKED
+) -> Toy:
+    """Pictures of one size through plan, draft, encode and encode_target; asked: what follows from a learner."""
     hw = (side, width or side)
     known = facts([hw] * count, grey=grey, task=task)
-    recipe, _ = task.plan(task.Recipe(), known)
+    recipe, _ = task.plan(open_settings(task.Recipe(), asked)[0], known)
     card = task.draft(recipe, known)
     ready = dataclasses.replace(card.preparation, mean=(0.4,), std=(0.3,))
     card = dataclasses.replace(card, preparation=ready, recipe=dataclasses.asdict(recipe))
@@ -257,7 +268,8 @@ def asked_of(task: Any, toy: Toy) -> dict[str, Array]:
 
 def in_pieces(task: Any, recipe: Any, card: Card, pictures: Sequence[Any], given: list[Any]) -> Toy:
     """The same of a task that learns from something else than it is asked; its learners are told a form by default."""
-    learner = Shelf("nets").load(task.DEFAULT_NET)
+    name = "inpaint" if card.preparation.masked else task.DEFAULT_NET
+    learner = Shelf("nets").load(name)
     card = dataclasses.replace(card, form=learner.form(next(iter(learner.VARIANTS.values())), card))
     cut = [task.pieces(each, None, card) for each in pictures]
     numbers = [task.encode_target(target, request, card) for target, request in zip(given, cut)]
@@ -301,7 +313,7 @@ def net_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, w
 
     from sightline.learn.augment import normalised
 
-    toy = made(task, side=side, grey=grey, count=4, width=width)
+    toy = made(task, side=side, grey=grey, count=4, width=width, asked=asked_by(module, options))
     toy = formed(toy, module, options) if hasattr(task, "asked") else toy
     torch.manual_seed(0)
     net = module.build(options, task=toy.card.task, card=toy.card)
@@ -336,20 +348,32 @@ def evidence_faults(named: Mapping[str, str], outputs: Mapping[str, Any], stored
 
 
 def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
-    """Sixty steps on eight pictures halve the loss, or it cannot learn; skipped branches make single ones jump.
+    """Sixty steps on eight pictures halve the loss, at 3e-3 or at the rate that it prefers, or it cannot learn.
 
     Of players against each other none has a loss that falls; that they learn is a test of their own.
     """
+    optimiser, rate = module.prefers(options) if hasattr(module, "prefers") else ("adamw", 3e-3)
+    rates = [3e-3, *([rate] if optimiser == "adamw" and rate < 3e-3 else [])]
+    found: list[str] = []
+    for each in rates:
+        found = list(_overfit_faults(module, task, options, each))
+        if not found:
+            return
+    yield from found
+
+
+def _overfit_faults(module: Any, task: Any, options: Any, rate: float) -> Iterator[str]:
+    """At one rate; skipped branches make single losses jump."""
     import torch
 
     from sightline.learn.augment import normalised
 
-    toy = made(task, side=12, grey=True)
+    toy = made(task, side=12, grey=True, asked=asked_by(module, options))
     torch.manual_seed(0)
     net = module.build(options, task=toy.card.task, card=toy.card)
     if len(getattr(module, "objectives", lambda net: [])(net)) > 1 and hasattr(module, "watched"):
         return
-    moved = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    moved = torch.optim.AdamW(net.parameters(), lr=rate)
     images, targets = normalised(toy.images, toy.card), {n: torch.from_numpy(a) for n, a in toy.targets.items()}
     losses = []
     for step in range(60):
@@ -374,7 +398,7 @@ def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: 
 
     from sightline.learn.watch import forward
 
-    toy = formed(made(task, side=side, grey=grey, width=width), module, options)
+    toy = formed(made(task, side=side, grey=grey, width=width, asked=asked_by(module, options)), module, options)
     torch.manual_seed(0)
     net = module.build(options, task=toy.card.task, card=toy.card)
     given = asked_of(task, toy)
@@ -386,7 +410,7 @@ def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: 
 
 def method_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, width: int = 0) -> Iterator[str]:
     """A method learns, tells events, and its reference and its graph put out the same."""
-    toy = made(task, side=side, grey=grey, count=12, width=width)
+    toy = made(task, side=side, grey=grey, count=12, width=width, asked=asked_by(module, options))
     told: list[Any] = []
     arrays = drain(module.fit(toy.images, toy.targets, toy.card, options, toy.recipe), told.append)
     if not told or not all(isinstance(event, Event) for event in told):

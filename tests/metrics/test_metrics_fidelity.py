@@ -46,3 +46,19 @@ def test_what_cannot_be_compared_is_refused(measure: object) -> None:
 def test_structure_needs_a_window() -> None:
     with pytest.raises(DataError, match="fewer than 11"):
         ssim(CAT[:10], CAT[:10])
+
+
+@pytest.mark.parametrize("box", [(0, 9, 0, 9), (20, 30, 35, 60), (0, 40, 0, 60), (39, 40, 59, 60)])
+def test_some_pixels_alone_are_compared(box: tuple[int, int, int, int]) -> None:
+    top, bottom, left, right = box
+    rng = np.random.default_rng(0)
+    truth = rng.random((40, 60, 3))
+    found = np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1)
+    where = np.zeros((40, 60), np.bool_)
+    where[top:bottom, left:right] = True
+    assert psnr(found, truth, where=where) == pytest.approx(
+        psnr(found[top:bottom, left:right], truth[top:bottom, left:right])
+    )
+    framed = [np.pad(each, [(5, 5), (5, 5), (0, 0)], mode="symmetric") for each in (found, truth)]
+    part = [each[top : bottom + 10, left : right + 10] for each in framed]  # the windows around each of the pixels
+    assert ssim(found, truth, where=where) == pytest.approx(ssim(part[0], part[1]))

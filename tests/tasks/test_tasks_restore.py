@@ -144,7 +144,7 @@ def facts(*targets: Any, dtype: str = "uint8", grey: bool = False) -> Facts:
 def test_what_is_open_is_chosen() -> None:
     recipe, reasons = restore.plan(restore.Recipe(scale=3), facts(dtype="uint16", grey=True))
     assert (recipe.patch, recipe.color, recipe.depth) == (144, "grey", 16)
-    assert set(reasons) == {"patch", "color", "depth"}
+    assert set(reasons) == {"holes", "patch", "color", "depth"}
     card = restore.draft(recipe, facts())
     assert card.preparation.size_hw == (48, 48) and card.preparation.channels == 1
     assert card.preparation.at_least_hw is None  # every pixel is looked at

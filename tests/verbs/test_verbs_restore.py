@@ -373,7 +373,7 @@ def test_a_sheet_has_up_to_eight_pictures(model: Opened, tmp_path: Path, monkeyp
     few = before_after(model, Restored(done.out, done.rows, 0, done.pairs[1:2]))
     assert 2 * SIDE < few.width < 3 * SIDE
     shown: list[str] = []
-    monkeypatch.setattr(sheets, "_tiles", lambda model, source, made: shown.append(source.stem) or ())
+    monkeypatch.setattr(sheets, "_tiles", lambda model, source, made, hole: shown.append(source.stem) or ())
     before_after(model, done)
     assert shown == ["00", "01", "02", "04", "05", "06", "08", "09"]
 

@@ -1,9 +1,9 @@
-"""restore: write pictures that a model makes larger or cleaner, each as a file of its own kind."""
+"""restore: write pictures that a model makes larger or cleaner, or whose holes it fills, each as a file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,6 +20,9 @@ Examples:
   sightline restore model photo.jpg large.png
   sightline restore model "scans/*.tif" clean/ --sheet before-after.png
   sightline restore model photos/ large/ --format webp --quality 90 --threads 2
+  sightline restore filler photos/ whole/ --mask masks/
+  sightline restore filler photo.jpg whole.png --box 120,40,64,64 --box 10,200,30,30
+  sightline restore filler street/ empty/ --erase detector --what person --what car --margin 0.2
 
 \b
 A restored file has
@@ -27,6 +30,10 @@ A restored file has
   the source's format, unless --format or the ending of a single DST asks for another;
   its depth (16 bits stay 16 where the format holds them), its grey or colour, upright and in sRGB;
   no EXIF, place, thumbnail or comment.
+
+A model that fills holes needs to know where they are: --mask, --box, --erase, or several of them. All other pixels stay
+as they were. --mask: one picture, or a folder in which each picture of SRC has one of its name, in its size; white is
+filled. --box: in pixels of the upright picture. --erase: from the detector's own threshold on.
 
 What a model adds is likely, not known: nothing in it is evidence of what the camera missed.
 
@@ -48,6 +55,13 @@ model, --format or --quality have changed."""
     help="of the new files [that of the source]",
 )
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="of JPEG, WebP and AVIF")
+@click.option("--mask", type=click.Path(path_type=Path), help="fill what is white in it, or in its pictures [folder]")
+@click.option("--box", "boxes", multiple=True, metavar="X,Y,W,H", help="fill this box of every picture; repeatable")
+@click.option("--erase", type=click.Path(path_type=Path), help="fill what this detector finds")
+@click.option("--what", multiple=True, metavar="CLASS", help="of --erase; repeatable [all that it finds]")
+@click.option(
+    "--margin", type=click.FloatRange(0, 4), default=0.1, show_default=True, help="enlarge its boxes by this share"
+)
 @click.option("--sheet", type=click.Path(path_type=Path), help="a .png with up to 8 pictures before and after")
 @click.option("--json", "as_json", is_flag=True, help="print counts, notes and bad files as JSON")
 @click.option("--overwrite", is_flag=True, help="write though DST or --sheet is there, or DST holds other files")
@@ -61,24 +75,33 @@ def command(
     out: Path,
     kind: str | None,
     quality: int,
+    mask: Path | None,
+    boxes: tuple[str, ...],
+    erase: Path | None,
+    what: tuple[str, ...],
+    margin: float,
     sheet: Path | None,
     as_json: bool,
     overwrite: bool,
     graph: str,
     threads: int | None,
 ) -> None:
-    """Write SRC (a picture, a folder or a glob in quotes) to DST as MODEL makes it larger or cleaner."""
+    """Write SRC (a picture, a folder or a glob in quotes) to DST as MODEL makes it larger or cleaner, or whole."""
     from sightline.cli._display import watch
     from sightline.core.errors import PARTIAL_EXIT_CODE
     from sightline.verbs.before_after import before_after, check_sheet
+    from sightline.verbs.marks import Marks, box_of
     from sightline.verbs.restore import restore
 
     opened = open_for(model, graph=graph, threads=threads or 0)
+    finder = open_for(erase, threads=threads or 0) if erase else None
+    places = tuple(map(box_of, boxes))
+    ways: dict[str, Any] = {"format": kind or "", "quality": quality, "overwrite": overwrite, "threads": threads}
+    ways["marks"] = Marks(mask=mask, boxes=places, erase=finder, what=what, margin=margin)
     if sheet:
         check_sheet(sheet, source, out, overwrite=overwrite)
-    asked = restore(opened, source, out, format=kind or "", quality=quality, overwrite=overwrite, threads=threads)
     try:
-        done = watch(asked)
+        done = watch(restore(opened, source, out, **ways))
     except KeyboardInterrupt:
         click.echo(f"stopped; what is done is in {out}, whole; the same command goes on with the rest", err=True)
         raise

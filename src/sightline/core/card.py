@@ -14,6 +14,8 @@ from sightline.core.errors import BundleError
 SCHEMA = 1
 FITS = ("stretch", "pad", "shrink", "crop", "whole")
 """How a picture may be brought to size."""
+MODES = ("rgb", "grey", "rgb-mask", "grey-mask")
+"""What the channels of a prepared picture may be."""
 LEAST_TILE = 32
 """Pixels of the side of a tile, at least; smaller ones would be too many."""
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -25,7 +27,8 @@ class Preparation:
     """How any picture becomes the array a graph takes; the same in training, evaluation, prediction and serving."""
 
     mode: str = "rgb"
-    """`rgb` (3 channels) or `grey` (1 channel, ITU-R 601 luma)."""
+    """`rgb` (3 channels) or `grey` (1 channel, ITU-R 601 luma); `rgb-mask`, `grey-mask`: one channel more, full scale
+    where a pixel is unknown, whose colours are 0."""
     size_hw: tuple[int, int] = (224, 224)
     """Height and width in pixels at the graph's input."""
     fit: str = "stretch"
@@ -60,8 +63,18 @@ class Preparation:
 
     @property
     def channels(self) -> int:
-        """3 for rgb, 1 for grey."""
-        return 3 if self.mode == "rgb" else 1
+        """3 for rgb, 1 for grey, and one more for a mask."""
+        return self.colours + self.masked
+
+    @property
+    def colours(self) -> int:
+        """3 for rgb, 1 for grey, whether or not a mask is beside them."""
+        return 3 if self.mode.startswith("rgb") else 1
+
+    @property
+    def masked(self) -> bool:
+        """Whether the last channel says which pixels are unknown."""
+        return self.mode.endswith("-mask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +225,7 @@ def _preparation(body: Any) -> Preparation:
     sane = sane and multiple >= 0
     if multiple:
         sane = sane and ready.fit in ("shrink", "whole") and not tile and height % multiple == width % multiple == 0
-    if not sane or ready.mode not in ("rgb", "grey") or ready.fit not in FITS:
+    if not sane or ready.mode not in MODES or ready.fit not in FITS:
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):
         raise BundleError(f"card.json: preparation has dtype {ready.dtype!r}; known are uint8, uint16, float32")

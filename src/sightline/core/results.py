@@ -111,6 +111,8 @@ class Picture(Result):
     """How near it is to what it should be, where that is known: `psnr` in dB, `ssim`, and both `_before`."""
     real: NDArray[Any] | None = None
     """Of a picture that was made, a real one that it was made for, of one shape with it, where both are compared."""
+    hole: NDArray[np.bool_] | None = None
+    """Shape (H, W), True where it was filled; None where nothing was to be filled."""
 
     @property
     def size_hw(self) -> tuple[int, int]:

@@ -62,6 +62,8 @@ class Picture:
     That holds also where `bits` make `high` smaller. `pixels` are not multiplied by it. None where nothing is
     transparent, and where alpha was laid on white.
     """
+    hole: NDArray[np.bool_] | None = None
+    """Shape (H, W), True where a pixel is to be filled by a model that fills holes; None where nobody said."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sightline.core.card import Card
+from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch
 from sightline.core.recipe import setting
 
@@ -51,7 +52,12 @@ def prefers(options: Options) -> tuple[str, float]:
 
 
 def form(options: Options, card: Card) -> dict[str, Any]:
-    """How much larger pictures become, and how many pixels around one its answer depends on."""
+    """How much larger pictures become, and how many pixels around one its answer depends on.
+
+    Raises UsageError where holes are to be filled, which no such margin reaches across.
+    """
+    if card.preparation.masked:
+        raise UsageError("the net sr fills no holes: give --net inpaint, or leave out --holes")
     reach = 2 + options.blocks + 2 if options.kind == "collapsed" else 1 + 2 * options.blocks + 1 + 1
     return {"name": "picture", "scale": int(card.recipe["scale"]), "halo": reach}
 

@@ -15,7 +15,7 @@ from sightline.core.card import Card, Preparation
 from sightline.core.errors import BundleError, PictureError, UsageError
 from sightline.core.protocols import Arrays, Facts, Request
 from sightline.core.recipe import setting
-from sightline.data import pictures
+from sightline.data import holes, pictures
 from sightline.data.prepare import luma_of, to_depth
 from sightline.data.samples import Sharp
 from sightline.data.spoil import Spoil, spoilt
@@ -23,6 +23,8 @@ from sightline.data.tiles import windows
 from sightline.tasks import _whole
 
 MOST_SCALE = 8
+MULTIPLE = 32
+"""Of so many pixels are the sides of what a net sees that fills holes."""
 FLOATS = Preparation(dtype="float32", high=1.0)
 """Pixels as shares of full scale."""
 
@@ -33,7 +35,9 @@ Floats = NDArray[np.float32]
 class Recipe(base.Recipe):
     """Settings of learning to restore pictures."""
 
-    scale: int = setting(2, "times more pixels each way, 2 to 8; 1: cleaner, not larger", low=1, high=MOST_SCALE)
+    scale: int | None = setting(
+        None, "times more pixels each way, 2 to 8; 1: cleaner, not larger [2; 1 with --holes]", low=1, high=MOST_SCALE
+    )
     patch: int | None = setting(None, "side in pixels of the pieces of sharp pictures that are learnt from", low=16)
     color: str = setting("auto", "what the net sees: grey or rgb", choices=("auto", "grey", "rgb"))
     depth: int | None = setting(None, "bits of the pieces that are kept in memory: 8 or 16", low=8, high=16)
@@ -43,15 +47,25 @@ class Recipe(base.Recipe):
     noise: float = setting(0.0, "largest deviation of the noise to be undone, in 1/255 of full scale", low=0, high=255)
     jpeg: int = setting(100, "lowest JPEG quality whose traces are to be undone (100: none)", low=1, high=100)
     rounds: int = setting(1, "2: pictures were blurred, scaled and compressed twice on their way", low=1, high=2)
+    holes: str = setting("auto", "parts that are taken away, to be filled", choices=("auto", "none", *holes.KINDS))
 
 
 def plan(recipe: Recipe, facts: Facts) -> tuple[Recipe, dict[str, str]]:
     """Choose what the recipe leaves open: size of the pieces, colours, depth; with the reason for each."""
     changes: dict[str, Any] = {}
     reasons: dict[str, str] = {}
+    if recipe.holes == "auto":
+        changes["holes"], reasons["holes"] = "none", "this net makes pictures larger or cleaner"
+        recipe = dataclasses.replace(recipe, holes="none")
+    scale = recipe.scale or (2 if recipe.holes == "none" else 1)
+    if recipe.scale is None:
+        changes["scale"], reasons["scale"] = (
+            scale,
+            "usual" if scale > 1 else "holes are filled at the picture's own size",
+        )
     if recipe.patch is None:
-        changes["patch"] = 48 * recipe.scale if recipe.scale > 1 else 96
-        reasons["patch"] = f"{changes['patch'] // recipe.scale} pixels each way of what the net sees"
+        changes["patch"] = 48 * scale if scale > 1 else 96 if recipe.holes == "none" else 160
+        reasons["patch"] = f"{changes['patch'] // scale} pixels each way of what the net sees"
     if recipe.color == "auto":
         changes["color"], reasons["color"] = _whole.color_of(facts)
     if recipe.depth is None:
@@ -70,6 +84,9 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     if recipe.depth not in (8, 16):
         raise UsageError(f"--depth is {recipe.depth}; it must be 8 or 16")
     paired = any(isinstance(target, Sharp) for target in facts.targets)
+    if recipe.holes != "none":
+        return _draft_of_holes(recipe, paired)
+    assert recipe.scale is not None  # planned
     if recipe.scale == 1 and not paired and spoil_of(dataclasses.asdict(recipe), 1).plain:
         raise UsageError("--scale 1 leaves pictures as they are: say what is to be undone, as --noise 25 or --jpeg 30")
     patch, rest = divmod(recipe.patch or 0, recipe.scale)
@@ -79,6 +96,21 @@ def draft(recipe: Recipe, facts: Facts) -> Card:
     ready = Preparation(
         mode=mode, size_hw=(patch, patch), fit="whole", multiple=1, dtype="float32", high=1.0, mean=(0.0,), std=(1.0,)
     )
+    return Card(task="restore", net={}, preparation=ready)
+
+
+def _draft_of_holes(recipe: Recipe, paired: bool) -> Card:
+    """The card of a model that fills holes. Raises UsageError for what does not go with them."""
+    if recipe.scale != 1:
+        raise UsageError(f"--scale is {recipe.scale}; holes are filled in pictures as large as they are: leave it out")
+    if paired or not spoil_of(dataclasses.asdict(recipe), 1).plain:
+        what = "pairs" if paired else "--blur, --noise, --jpeg and --rounds"
+        raise UsageError(f"known pixels stay as they are where holes are filled, so {what} have no effect; leave out")
+    if (recipe.patch or 0) % MULTIPLE:
+        raise UsageError(f"--patch is {recipe.patch}; it must be a multiple of {MULTIPLE} where holes are filled")
+    side, mode = recipe.patch or MULTIPLE, "grey-mask" if recipe.color == "grey" else "rgb-mask"
+    size: dict[str, Any] = {"size_hw": (side, side), "fit": "whole", "multiple": MULTIPLE}
+    ready = Preparation(mode=mode, dtype="float32", high=1.0, mean=(0.0,), std=(1.0,), **size)
     return Card(task="restore", net={}, preparation=ready)
 
 
@@ -151,10 +183,12 @@ def posed(
     uniform: a number in [0, 1) for each, from which all that is left to chance follows, mirrored and turned as it is
     then; None: as it is always, not turned.
     """
+    if card.preparation.masked:
+        return _holed(images, targets, uniform, card)
     how, top = spoil_of(card.recipe, int(card.recipe["scale"])), int(np.iinfo(images.dtype).max)
     sharp, poor = [], []
     for row, piece in enumerate(images):
-        rng = chance(piece) if uniform is None else np.random.Generator(np.random.Philox(int(uniform[row] * 2**53)))
+        rng = _rng(piece, uniform, row)
         both = [piece, targets["sharp"][row]] if "sharp" in targets else [piece]
         if uniform is not None:
             turns, step = int(rng.integers(4)), int(rng.choice((1, -1)))
@@ -165,6 +199,38 @@ def posed(
     return np.stack(poor), {**targets, "sharp": np.ascontiguousarray(np.stack(sharp).transpose(0, 3, 1, 2))}
 
 
+def _holed(
+    images: NDArray[Any], targets: Arrays, uniform: NDArray[np.float64] | None, card: Card
+) -> tuple[Floats, dict[str, NDArray[Any]]]:
+    """Pieces with holes in them, (B, P, P, C + 1), and beside `sharp` the `hole` of each, (B, 1, P, P)."""
+    top, sharp, poor = np.float32(np.iinfo(images.dtype).max), [], []
+    for row, piece in enumerate(images):
+        rng, whole = _rng(piece, uniform, row), piece.astype(np.float32) / top
+        if uniform is not None:
+            whole = np.rot90(whole, int(rng.integers(4)))[:, :: int(rng.choice((1, -1)))]
+        sharp.append(whole)
+        poor.append(holed(whole, rng, card))
+    seen = np.stack(poor)
+    truth, hole = (np.ascontiguousarray(each.transpose(0, 3, 1, 2)) for each in (np.stack(sharp), seen[..., -1:]))
+    return seen, {**targets, "sharp": truth, "hole": hole}
+
+
+def holed(pixels: Floats, rng: np.random.Generator, card: Card) -> Floats:
+    """With a hole that is drawn; see `with_hole`."""
+    return with_hole(pixels, holes.drawn(rng, pixels.shape[:2], card.recipe["holes"]))
+
+
+def with_hole(pixels: Floats, hole: NDArray[np.bool_]) -> Floats:
+    """(H, W, C) → (H, W, C + 1): unknown pixels are 0, and the last channel 1 there."""
+    unknown = hole[..., None].astype(np.float32)
+    return np.concatenate([pixels * (1 - unknown), unknown], axis=2)
+
+
+def _rng(piece: NDArray[Any], uniform: NDArray[np.float64] | None, row: int) -> np.random.Generator:
+    """What is left to chance of a piece: by its draw, or else by its pixels."""
+    return chance(piece) if uniform is None else np.random.Generator(np.random.Philox(int(uniform[row] * 2**53)))
+
+
 def chance(pixels: NDArray[Any]) -> np.random.Generator:
     """What is left to chance of these pixels, always the same."""
     digest = hashlib.sha256(pixels.tobytes()).digest()
@@ -173,9 +239,9 @@ def chance(pixels: NDArray[Any]) -> np.random.Generator:
 
 def coloured(pixels: NDArray[Any], card: Card) -> NDArray[Any]:
     """(H, W, C) with as many channels as the net takes."""
-    if card.preparation.channels == pixels.shape[2]:
+    if card.preparation.colours == pixels.shape[2]:
         return pixels
-    if card.preparation.channels == 3:
+    if card.preparation.colours == 3:
         return np.repeat(pixels, 3, axis=2)
     return grey(pixels)
 

@@ -14,6 +14,7 @@ from sightline.core.errors import DataError
 from sightline.core.measures import Measure
 from sightline.core.protocols import Arrays, Request
 from sightline.core.results import Picture
+from sightline.data.holes import calm
 from sightline.data.spoil import resized
 from sightline.draw.sheet import to_u8
 from sightline.metrics.fidelity import psnr, ssim
@@ -27,16 +28,24 @@ _SHOWN = (300, 150)
 
 
 def fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
-    """How near it is to the sharp picture, and how near the poor one is, enlarged by bicubic interpolation."""
-    sharp, poor, border = request.beside["sharp"], request.arrays["image"], border_of(scale)
-    sharp, poor = (grey(each) if request.beside["grey"] else each for each in (sharp, poor))
-    levels = levels_of(request.beside["dtype"])
-    plain = np.rint(levels * np.clip(resized(poor, (sharp.shape[0], sharp.shape[1])), 0, 1)) / np.float32(levels)
+    """How near it is to the sharp picture, and how near the poor one is, enlarged by bicubic interpolation; of holes,
+    over their pixels alone, and beside them those of the calmest filling there is."""
+    sharp, poor, grey_alone = request.beside["sharp"], request.arrays["image"], request.beside["grey"]
+    hole = poor[..., -1] > 0 if "pixels" in request.beside else None
+    size_hw = (sharp.shape[0], sharp.shape[1])
+    plain = resized(poor, size_hw) if hole is None else calm(poor[..., :-1], hole)
+    if grey_alone or sharp.shape[2] < found.shape[2]:
+        sharp, plain, found = (grey(each) for each in (sharp, plain, found))
+    levels, border = levels_of(request.beside["dtype"]), border_of(scale)
+    coarse = np.rint(levels * np.clip(plain, 0, 1)) / levels
+    after, before = (
+        (psnr(a, sharp, border=border, where=hole), ssim(a, sharp, border=border, where=hole)) for a in (found, coarse)
+    )
     return {
-        "psnr": min(psnr(found, sharp, border=border), EQUAL),
-        "ssim": ssim(found, sharp, border=border),
-        "psnr_before": min(psnr(plain, sharp, border=border), EQUAL),
-        "ssim_before": ssim(plain, sharp, border=border),
+        "psnr": min(after[0], EQUAL),
+        "ssim": after[1],
+        "psnr_before": min(before[0], EQUAL),
+        "ssim_before": before[1],
     }
 
 
@@ -90,6 +99,8 @@ def kept(result: Picture) -> Picture:
     """What a report needs of an answer: the middle, in its own pixels."""
     if result.whole_hw is not None:
         return result
+    if result.hole is not None:
+        return _smaller(result)
     (height, width), (wide, high) = result.size_hw, _SHOWN
     top, left = (max(0, (length - side // 2) // 2) for length, side in ((height, high), (width, wide)))
     middle = result.pixels[top : top + high // 2, left : left + wide // 2].copy()
@@ -100,7 +111,9 @@ def pictured(
     image: NDArray[np.uint8], size_hw: tuple[int, int], result: Picture, target: Any = None
 ) -> NDArray[np.uint8]:
     """The middle of the picture that was given, at any scale (h, w, 3), and below it that of the answer; twice as large
-    as the answer, (304, 300, 3)."""
+    as the answer, (304, 300, 3). Of filled holes the whole picture with its hole, the answer, and what it was."""
+    if result.hole is not None:
+        return _filled(image, kept(result))
     part, (wide, _), (height, width) = kept(result), _SHOWN, image.shape[:2]
     tall, broad = (own / whole for own, whole in zip(part.pixels.shape, part.size_hw))
     box = (width * (1 - broad) / 2, height * (1 - tall) / 2, width * (1 + broad) / 2, height * (1 + tall) / 2)
@@ -109,7 +122,31 @@ def pictured(
     return np.concatenate([np.asarray(given), np.full((4, wide, 3), 255, np.uint8), np.asarray(answer)])
 
 
+def _smaller(result: Picture) -> Picture:
+    """All of a picture with holes, as large as it is shown, in 8 bits."""
+    assert result.hole is not None
+    by = max(length / side for length, side in zip(result.size_hw, reversed(_SHOWN)))
+    size = (max(1, round(result.size_hw[1] / max(by, 1))), max(1, round(result.size_hw[0] / max(by, 1))))
+    pixels = to_u8(result.pixels, result.high)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    hole = Image.fromarray(result.hole).convert("L").resize(size, Image.Resampling.BOX)
+    shown, place = np.asarray(image.resize(size, Image.Resampling.BOX)), np.asarray(hole) > 127
+    return dataclasses.replace(result, pixels=shown, hole=place, high=255.0, alpha=None, whole_hw=result.size_hw)
+
+
+def _filled(image: NDArray[np.uint8], part: Picture) -> NDArray[np.uint8]:
+    """With white where the hole was, filled, and as the picture was given; side by side, with white between."""
+    assert part.hole is not None
+    height, width = part.hole.shape
+    truth = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+    gap = np.full((height, 4, 3), 255, np.uint8)
+    holed = np.where(part.hole[..., None], np.uint8(255), truth)
+    return np.concatenate([holed, gap, part.pixels, gap, truth], axis=1)
+
+
 def quick(outputs: Arrays, targets: Arrays, card: Card) -> dict[str, float]:
-    """PSNR over all colours of validation pieces, in dB, while training."""
+    """PSNR over all colours of validation pieces, or of their holes, in dB, while training."""
     error = np.square(np.clip(outputs["picture"], 0, 1) - targets["sharp"]).mean(axis=(1, 2, 3))
+    if "hole" in targets:
+        error = error / targets["hole"].mean(axis=(1, 2, 3))
     return {"psnr": float(np.mean(-10 * np.log10(np.maximum(error, 1e-10))))}

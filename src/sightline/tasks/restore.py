@@ -20,6 +20,7 @@ from sightline.metrics.fidelity import WINDOW
 from sightline.tasks import _restore_learning as learning
 from sightline.tasks import _restore_measures as measures
 from sightline.tasks import _whole
+from sightline.tasks._restore_holes import filled
 
 SUPPORTS = frozenset({"train", "evaluate", "predict"})
 DECODED = {"picture": "B C h w"}
@@ -47,6 +48,9 @@ def encode(picture: pictures.Picture, card: Card) -> Request:
     image = learning.coloured(to_depth(picture, learning.FLOATS), card)
     beside = {"high": picture.high, "dtype": picture.pixels.dtype.name, "alpha": picture.alpha}
     beside["grey"] = picture.pixels.shape[2] == 1
+    if card.preparation.masked:
+        hole = np.zeros(image.shape[:2], np.bool_) if picture.hole is None else picture.hole
+        image, beside["pixels"] = learning.with_hole(image, hole), picture.pixels
     as_it_is = {"scale_y": 1.0, "scale_x": 1.0, "top": 0.0, "left": 0.0}
     return Request(arrays={"image": image}, size_hw=picture.size_hw, geometry=as_it_is, beside=beside)
 
@@ -57,7 +61,10 @@ def trial(picture: pictures.Picture, card: Card) -> Request:
     image = request.arrays["image"]
     image = np.pad(image, [*((0, max(0, side - length)) for length in image.shape[:2]), (0, 0)], mode="symmetric")
     top, left = ((length - side) // 2 for length in image.shape[:2])
-    return dataclasses.replace(request, arrays={"image": image[top : top + side, left : left + side]})
+    image = image[top : top + side, left : left + side]
+    if card.preparation.masked:
+        image = learning.holed(image[..., :-1], learning.chance(image), card)
+    return dataclasses.replace(request, arrays={"image": image})
 
 
 def examined(picture: pictures.Picture, target: Any, card: Card) -> Request:
@@ -70,6 +77,8 @@ def examined(picture: pictures.Picture, target: Any, card: Card) -> Request:
     if min(whole.shape[:2]) // scale * scale - 2 * measures.border_of(scale) < WINDOW:
         reason = f"{whole.shape[1]} x {whole.shape[0]} pixels are too few to be compared"
         raise PictureError(picture.source, reason)
+    if card.preparation.masked:
+        return _examined_hole(picture, request, card)
     if sharp is not None:
         learning.check_pair(picture, sharp, scale)
         truth = learning.coloured(whole, card)
@@ -82,8 +91,21 @@ def examined(picture: pictures.Picture, target: Any, card: Card) -> Request:
     return Request(arrays={"image": poor}, size_hw=(height // scale, width // scale), beside=beside)
 
 
+def _examined_hole(picture: pictures.Picture, request: Request, card: Card) -> Request:
+    """With the hole that was said, or with the one that these pixels always get."""
+    truth = learning.coloured(to_depth(picture, learning.FLOATS), card)
+    if picture.hole is None:
+        image = learning.holed(truth, learning.chance(picture.pixels), card)
+    else:
+        image = request.arrays["image"]
+    beside = {**request.beside, "sharp": truth, "alpha": None}
+    return dataclasses.replace(request, arrays={"image": image}, beside=beside)
+
+
 def predict(graphs: Graphs, requests: Sequence[Request], card: Card) -> list[Result]:
-    """Each picture restored, a large one in windows whose margins are thrown away."""
+    """Each picture restored, a large one in windows whose margins are thrown away, or its holes filled."""
+    if card.preparation.masked:
+        return [_filled(graphs["main"], request, card) for request in requests]
     return [_restored(graphs["main"], request, card) for request in requests]
 
 
@@ -104,6 +126,11 @@ def _restored(session: Session, request: Request, card: Card) -> Picture:
     return decode({"picture": found.transpose(2, 0, 1)}, request, card)
 
 
+def _filled(session: Session, request: Request, card: Card) -> Picture:
+    found = filled(session, request.arrays["image"], int(card.form["halo"]))
+    return decode({"picture": found.transpose(2, 0, 1)}, request, card)
+
+
 def _windows(size_hw: tuple[int, int], halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """Parts that together are the picture, each with what the net has to see for it."""
     step = max(1, *size_hw) if size_hw[0] * size_hw[1] <= WHOLE else CORE
@@ -115,12 +142,18 @@ def _windows(size_hw: tuple[int, int], halo: int) -> Iterator[tuple[tuple[slice,
 
 
 def decode(outputs: Arrays, request: Request, card: Card) -> Picture:
-    """`picture` (C, h, w) in [0, 1] → a picture of the depth that the poor one has, its alpha beside it."""
+    """`picture` (C, h, w) in [0, 1] → a picture of the depth that the poor one has, its alpha beside it.
+
+    Where holes were filled, all other pixels are those that were given, bit for bit.
+    """
     beside, scale = request.beside, _scale(card)
     found = np.clip(np.nan_to_num(outputs["picture"].transpose(1, 2, 0)), 0, 1)
     found = learning.grey(found) if beside["grey"] else found
     high, dtype = float(beside["high"]), np.dtype(beside["dtype"])
     pixels = found if dtype == np.float32 else np.rint(found * high).astype(dtype)
+    hole = request.arrays["image"][..., -1] > 0 if card.preparation.masked else None
+    if hole is not None:
+        pixels = np.where(hole[..., None], pixels, beside["pixels"])
     alpha = beside["alpha"]
     if alpha is not None and scale > 1:
         top = 1.0 if alpha.dtype == np.float32 else float(np.iinfo(alpha.dtype).max)
@@ -128,7 +161,7 @@ def decode(outputs: Arrays, request: Request, card: Card) -> Picture:
         alpha = (np.clip(larger, 0, 1) * top).round().astype(alpha.dtype) if top > 1 else np.clip(larger, 0, 1)
     sharp = beside.get("sharp")
     near = {} if sharp is None else measures.fidelity(pixels.astype(np.float32) / np.float32(high), request, scale)
-    return Picture(pixels=pixels, high=high, alpha=alpha, scale=scale, fidelity=near)
+    return Picture(pixels=pixels, high=high, alpha=alpha, scale=scale, fidelity=near, hole=hole)
 
 
 def _scale(card: Card) -> int:
@@ -144,5 +177,5 @@ def check(card: Card, graphs: Graphs) -> None:
         raise BundleError(f"card.json: the form {dict(card.form)!r:.80} names no scale or margin that can be")
     learning.spoil_of(card.recipe, scale)
     axes = main.outputs["picture"].shape if "picture" in main.outputs else ()
-    if len(axes) != 4 or axes[1] != card.preparation.channels:
+    if len(axes) != 4 or axes[1] != card.preparation.colours:
         raise BundleError(f"a restoring graph puts out pictures B C h w; its output has shape {list(axes)}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,20 +45,27 @@ def before_after(opened: Opened, done: Restored) -> Image.Image | None:
     where none can there is no sheet."""
     count = min(MOST, len(done.pairs))
     tiles: list[Tile] = []
+    folder = done.out if done.out.is_dir() else done.out.parent
+    holes = {folder / row["file"]: row.get("hole") for row in done.rows}
     for place in range(count):
+        source, made = done.pairs[place * len(done.pairs) // count]
         with suppress(PictureError):
-            tiles += _tiles(opened, *done.pairs[place * len(done.pairs) // count])
+            tiles += _tiles(opened, source, made, holes.get(made))
     if not tiles:
         return None
     return contact_sheet(tiles, columns=4 if len(tiles) > 2 else 2, tile_px=SIDE, title="Before and after")
 
 
-def _tiles(opened: Opened, source: Path, made: Path) -> Sequence[Tile]:
-    """Both sides of one picture, at the same crop around the middle."""
+def _tiles(opened: Opened, source: Path, made: Path, hole: Mapping[str, Any] | None = None) -> Sequence[Tile]:
+    """Both sides of one picture, at the same crop around the middle, or around the middle of what was filled."""
     before, after = read_source(opened, source)[0], read_picture(made, bits=declared_bits(opened.card))
     scale = after.size_hw[0] // before.size_hw[0]
     side = -(-SIDE // scale)
-    top, left = (max(0, (length - side) // 2) for length in before.size_hw)
+    middle = [length // 2 for length in before.size_hw]
+    if hole and hole["box"]:
+        x, y, wide, tall = hole["box"]
+        middle = [y + tall // 2, x + wide // 2]
+    top, left = (max(0, min(at - side // 2, length - side)) for at, length in zip(middle, before.size_hw))
     height, width = min(side, before.size_hw[0]), min(side, before.size_hw[1])
     poor = _enlarged(before, (top, left, height, width), scale)
     fine = after.pixels[scale * top : scale * (top + height), scale * left : scale * (left + width)]

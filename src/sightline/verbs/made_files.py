@@ -73,6 +73,8 @@ class Order:
     number: bool = False
     """Names are numbers, and a source keeps the one that it had."""
     overwrite: bool = False
+    beside: Callable[[Path], Sequence[Path]] = lambda path: ()
+    """Further files of which one is made, by its source."""
 
     @property
     def single(self) -> bool:
@@ -89,7 +91,7 @@ class Job:
     name: str
     """Of the new file, below the folder; with forward slashes."""
     sha256: str
-    """Of the source."""
+    """Of the source; where there are files beside it, of the digests of all."""
 
 
 Work = Callable[[Sequence[Job], Path], Iterator[tuple[Job, Row | Progress]]]
@@ -108,7 +110,8 @@ def made(order: Order, work: Work, summed: Summed[T]) -> Generator[Event, None, 
     check_places(order)
     with held(folder, craft, journal=not single) as rows:
         ending, only = craft.ending, out.name if single else ""
-        jobs = jobs_of(order.paths, order.root, rows, only, ending=ending, number=order.number)
+        how: dict[str, Any] = {"ending": ending, "number": order.number, "beside": order.beside}
+        jobs = jobs_of(order.paths, order.root, rows, only, **how)
         check_targets(jobs, folder)
         left = [job for job in jobs if not is_done(rows.get(job.name), job, folder, order.made_by)]
         if len(left) < len(jobs):
@@ -146,6 +149,7 @@ def jobs_of(
     *,
     ending: Callable[[Path], str],
     number: bool,
+    beside: Callable[[Path], Sequence[Path]],
 ) -> list[Job]:
     """What is to be done, in order; no two files get one name.
 
@@ -158,7 +162,7 @@ def jobs_of(
         before.setdefault(rows[name]["sha256"], []).append(name)
     following = 1 + max((int(Path(name).stem) for name in numbered), default=0)
     for path in paths:
-        digest, ends = _sha256(path), ending(path)
+        digest, ends = _sha256(path, *beside(path)), ending(path)
         if only:
             name = only
         elif number and before.get(digest):
@@ -181,8 +185,10 @@ def _free(path: Path, root: Path, ending: str, taken: set[str]) -> str:
     return name
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: Path, *beside: Path) -> str:
     """In hexadecimal; "" for what cannot be read, which is told when its turn comes."""
+    if beside:
+        return hashlib.sha256(" ".join(map(_sha256, (path, *beside))).encode()).hexdigest()
     if not path.is_file():  # a pipe might never end
         return ""
     try:

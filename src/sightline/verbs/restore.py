@@ -1,4 +1,4 @@
-"""restore: pictures made larger or cleaner by a model, each written as a file of its own kind."""
+"""restore: pictures made larger or cleaner by a model, or their holes filled, each a file of its own kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sightline.core.card import Preparation
 from sightline.core.errors import PictureError, UsageError
@@ -27,6 +28,7 @@ from sightline.data.encode import ALPHA_BITS, SUFFIXES, encoded, format_of, in_s
 from sightline.data.pictures import HOSTILE, Picture, Pixels, read_picture
 from sightline.data.prepare import to_depth
 from sightline.verbs.made_files import Craft, Job, Order, Row, made, root_of
+from sightline.verbs.marks import Marks, check_marks
 from sightline.verbs.opened import Opened
 from sightline.verbs.pace import Pace, Queue, answers, fitted
 from sightline.verbs.predict import declared_bits
@@ -37,6 +39,8 @@ FORMATS = {name.lower(): name for name in SUFFIXES if name != "GIF"}
 _BY_ENDING = {ending: name for name, ending in SUFFIXES.items() if name != "GIF"} | {".jpeg": "JPEG", ".tiff": "TIFF"}
 _DEPTHS = {"TIFF": ("uint8", "uint16", "float32"), "PNG": ("uint8", "uint16"), "PPM": ("uint8", "uint16")}
 """Kinds of pixels that a format holds; others hold uint8."""
+Hole = Callable[[Picture, Path], NDArray[np.bool_]]
+"""A picture and its source → what is to be filled of it."""
 PIXEL_BYTES = 64
 """Memory taken for each pixel of a new picture at the worst moment: floats, their copies, and what is written."""
 
@@ -87,6 +91,7 @@ def restore(
     *,
     format: str = "",
     quality: int = 95,
+    marks: Marks | None = None,
     overwrite: bool = False,
     threads: int | None = None,
 ) -> Generator[Event, None, Restored]:
@@ -98,6 +103,7 @@ def restore(
 
     format: a key of FORMATS; "" keeps that of each source, but GIF becomes PNG. quality: of JPEG, WebP and AVIF, 1 to
     100. Depth stays where the format holds it, and grey stays grey; colours are brought to sRGB, metadata is left out.
+    marks: what is to be filled, for a model that fills holes.
 
     Raises UsageError (also for a folder with other files in it, unless `overwrite`, and for a model of another task)
     and StorageError. Bad files, and pictures that this machine's memory is too small for, are rows with an error.
@@ -105,22 +111,26 @@ def restore(
     if opened.card.task != "restore":
         task = opened.card.task
         raise UsageError(f"{opened.bundle.path} is a model of the task {task}; sightline restore takes one of restore")
+    marks = marks or Marks()
+    check_marks(opened, marks)
     paths = [Path(path) for path in expand([source])]
     if not paths:
         raise UsageError(f"no picture in {source}")
+    root = root_of(paths, source)
     way = _way(format, quality, paths[0], out if Path(source).is_file() and not out.is_dir() else None)
     order = Order(
         craft=Craft(verb="restore", done="restored", kind="restored", ending=partial(_ending, format=way.format)),
         source=source,
         paths=paths,
-        root=root_of(paths, source),
+        root=root,
         out=out,
-        made_by=_digest(opened, way),
+        made_by=_digest(opened, way, marks),
         overwrite=overwrite,
+        beside=partial(marks.files, root=root),
     )
 
     def work(jobs: Sequence[Job], folder: Path) -> Iterator[tuple[Job, Row]]:
-        return _worked(opened, jobs, folder, way, threads or usable_cores())
+        return _worked(opened, jobs, folder, way, threads or usable_cores(), partial(marks.hole, root=root))
 
     def summed(jobs: Sequence[Job], rows: tuple[Row, ...], skipped: int) -> tuple[Restored, Mapping[str, Any]]:
         folder = out.parent if order.single else out
@@ -157,9 +167,9 @@ def _written(kind: str) -> str:
     return kind if kind in FORMATS.values() else "PNG"
 
 
-def _digest(opened: Opened, way: Way) -> str:
+def _digest(opened: Opened, way: Way, marks: Marks) -> str:
     """What decides how a file turns out."""
-    asked = [opened.bundle.digest, opened.variant, dataclasses.asdict(way)]
+    asked = [opened.bundle.digest, opened.variant, dataclasses.asdict(way), *([] if marks.none else [marks.to_dict()])]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
@@ -193,7 +203,9 @@ class _Room:
         return self._turns if needed > self._share else nullcontext()
 
 
-def _worked(opened: Opened, jobs: Sequence[Job], folder: Path, way: Way, cores: int) -> Iterator[tuple[Job, Row]]:
+def _worked(
+    opened: Opened, jobs: Sequence[Job], folder: Path, way: Way, cores: int, hole: Hole | None = None
+) -> Iterator[tuple[Job, Row]]:
     """Each job and its row, a core at work on each; of fewer pictures than cores, all at work on every one."""
     threads = max(1, min(cores, len(jobs)))
     pace, stop, room = Pace(threads, 1, apart=len(jobs) >= cores), threading.Event(), _Room(threads)
@@ -201,7 +213,7 @@ def _worked(opened: Opened, jobs: Sequence[Job], folder: Path, way: Way, cores: 
     ready = fitted(opened, pace)
 
     def work(model: Opened, some: Sequence[Job]) -> list[tuple[Job, Row]]:
-        return [(job, _row(model, job.source, folder / job.name, way, room)) for job in some]
+        return [(job, _row(model, job.source, folder / job.name, way, room, hole)) for job in some]
 
     try:
         yield from answers(pool, work, ready.running(_Halting(ready.graphs["main"], stop)), Queue(jobs), pace)
@@ -210,18 +222,30 @@ def _worked(opened: Opened, jobs: Sequence[Job], folder: Path, way: Way, cores: 
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _row(opened: Opened, source: Path, out: Path, way: Way, room: _Room) -> Row:
+def _row(opened: Opened, source: Path, out: Path, way: Way, room: _Room, hole: Hole | None) -> Row:
     """Read, restore and write one picture, and what is written down of it, but for its name."""
     row: dict[str, Any] = {"before": None, "after": None, "notes": (), "error": None}
     try:
         before, lossless = read_source(opened, source, way)
+        if hole is not None and opened.card.preparation.masked:
+            before = dataclasses.replace(before, hole=hole(before, source))
         scale = int(opened.card.form["scale"])
         with room.of((scale * before.size_hw[0], scale * before.size_hw[1])):
             after = _restored(opened, before, _kept(before, way))
             write_bytes(out, _encoded(after, way.quality, lossless))
     except PictureError as error:
         return {**row, "error": error.reason}
-    return {**row, "before": _size(before), "after": _size(after), "notes": after.notes}
+    filled = {} if before.hole is None else {"hole": _place(before.hole)}
+    return {**row, "before": _size(before), "after": _size(after), "notes": after.notes, **filled}
+
+
+def _place(hole: NDArray[np.bool_]) -> dict[str, Any]:
+    """How many pixels a hole has, and the box around it: left, top, width, height; none for a hole of no pixels."""
+    rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return {"pixels": 0, "box": None}
+    box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+    return {"pixels": int(hole.sum()), "box": list(map(int, box))}
 
 
 def _size(picture: Picture) -> dict[str, int]:
@@ -253,6 +277,10 @@ def _restored(opened: Opened, before: Picture, kind: str) -> Picture:
     except MemoryError:
         raise PictureError(before.source, "not enough memory to restore it") from None
     assert isinstance(found, Larger)
+    if before.hole is not None and not before.hole.any():
+        notes = (*notes, "nothing in it is to be filled")
+    elif before.hole is not None and opened.card.preparation.colours < before.pixels.shape[2]:
+        notes = (*notes, "the model knows grey only, so what was filled is grey")
     if found.pixels.shape[2] < before.pixels.shape[2]:
         notes = (*notes, "the model knows grey only, so colours are gone")
     made = Picture(found.pixels, found.high, before.source, kind, found.size_hw)

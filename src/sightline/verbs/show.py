@@ -76,6 +76,7 @@ def _sheet(gathered: Gathered, job: Any, rows: list[int], seen: list[list[Any]])
     from sightline.draw.sheet import Tile, contact_sheet, to_u8
 
     card, tiles = gathered.card, []
+    colours = card.preparation.colours  # a mask beside them is black in them
     blank = np.full((*card.preparation.size_hw, 1), 236, np.uint8)
     samples, ends = gathered.samples.split("train").rows, np.cumsum(gathered.pieces["train"])
     ((images, targets),) = job.train.batches([np.array(rows)])
@@ -89,7 +90,8 @@ def _sheet(gathered: Gathered, job: Any, rows: list[int], seen: list[list[Any]])
                 Tile(blank, ("", f"not in epoch {epoch}"))
                 if version is None
                 else Tile(
-                    _boxed(to_u8(version.pixels, 1.0), version.targets, card), _caption(version.targets, card, epoch)
+                    _boxed(to_u8(version.pixels[..., :colours], 1.0), version.targets, card),
+                    _caption(version.targets, card, epoch),
                 )
             )
     title = f"{card.data.get('name', '')}: pictures as prepared, and as the net sees them in epochs 1 to {len(seen[0])}"
@@ -151,7 +153,7 @@ def show_input(opened: Opened, source: Any) -> Shown:
     height, width = picture.size_hw
     page = seen_page(
         to_u8(picture.pixels, picture.high),
-        to_u8(image, ready.high),
+        to_u8(image[..., : ready.colours], ready.high),
         region_xyxy=region,
         captions=(
             f"{width} x {height} px; {seen}",

@@ -157,7 +157,7 @@ def wanted(start: Start | None) -> dict[str, tuple[Any, str]]:
         return {}
     ready = start.card.preparation
     found: dict[str, tuple[Any, str]] = {
-        "color": (ready.mode, f"as {start.name} saw them"),
+        "color": ("rgb" if ready.colours == 3 else "grey", f"as {start.name} saw them"),
         "fit": (ready.fit, f"as {start.name} saw them"),
     }
     if ready.size_hw[0] == ready.size_hw[1] or ready.fit == "pad":
