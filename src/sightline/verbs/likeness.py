@@ -59,7 +59,7 @@ def copies(opened: Opened, evaluation: Evaluation) -> Generator[Event, None, Eva
     classes = [
         np.array([row.target.text() for row in each]) for each in (_judged(evaluation), kept, _judged(evaluation))
     ]
-    labels = (classes[0], classes[1], classes[2]) if card.classes and _enough(classes[1]) else None
+    labels = (classes[0], classes[1], classes[2]) if card.classes and _enough(classes[1], classes[0]) else None
     by = describer()
     found: list[Copying] = []
     for space, told in (("pixels", _flat), (f"{by.name} features", by.features)):
@@ -159,9 +159,10 @@ def _flat(images: Shares) -> Shares:
     return images.reshape(len(images), -1)
 
 
-def _enough(names: NDArray[Any]) -> bool:
-    """Whether each class has so many training pictures that the nearest can be held against the third."""
-    return bool(np.unique(names, return_counts=True)[1].min() >= 4)
+def _enough(names: NDArray[Any], made: NDArray[Any]) -> bool:
+    """Whether each class has so many training pictures that the nearest can be held against the third, and each that
+    was made has some; data that the model did not learn from may have other classes."""
+    return set(made) <= set(names) and bool(np.unique(names, return_counts=True)[1].min() >= 4)
 
 
 def _pairs(evaluation: Evaluation, train: Shares, rows: Sequence[Sample], found: Sequence[Copying]) -> report.Picture:
