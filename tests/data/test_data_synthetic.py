@@ -63,12 +63,13 @@ def test_pixels_stay_and_the_mark_is_read(dtype: Any, channels: int) -> None:
         assert SOURCE_TYPE in image.info["XML:com.adobe.xmp"]  # before the pixels are read: it stands in front of them
         assert (image.mode, image.size) == (before.mode, before.size)
         np.testing.assert_array_equal(np.asarray(image), np.asarray(before))
+    assert chunks(done)[0][0] == b"IHDR"  # which comes first in any PNG
     assert [each for each in chunks(done) if each[0] != b"iTXt"] == chunks(blob)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["<&>", "\"double\" and 'single'", "two\nlines\r\n\tand a tab", "]]>", "ä 漢 \U0001f600", "\x00\x07", ""],
+    ["<&>", "\"double\" and 'single'", "two\nlines\r\n\tand a tab", "]]>", "ä 漢 \U0001f600", "\x00\x07\ufffe", ""],
 )
 def test_any_name_survives(name: str) -> None:
     done = marked(png()[0], {"class": name, "index": 2**40})

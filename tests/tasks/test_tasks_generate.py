@@ -90,6 +90,26 @@ def test_the_law_of_what_is_made() -> None:
     assert few[1].pixels * 2 - 1 == pytest.approx(0.6 * 0.4, abs=1e-5)  # one step says what is to be expected
 
 
+class Normal:
+    """The best guess at values of mean 0.1 and deviation 0.3; each noise then ends at 0.1 + 0.3 times itself."""
+
+    def run(self, arrays: Any) -> Any:
+        t = arrays["time"][:, None, None, None].astype(np.float64)
+        guess = 0.1 + t * 0.09 / (t**2 * 0.09 + (1 - t) ** 2) * (arrays["state"] - t * 0.1)
+        return {"picture": guess.astype(np.float32)}
+
+
+@pytest.mark.parametrize(("steps", "off"), [(12, 0.025), (24, 0.006)])
+def test_steps_are_of_second_order(steps: int, off: float) -> None:
+    """Plain steps, without the second look, are off by 0.09 and 0.046."""
+    card = in_steps(steps, preparation=dataclasses.replace(READY, dtype="float32", high=1.0))
+    requests = [generate.asked(card, seed=4, index=index) for index in range(4)]
+    for request, result in zip(requests, generate.predict({"main": Normal()}, requests, card)):
+        noise = request.arrays["noise"][0]
+        apart = np.abs(result.pixels[..., 0] * 2 - 1 - (0.1 + 0.3 * noise))
+        assert apart[np.abs(noise) < 2].max() < off
+
+
 def test_one_pass_where_there_are_no_steps() -> None:
     class Whole:
         seen: ClassVar[list[Any]] = []

@@ -250,9 +250,9 @@ def test_deep_pictures(tmp_path: Path) -> None:
 
 
 def test_unlabelled_colours(tmp_path: Path) -> None:
-    values = {"steps": 4, "batch": 16, "threads": 1, "net.width": 8, "net.steps": 2, "size": 16}
+    values = {"steps": 4, "batch": 16, "threads": 1, "net.width": 8, "net.noise": 8, "size": 16}
     data = shapes(tmp_path / "data", kind="RGB", labelled=False)
-    model = sightline.train("generate", data, net="flow", recipe=values, out=tmp_path / "run")
+    model = sightline.train("generate", data, net="gan", recipe=values, out=tmp_path / "run")
     assert model.card.classes == () and model.card.preparation.mode == "rgb"
     assert [each.pixels.shape for each in model.generate(2)] == [(16, 16, 3)] * 2
     done = drain(generate(model.opened, tmp_path / "out", count=2))
