@@ -30,9 +30,7 @@ Whether such pictures help a recogniser is a question of its own: sightline augm
 
 @click.command(epilog=EXAMPLE)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "-n", "count", type=click.IntRange(1), default=100, show_default=True, help="pictures in all; of a sheet, columns"
-)
+@click.option("-n", "count", type=click.IntRange(1), help="pictures in all [100]; of a sheet, columns [8]")
 @click.option("--class", "classes", multiple=True, help="make this class; may be given several times [all]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="decides every picture")
 @click.option(
@@ -55,7 +53,7 @@ Whether such pictures help a recogniser is a question of its own: sightline augm
 @click.option("--threads", type=click.IntRange(1), default=None, help="of the graph [all cores]")
 def command(
     model: Path,
-    count: int,
+    count: int | None,
     classes: tuple[str, ...],
     seed: int,
     spread: float,
@@ -75,10 +73,11 @@ def command(
     opened = open_for(model, graph=graph, threads=threads or 0)
     if kind is not None:
         page = page_path(out, overwrite=overwrite)
+        count = count or 8
         write_image(page, sheet(opened, count=count, classes=classes, seed=seed, spread=spread, walk=kind == "walk"))
         click.echo(f"written to {page}")
         return
-    asked = generate(opened, out, count=count, classes=classes, seed=seed, spread=spread, overwrite=overwrite)
+    asked = generate(opened, out, count=count or 100, classes=classes, seed=seed, spread=spread, overwrite=overwrite)
     try:
         done = watch(asked, quiet=as_json)
     except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sightline.core.card import Card
+from sightline.core.errors import UsageError
 from sightline.core.protocols import Batch, Objective
 from sightline.core.recipe import setting
 from sightline.nets._making import Classes, times
@@ -106,6 +107,7 @@ class Flow(nn.Module):
         ready, width = card.preparation, options.width
         self.options, self.shape = options, (ready.channels, *ready.size_hw)
         self.patch = options.patch or (1 if ready.size_hw[0] <= 16 else 2 if ready.size_hw[0] <= 64 else 4)
+        _check(options, ready.size_hw[0], self.patch)
         told, seen = 4 * width, ready.channels * self.patch**2
         self.classes, self.labels = Classes(len(card.classes), told), max(1, len(card.classes))
         self.time = nn.Sequential(nn.Linear(told, told), nn.SiLU(), nn.Linear(told, told))
@@ -165,8 +167,21 @@ class Flow(nn.Module):
         return {"state": torch.zeros(count, *self.shape), "time": torch.zeros(count), "label": label}
 
 
+def _check(options: Options, side: int, patch: int) -> None:
+    """Raise UsageError for a shape that no net has."""
+    if options.width % 8:
+        raise UsageError(f"--net.width is {options.width}; it must be a multiple of 8, as so many groups are normed")
+    if side % patch:
+        raise UsageError(f"--net.patch is {patch}; it must be a divisor of the pictures' side, {side}")
+    if side // patch % 2**options.halvings:
+        raise UsageError(
+            f"--net.halvings is {options.halvings}; {side} pixels seen {patch} by {patch} cannot be halved so often; "
+            "give less, or a smaller --net.patch"
+        )
+
+
 def build(options: Options, *, task: str, card: Card) -> Flow:
-    """Fresh weights."""
+    """Fresh weights. Raises UsageError for a width, patch or number of halvings that do not fit."""
     return Flow(card, options)
 
 

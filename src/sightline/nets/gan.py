@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
         self.widths = nn.ModuleList(nn.Conv2d(a, b, 1, bias=False) for a, b in pairwise(widths))
         self.leave = nn.Linear(16 * widths[-1], widths[-1])
         self.classes = Classes(len(card.classes), widths[-1])
-        self.real = nn.Linear(widths[-1], 1)
+        self.real = nn.Linear(widths[-1], 1, bias=False)
 
     def forward(self, images: Tensor, label: Tensor) -> Tensor:
         """(B, C, h, w), (B,) → (B,)."""

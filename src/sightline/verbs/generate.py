@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ BLOCK = 16
 """Pictures that are made at once, filled up where there are fewer, so that each is the same beside any others."""
 MOST_COLUMNS, MOST_SHEET = 40, 1600
 """Pictures side by side on a sheet, and in all."""
+MOST_SPREAD = 3
+_LONGEST, _RESERVED = 100, re.compile(r"(?i)con|prn|aux|nul|com[0-9]|lpt[0-9]")
+"""Bytes of a folder's name, and names that Windows keeps for itself."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,10 @@ def generate(
     pictures are likelier and more alike. Each file is marked (see `data.synthetic`), and `synthetic.json` lists all of
     them with their digests, the model's, and what it was learnt from, in the words of C2PA but unsigned.
 
-    Raises UsageError for an unknown class, a folder with other files in it unless `overwrite`, and StorageError.
+    Raises UsageError for an unknown class, a spread beyond 0 to 3, a folder with other files in it unless `overwrite`,
+    and StorageError.
     """
-    draws = _draws(opened, count, classes, seed)
+    draws = _draws(opened, count, classes, seed, spread)
     made_by = _digest(opened, spread)
     _check_folder(out, overwrite)
     with held(out, CRAFT, journal=True) as rows:
@@ -106,7 +111,7 @@ def generate(
             done += len(some)
             yield Progress(what="pictures made", done=done, total=len(draws))
         found = Generated(out, tuple(rows[draw.name] for draw in draws), len(draws) - len(left))
-        write_json(out / CRAFT.report, _manifest(opened, rows, spread))
+        write_json(out / CRAFT.report, _manifest(opened, rows, spread, made_by))
     return found
 
 
@@ -122,7 +127,7 @@ def pictures_of(
     opened: Opened, count: int, *, classes: Sequence[str] = (), seed: int = 0, spread: float = 1.0
 ) -> list[Picture]:
     """The same pictures in memory, class by class."""
-    draws = _draws(opened, count, classes, seed)
+    draws = _draws(opened, count, classes, seed, spread)
     blocks = [draws[at : at + BLOCK] for at in range(0, len(draws), BLOCK)]
     return [picture for some in blocks for picture in made(opened, some, seed=seed, spread=spread)]
 
@@ -140,28 +145,46 @@ def labels_of(opened: Opened, classes: Sequence[str]) -> list[int]:
     if unknown:
         knows = f"it knows {', '.join(card.classes[:20])}" if card.classes else "it knows no classes"
         raise UsageError(f"this model makes no {', '.join(unknown)}; {knows}")
-    return [card.classes.index(name) for name in classes] or list(range(max(1, len(card.classes))))
+    return [card.classes.index(name) for name in dict.fromkeys(classes)] or list(range(max(1, len(card.classes))))
 
 
-def _draws(opened: Opened, count: int, classes: Sequence[str], seed: int) -> list[Draw]:
+def _draws(opened: Opened, count: int, classes: Sequence[str], seed: int, spread: float) -> list[Draw]:
     """What is to be made, class by class."""
-    labels = labels_of(opened, classes)
+    labels, folders = labels_of(opened, classes), folders_of(opened.card.classes) or [""]
     if count < 1 or seed < 0:
         raise UsageError(f"the count is {count} and the seed {seed}; they must be at least 1 and 0")
+    if not 0 <= spread <= MOST_SPREAD:
+        raise UsageError(f"the spread is {spread:g}; it must be from 0 to {MOST_SPREAD}")
     draws = []
     for place, label in enumerate(labels):
-        name = opened.card.classes[label] if opened.card.classes else ""
-        folder = folder_of(name)
+        folder = folders[label]
         for index in range(count // len(labels) + (place < count % len(labels))):
             stem = f"{folder or 'made'}_{seed}_{index:06d}.png"
             draws.append(Draw(label, index, f"{folder}/{stem}" if folder else stem))
     return draws
 
 
-def folder_of(name: str) -> str:
-    """A class as the name of a folder that every system takes."""
-    kept = "".join("_" if mark in '/\\:*?"<>|\0' or ord(mark) < 32 else mark for mark in name)
-    return kept.strip(" .")
+def folders_of(classes: Sequence[str]) -> list[str]:
+    """Classes as names of folders that every system takes, no two of them alike.
+
+    >>> folders_of(["crack", "a/b", "A:B", "con"])
+    ['crack', 'a_b', 'A_B-2', 'con_']
+    """
+    found, taken = list[str](), {CRAFT.journal, CRAFT.report}
+    for number, name in enumerate(classes):
+        plain = folder = _plain(name)
+        while folder.casefold() in taken:
+            folder = f"{plain}-{number}"
+            number += len(classes)
+        taken.add(folder.casefold())
+        found.append(folder)
+    return found
+
+
+def _plain(name: str) -> str:
+    kept = "".join("_" if mark in '/\\:*?"<>|' or ord(mark) < 32 else mark for mark in name)
+    kept = kept.encode()[:_LONGEST].decode(errors="ignore").strip(" .")
+    return f"{kept}_" if not kept or _RESERVED.fullmatch(kept.partition(".")[0]) else kept
 
 
 def _check_folder(out: Path, overwrite: bool) -> None:
@@ -197,9 +220,10 @@ def _told(opened: Opened, draw: Draw, seed: int, spread: float) -> dict[str, Any
     return {"synthetic": True, "model": opened.bundle.digest, "class": name, **drawn}
 
 
-def _manifest(opened: Opened, rows: Mapping[str, Row], spread: float) -> dict[str, Any]:
-    """What the folder says of all of them."""
+def _manifest(opened: Opened, rows: Mapping[str, Row], spread: float, made_by: str) -> dict[str, Any]:
+    """What the folder says of all that this model made; what another left there, before it was overwritten, is not."""
     card = opened.card
+    ours = {name: row for name, row in rows.items() if row["made_by"] == made_by}
     action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE}
     return {
         "format": "sightline-synthetic",
@@ -210,7 +234,7 @@ def _manifest(opened: Opened, rows: Mapping[str, Row], spread: float) -> dict[st
         "model": {"digest": opened.bundle.digest, "net": dict(card.net), "licences": dict(card.licences)},
         "learnt_from": {name: card.data.get(name) for name in ("name", "fingerprint", "counts")},
         "spread": spread,
-        "files": {name: {key: row[key] for key in _LISTED} for name, row in sorted(rows.items())},
+        "files": {name: {key: row[key] for key in _LISTED} for name, row in sorted(ours.items())},
     }
 
 
