@@ -86,7 +86,7 @@ def test_measures_carry_the_features_name(learnt: Path) -> None:
     assert told["split"] == "test" and told["pictures"] == 40
     card = sightline.load(learnt / "model").card
     assert set(card.metrics["test"]) == measures
-    assert len(told["notes"]) == 2 and set(told["notes"]) <= set(card.notes)
+    assert set(told.get("notes", ())) <= set(card.notes)  # copies alone are a caution
 
 
 def test_what_serves_learning_alone_is_not_in_the_bundle(learnt: Path) -> None:

@@ -28,7 +28,6 @@ from sightline.tasks import generate as task
 from sightline.verbs import likeness
 from sightline.verbs.evaluate import Evaluation, evaluate
 from sightline.verbs.finish import write_evaluation
-from sightline.verbs.likeness import copied
 from sightline.verbs.opened import Opened, open_model
 
 CLASSES = ("0", "1", "2")
@@ -84,7 +83,7 @@ def judged(model: Opened, data: Path, **ways: Any) -> tuple[Evaluation, list[Eve
 
 def test_a_memoriser_is_exposed(memoriser: Opened, data: Path, tmp_path: Path) -> None:
     found, _ = judged(memoriser, data)
-    assert copied(found)
+    assert found.notes
     said = [note for note in found.notes if note.startswith(COPIES)]
     assert [("pixels" in note, "filters features" in note) for note in said] == [(True, False), (False, True)]
     for name in (f"{NEAR} (pixels)", f"{NEAR} (filters)"):
@@ -119,9 +118,10 @@ def test_the_pairs_that_are_shown_are_the_copies(
 
 
 def test_an_honest_generator_is_not(honest: Opened, data: Path) -> None:
-    found, _ = judged(honest, data)
-    assert not copied(found)
-    assert [note.split(" in ")[0] for note in found.notes] == ["no sign of copies"] * 2
+    found, events = judged(honest, data)
+    assert not found.notes
+    told = [event for event in events if isinstance(event, Note)]
+    assert [(note.text.split(" in ")[0], note.kind) for note in told] == [("no sign of copies", "info")] * 2
     for name in (f"{NEAR} (pixels)", f"{NEAR} (filters)"):
         assert found.measures[name].value < 0.2
     assert "copies.png" in found.drawn  # the pairs are shown whatever the verdict
@@ -133,7 +133,7 @@ def test_an_honest_generator_is_not(honest: Opened, data: Path) -> None:
 def test_a_test_without_training_pictures_says_so(honest: Opened, data: Path, tmp_path: Path) -> None:
     for split in ("train", "all"):
         found, _ = judged(honest, data, split=split)
-        assert found.notes == ("whether it copies cannot be told of these data",) and not copied(found)
+        assert found.notes == ("whether it copies cannot be told of these data",)
         assert not any(name.startswith(NEAR) for name in found.measures) and "copies.png" not in found.drawn
     (tmp_path / "test").symlink_to(data / "test")
     assert judged(honest, tmp_path)[0].notes == ("whether it copies cannot be told of these data",)
@@ -156,7 +156,7 @@ def test_unreadable_training_pictures_are_passed_over(
     shutil.copytree(data, tmp_path / "data")
     next((tmp_path / "data" / "train" / "0").iterdir()).write_bytes(b"gone")
     found, _ = judged(memoriser, tmp_path / "data")
-    assert copied(found)
+    assert found.notes
     monkeypatch.setattr(likeness, "MOST", 60)
     found, events = judged(memoriser, data)
     assert any("60 training pictures, evenly over all" in event.text for event in events if isinstance(event, Note))
@@ -246,5 +246,5 @@ def test_unlabelled_pictures(data: Path, tmp_path: Path) -> None:
         plain, bundle=dataclasses.replace(plain.bundle, card=dataclasses.replace(plain.card, classes=()))
     )
     found, _ = judged(bare, data)
-    assert copied(found)
+    assert found.notes
     assert isinstance(found.judged[0].sample.target, Label)

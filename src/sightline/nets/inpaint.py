@@ -109,6 +109,9 @@ class Rise(nn.Module):
 class Filler(nn.Module):
     """A U of four storeys, the topmost at half the size; pixels are rearranged to channels and back."""
 
+    heads = ("last",)
+    """What may be learnt anew by another one."""
+
     def __init__(self, colours: int, options: Options) -> None:
         super().__init__()
         width = options.width
