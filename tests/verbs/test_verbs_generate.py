@@ -221,7 +221,7 @@ def test_what_is_refused(model: Opened, tmp_path: Path, ways: dict[str, Any], sa
 def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:
     other = open_model(finder(tmp_path / "finder"))
     for asked in (lambda: run(other, tmp_path / "out", count=3), lambda: pictures_of(other, 3)):
-        with pytest.raises(UsageError, match="is a model of detect, which offers .*, not generate"):
+        with pytest.raises(UsageError, match=r"is a model of detect, which offers .*, not generate"):
             asked()
     assert not (tmp_path / "out").exists()
 
