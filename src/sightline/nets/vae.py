@@ -1,8 +1,9 @@
-"""vae: pictures told in a few numbers at several sizes, coarse ones first, from which others can be made.
+"""vae: pictures told in a few numbers, of the whole and then of ever finer places, from which others can be made.
 
-A ladder of latents (Sønderby et al., 2016; Vahdat and Kautz, 2020): at each size from 4 pixels on the decoder says what
-it expects of the numbers there, the encoder what they are for a picture, and learning brings both together. How much
-detail counts is the deviation of the pixels, which is beta of a beta-VAE (Higgins et al., 2017) in other units.
+A ladder of latents (Sønderby et al., 2016; Vahdat and Kautz, 2020): one row of numbers for the whole picture, then a
+few at each place of larger sizes. At each rung the decoder says what it expects, of the class at the first one, the
+encoder what it is for a picture, and learning brings both together. How much detail counts is the deviation of the
+pixels, which is beta of a beta-VAE (Higgins et al., 2017) in other units.
 """
 
 from __future__ import annotations
@@ -35,16 +36,17 @@ class Options:
     width: int = setting(32, "channels at half the picture's side; each halving doubles them", low=4, high=512)
     most: int = setting(128, "channels at most", low=4, high=2048)
     blocks: int = setting(1, "residual blocks at each size", low=1, high=8)
-    latents: int = setting(4, "numbers at each place of each size", low=1, high=256)
+    latents: int = setting(32, "numbers that tell the whole picture", low=1, high=4096)
+    fine: int = setting(2, "numbers at each place of each larger size", low=1, high=256)
     deviation: float = setting(
-        0.3,
+        0.4,
         "of pixels from -1 to 1, that is left to chance: less is sharper, and less likely as a whole",
         low=0.001,
         high=2,
     )
 
 
-VARIANTS = {"small": Options(), "base": Options(width=64, most=256, blocks=2, latents=8)}
+VARIANTS = {"small": Options(), "base": Options(width=64, most=256, blocks=2, latents=64, fine=4)}
 
 
 def prefers(options: Options) -> tuple[str, float]:
@@ -53,32 +55,34 @@ def prefers(options: Options) -> tuple[str, float]:
 
 
 def form(options: Options, card: Card) -> dict[str, Any]:
-    """The latents of all sizes in a row."""
-    sizes = _sizes(card.preparation.size_hw[0])
-    return {"name": "picture", "noise": [sum(options.latents * side**2 for side in sizes)], "steps": 0}
+    """The latents of all rungs in a row."""
+    shapes = _shapes(card.preparation.size_hw[0], options)
+    return {"name": "picture", "noise": [sum(map(math.prod, shapes))], "steps": 0}
 
 
-def _sizes(side: int) -> list[int]:
-    """Sides of the latents, coarse first."""
-    return [4 * 2**step for step in range(int(math.log2(min(FINEST, side // 4) // 4)) + 1)]
+def _shapes(side: int, options: Options) -> list[tuple[int, int, int]]:
+    """Of the latents of each rung, numbers and side twice: of the whole picture, and from 8 places each way on."""
+    finer = range(int(math.log2(max(4, min(FINEST, side // 4)) // 4)))
+    return [(options.latents, 1, 1), *((options.fine, 8 * 2**step, 8 * 2**step) for step in finer)]
 
 
 class Encoder(nn.Module):
-    """A picture and its class → features at each side of the latents."""
+    """A picture → features for each rung."""
 
     def __init__(self, card: Card, options: Options, widths: list[int]) -> None:
         super().__init__()
         self.first = Enter(card.preparation.channels, widths[0])
         self.blocks = nn.ModuleList(rows(width, options.blocks) for width in widths)
         self.widths = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(widths))
+        self.whole = nn.Conv2d(widths[-1], widths[-1], 4)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features (B, width, h, w) at each side, coarse first."""
+        """Features (B, width, h, w) of the whole, and from 8 places each way on."""
         x, found = self.first(images), []
         for number, block in enumerate(self.blocks):
             x = block(x if number == 0 else self.widths[number - 1](functional.avg_pool2d(x, 2)))
             found.append(x)
-        return found[::-1]
+        return [self.whole(functional.leaky_relu(x, SLOPE)), *found[-2::-1]]
 
 
 class Ladder(nn.Module):
@@ -86,53 +90,59 @@ class Ladder(nn.Module):
 
     def __init__(self, card: Card, options: Options, *, plain: bool = False) -> None:
         super().__init__()
-        widths, each = widths_of(card.preparation.size_hw[0], options.width, options.most), options.latents
-        self.options, self.sizes = options, _sizes(card.preparation.size_hw[0])
+        widths = widths_of(card.preparation.size_hw[0], options.width, options.most)
+        self.options, self.shapes = options, _shapes(card.preparation.size_hw[0], options)
         down = widths[::-1]
-        self.classes, self.begin = Classes(len(card.classes), down[0]), nn.Parameter(torch.zeros(down[0], 4, 4))
-        levels = down[: len(self.sizes)]
-        self.expects = nn.ModuleList(nn.Conv2d(width, 2 * each, 3, padding=1) for width in levels)
-        self.takes = nn.ModuleList(nn.Conv2d(each, width, 3, padding=1) for width in levels)
+        self.classes, self.grow = Classes(len(card.classes), down[0]), nn.ConvTranspose2d(down[0], down[0], 4)
         self.blocks = nn.ModuleList(rows(width, options.blocks) for width in down)
         self.widths = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(down))
         self.leave = Leave(down[-1], card.preparation.channels)
+        rungs = list(zip(down, self.shapes))
+        self.expects = nn.ModuleList(_about(width, 2 * shape[0], shape) for width, shape in rungs)
+        self.takes = nn.ModuleList(_about(shape[0], width, shape) for width, shape in rungs)
         for expects in self.expects:
             nn.init.zeros_(expects.weight)  # type: ignore[arg-type]
         if not plain:
             self.encoder = Encoder(card, options, widths)
-            self.finds = nn.ModuleList(nn.Conv2d(2 * width, 2 * each, 3, padding=1) for width in levels)
+            self.finds = nn.ModuleList(_about(2 * width, 2 * shape[0], shape) for width, shape in rungs)
 
     def forward(self, noise: Tensor, label: Tensor) -> dict[str, Tensor]:
         """`picture` (B, C, h, w) of noise (B, N) and labels (B,)."""
-        parts = torch.split(noise, [self.options.latents * side**2 for side in self.sizes], dim=1)
-        drawn = [part.reshape(-1, self.options.latents, side, side) for part, side in zip(parts, self.sizes)]
+        parts = torch.split(noise, [math.prod(shape) for shape in self.shapes], dim=1)
+        drawn = [part.reshape(-1, *shape) for part, shape in zip(parts, self.shapes)]
         return {"picture": self.decoded(label, drawn)[0]}
 
     def decoded(self, label: Tensor, drawn: list[Tensor], seen: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """A picture, and what the latents told in nats (B,), by normal numbers (B, latents, h, w) of each size.
+        """A picture, and what the latents told in nats (B,), by normal numbers for each rung (B, *its shape).
 
         seen: the encoder's features; without, the latents are what is expected of them.
         """
-        x = (self.begin + self.classes(label)[:, :, None, None]).contiguous()
-        told = torch.zeros(len(label), device=x.device)
+        x, told = self._told(0, self.classes(label)[:, :, None, None], drawn, seen)
+        x = self.grow(x)
         for number, block in enumerate(self.blocks):
-            if number < len(self.sizes):
-                mean, log = _parted(self.expects[number](functional.leaky_relu(x, SLOPE)))
-                if seen is not None:
-                    both = torch.cat([x, seen[number]], dim=1)
-                    shift, own = _parted(self.finds[number](functional.leaky_relu(both, SLOPE)))
-                    off, narrow = shift / log.exp(), own.exp()  # own is beside what is expected
-                    told = told + 0.5 * (off**2 + narrow**2 - 1 - 2 * own).sum(dim=(1, 2, 3))
-                    mean, log = mean + shift, log + own
-                x = x + self.takes[number](mean + log.exp() * drawn[number])
+            if number:
+                x = enlarged(self.widths[number - 1](x))
+            if 0 < number < len(self.shapes):
+                x, more = self._told(number, x, drawn, seen)
+                told = told + more
             x = block(x)
-            if number < len(self.widths):
-                x = enlarged(self.widths[number](x))
         return self.leave(x), told
+
+    def _told(self, rung: int, x: Tensor, drawn: list[Tensor], seen: list[Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Features with the latents of a rung added, and what these told in nats (B,)."""
+        mean, log = _parted(self.expects[rung](functional.leaky_relu(x, SLOPE)))
+        told = torch.zeros(len(x), device=x.device)
+        if seen is not None:
+            both = torch.cat([x, seen[rung]], dim=1)
+            shift, own = _parted(self.finds[rung](functional.leaky_relu(both, SLOPE)))
+            off, narrow = shift / log.exp(), own.exp()  # own is beside what is expected
+            told = 0.5 * (off**2 + narrow**2 - 1 - 2 * own).sum(dim=(1, 2, 3))
+            mean, log = mean + shift, log + own
+        return x + self.takes[rung](mean + log.exp() * drawn[rung]), told
 
     def example(self, count: int) -> dict[str, Tensor]:
         """What it takes instead of pictures."""
-        numbers = sum(self.options.latents * side**2 for side in self.sizes)
+        numbers = sum(map(math.prod, self.shapes))
         return {"noise": torch.zeros(count, numbers), "label": torch.zeros(count, dtype=torch.int64)}
 
     def shipped(self) -> nn.Module:
@@ -144,6 +154,12 @@ class Ladder(nn.Module):
     def redrawn(self, images: Tensor, label: Tensor, drawn: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Pictures (B, C, h, w) as they come out of their latents, and what these told in nats (B,)."""
         return self.decoded(label, drawn, self.encoder(images))
+
+
+def _about(before: int, after: int, shape: tuple[int, int, int]) -> nn.Conv2d:
+    """A convolution over the places of a rung."""
+    side = min(3, shape[1])
+    return nn.Conv2d(before, after, side, padding=side // 2)
 
 
 def _parted(both: Tensor) -> tuple[Tensor, Tensor]:
@@ -171,9 +187,7 @@ def told(module: Ladder, images: Tensor, targets: dict[str, Tensor], batch: Batc
 
 def _parts(module: Ladder, images: Tensor, targets: dict[str, Tensor], seed: int | None) -> tuple[Tensor, Tensor]:
     drawn = torch.Generator().manual_seed(seed) if seed is not None else None
-    latents = module.options.latents
-    shapes = [(len(images), latents, side, side) for side in module.sizes]
-    noise = [torch.randn(shape, generator=drawn).to(images.device) for shape in shapes]
+    noise = [torch.randn((len(images), *shape), generator=drawn).to(images.device) for shape in module.shapes]
     redrawn, nats = module.redrawn(images, targets["label"], noise)
     off = ((redrawn.float() - images) ** 2).mean() / (2 * module.options.deviation**2)
     return off, nats.float().mean() / images[0].numel()
