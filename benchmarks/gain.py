@@ -14,7 +14,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ class Trial:
     generator: dict[str, Any]
     group_by: str = ""
     net: str = "gan"
-    recogniser: dict[str, Any] = field(default_factory=dict)
 
 
 TRIALS = (
@@ -103,17 +102,70 @@ def generator(trial: Trial, folder: Path, run: Path) -> Path:
     return Run(run).model
 
 
+def advised(model: Path, folder: Path, out: Path, *, ways: dict[str, Any]) -> dict[str, Any]:
+    """What `sightline augment-with` says, as its augment.json has it."""
+    from sightline.core.events import Event, Note, drain
+    from sightline.verbs.augment_with import augment_with
+    from sightline.verbs.opened import open_model
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Note):
+            print(event.text, flush=True)
+
+    drain(augment_with(open_model(model, threads=1), folder, out=out, threads=1, **ways), tell)
+    found: dict[str, Any] = json.loads((out / "augment.json").read_text())
+    return found
+
+
+def tested(trial: Trial, folder: Path, out: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """The same recognisers on the test pictures: percent right without and with, and the gain with its interval."""
+    from sightline.data.read import read
+    from sightline.metrics.gain import gain_by_picture
+    from sightline.verbs.arms import named
+
+    rows = read(folder, layout="imagefolder", group_by=trial.group_by).split("test").rows
+    paths, groups = [folder / row.path for row in rows], np.array([row.group or row.path for row in rows])
+    labels = [row.target.text() for row in rows]
+    seeds = sorted({run["seed"] for run in found["runs"]})
+    tables = {}
+    for share in sorted({run["share"] for run in found["runs"]}):
+        runs = [out / "runs" / named(share, seed) / "model" for seed in seeds]
+        tables[share] = np.array([_right(run, paths, labels) for run in runs])
+    gains = {share: gain_by_picture(tables[share], tables[0.0], groups=groups) for share in tables if share}
+    return {
+        "right": {f"{share:g}": round(100 * float(table.mean()), 2) for share, table in tables.items()},
+        "gains": {f"{share:g}": gain.line() for share, gain in gains.items()},
+        "advice": gains[found["share"]].advice,
+        "pictures": len(rows),
+    }
+
+
+def _right(model: Path, paths: list[Path], labels: list[str]) -> list[bool]:
+    from sightline.verbs.opened import open_model
+    from sightline.verbs.predict import predict
+
+    answers: list[Any] = list(predict(open_model(model), paths, batch=16, threads=1))
+    return [answer.result.label == label for answer, label in zip(answers, labels)]
+
+
 def main() -> None:
     """Lay out, learn and measure, and print a line a data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--only", default=",".join(trial.name for trial in TRIALS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--shares", default="1,2")
+    parser.add_argument("--steps", type=int, default=300)
     asked = parser.parse_args()
+    ways = {"seeds": asked.seeds, "steps": asked.steps, "shares": [float(each) for each in asked.shares.split(",")]}
     for trial in (trial for trial in TRIALS if trial.name in asked.only.split(",")):
-        folder = laid_out(trial.name, asked.data, asked.out / trial.name / "data")
-        model = generator(trial, folder, asked.out / trial.name / "generator")
-        print(json.dumps({"data": trial.name, "model": str(model)}))
+        place = asked.out / trial.name
+        folder = laid_out(trial.name, asked.data, place / "data")
+        model = generator(trial, folder, place / "generator")
+        found = advised(model, folder, place / "gain", ways=ways)
+        test = tested(trial, folder, place / "gain", found)
+        print(json.dumps({"data": trial.name, "said": found["sentence"], "test": test}), flush=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,9 @@ class Augmented:
         return told
 
     def command(self) -> str:
-        """What learns from the new data set as the recognisers did."""
+        """What learns from the new data set as the recognisers did; "" where there is none."""
+        if self.augmented is None:
+            return ""
         options = " ".join(f"--{name} {value}" for name, value in self.same.items() if value is not None)
         return f"sightline train classify {self.augmented} {options}"
 
@@ -168,10 +170,10 @@ def _outcomes(work: Work, shares: Sequence[float], seeds: int) -> Generator[Even
         found.append(each)
         if place > known:
             mean = float(np.mean([one.seconds for one in found[-6:]]))
-            left = _duration(mean * (len(wanted) - place))
+            left = f"; about {_duration(mean * (len(wanted) - place))} left" if place < len(wanted) else ""
             what = f"with {share:g} made for each" if share else "real pictures alone"
             right = f"{100 * each.accuracy(CHOOSE):.1f} % right where shares are chosen"
-            yield Note(text=f"{place}/{len(wanted)}, seed {seed}, {what}: {right}; about {left} left")
+            yield Note(text=f"{place}/{len(wanted)}, seed {seed}, {what}: {right}{left}")
     return found
 
 
