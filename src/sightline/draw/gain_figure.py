@@ -32,6 +32,7 @@ def gain_figure(chosen: Mapping[float, Measure], *, share: float, claimed: Measu
             axes.errorbar(x, middle, yerr=ends, fmt="o", ms=6, capsize=4, color=colour, label=name)
         axes.set_xticks(range(len(shares)), [f"{each:g}" for each in shares])
         axes.set_xlim(-0.6, len(shares) - 0.4)
-        axes.legend(loc="best")
+        axes.margins(y=0.35)  # room for the legend
+        axes.legend(loc="upper left")
         dress(axes, title=title or "Gain", x="synthetic pictures for each real one", y="points of accuracy")
         return png(figure)

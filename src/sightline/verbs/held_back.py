@@ -154,7 +154,10 @@ def _halves(carved: Samples, digests: Sequence[str], seed: int, name: str) -> di
             "with --validation 0.3"
         )
     alone = replace(carved, rows=tuple(replace(carved.rows[place], split="") for place in held))
-    few = f"the {len(held)} validation pictures of {name} are too few to choose by some and claim on others; add more"
+    few = (
+        f"the {len(held)} validation pictures of {name} are too few to choose by some and claim on others; add more, "
+        "or, where they are carved, train the model with a larger --validation"
+    )
     try:
         cut = carve(alone, validation=0.5, holdout=0.0, seed=seed, digests=[digests[place] for place in held])
     except DataError:
