@@ -10,6 +10,7 @@ from sightline.metrics.gain import gain_by_picture
 from sightline.verbs.advice import Advice, Arm, advised
 
 SEEDS, PICTURES = 5, 300
+NAMES = np.array([str(number) for number in range(PICTURES)])
 
 
 def arm(choose: float, claim: float, seed: int = 0) -> Arm:
@@ -20,8 +21,7 @@ def arm(choose: float, claim: float, seed: int = 0) -> Arm:
 
 
 def judged(arms: dict[float, Arm]) -> Advice:
-    names = [str(number) for number in range(PICTURES)]
-    return advised(arms, groups=(names, names))
+    return advised(arms, groups=(NAMES.tolist(), NAMES.tolist()))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_share_follows_the_choosing_half_alone() -> None:
     arms = {0.0: arm(0.6, 0.6), 0.5: arm(0.6, 0.95, 1), 2.0: arm(0.8, 0.7, 2), 4.0: arm(0.5, 0.9, 3)}
     found = judged(arms)
     assert found.share == 2
-    own = gain_by_picture(arms[2.0].claim, arms[0.0].claim)
+    own = gain_by_picture(arms[2.0].claim, arms[0.0].claim, groups=NAMES)
     assert found.claimed == own
     assert set(found.chosen) == {0.5, 2, 4}
     assert found.chosen[4].measure.value < 0 < found.chosen[2].measure.value
@@ -66,7 +66,7 @@ def test_no_seed_claims_what_it_chose() -> None:
     found = judged({share: Arm(choose=right(counts[share]), claim=claims[share]) for share in counts})
     assert found.share == 1
     own = np.stack([claims[2.0][0], claims[1.0][1], claims[1.0][2]])
-    assert found.claimed == gain_by_picture(own, claims[0.0])
+    assert found.claimed == gain_by_picture(own, claims[0.0], groups=NAMES)
 
 
 def test_pictures_of_a_group_count_together() -> None:
@@ -74,10 +74,9 @@ def test_pictures_of_a_group_count_together() -> None:
     better = arms[0.0].claim.copy()
     better[:, :30] = True  # all of one group
     arms[1.0] = Arm(choose=arms[1.0].choose, claim=better)
-    names = [str(number) for number in range(PICTURES)]
-    assert advised(arms, groups=(names, names)).word == "use"
-    together = ["video"] * 30 + names[30:]
-    assert advised(arms, groups=(names, together)).word == "no evidence"
+    assert judged(arms).word == "use"
+    together = ["video"] * 30 + NAMES[30:].tolist()
+    assert advised(arms, groups=(NAMES.tolist(), together)).word == "no evidence"
 
 
 def test_what_is_told_of_more_seeds() -> None:
