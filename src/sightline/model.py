@@ -59,6 +59,7 @@ class Model:
 
         Raises PictureError for a picture that cannot be read.
         """
+        self.opened.offers("predict")
         (answer,) = answer_some(self.opened, [source])
         if answer.result is None:
             raise PictureError(answer.source, answer.error or "unreadable")
@@ -76,14 +77,21 @@ class Model:
 
         batch, threads: chosen by timing the first pictures where they are left open, which `listen` is told.
         """
+        self.opened.offers("predict")
         many = list(expand([str(sources)])) if isinstance(sources, (str, Path)) else sources
         return predict(self.opened, many, batch=batch, threads=threads, listen=listen)
 
     def evaluate(
-        self, data: str | Path, *, layout: str | None = None, split: str = "", listen: Listener | None = None
+        self,
+        data: str | Path,
+        *,
+        layout: str | None = None,
+        split: str = "",
+        by: str | Path = "",
+        listen: Listener | None = None,
     ) -> evaluating.Evaluation:
         """Measure on labelled pictures, with intervals; see `verbs.evaluate`."""
-        return drain(evaluating.evaluate(self.opened, data, layout=layout, split=split), listen)
+        return drain(evaluating.evaluate(self.opened, data, layout=layout, split=split, by=by), listen)
 
     def explain(self, source: Any, *, probe: str = "", target: str = "") -> explaining.Explanation:
         """The evidence for an answer, with a verdict on the map; shows itself in a notebook.

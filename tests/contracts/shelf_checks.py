@@ -86,6 +86,8 @@ def protocol_faults(module: Any, protocol: Any) -> Iterator[str]:
         if name.startswith("_") or not inspect.isfunction(declared):
             continue
         given = getattr(module, name, None)
+        if given is None and name == "loss" and hasattr(module, "objectives") and hasattr(module, "watched"):
+            continue  # what it puts out cannot be held against a picture
         if not callable(given):
             yield f"has no function {name}"
             continue
@@ -162,7 +164,8 @@ def answer_faults(module: Any) -> Iterator[str]:
     toy = made(module, side=12 if "picture" not in module.DECODED else 24, grey=True)
     outputs = {name: axes_filled(axes, len(toy.images)) for name, axes in module.DECODED.items()}
     if "picture" in outputs:
-        outputs["picture"] = np.random.default_rng(0).random((len(toy.requests), 1, 24, 24)).astype(np.float32)
+        side = toy.card.preparation.size_hw[0] if hasattr(module, "asked") else 24
+        outputs["picture"] = np.random.default_rng(0).random((len(toy.requests), 1, side, side)).astype(np.float32)
     if "labels" in outputs:
         outputs["labels"] = np.abs(outputs["labels"]).astype(np.int64) % len(CLASSES)
     meters = module.meters(toy.card)
@@ -221,6 +224,7 @@ class Toy:
     targets: dict[str, Array]
     requests: list[Request]
     targets_given: list[Any]
+    pictures: list[Any] = dataclasses.field(default_factory=list)
 
 
 def made(task: Any, *, side: int, grey: bool, count: int = 8, width: int = 0) -> Toy:
@@ -236,8 +240,19 @@ def made(task: Any, *, side: int, grey: bool, count: int = 8, width: int = 0) ->
         return in_pieces(task, recipe, card, pictures, list(known.targets))
     requests = [task.encode(each, card) for each in pictures]
     encoded = [task.encode_target(t, r, card) for t, r in zip(known.targets, requests)]
-    targets = protocols.collated(task, encoded)
-    return Toy(recipe, card, stack(requests)["image"], targets, requests, list(known.targets))
+    targets, images = protocols.collated(task, encoded), stack(requests)["image"]
+    if hasattr(task, "asked"):
+        learner = Shelf("nets").load(task.DEFAULT_NET)
+        card = dataclasses.replace(card, form=learner.form(next(iter(learner.VARIANTS.values())), card))
+        requests = [task.examined(each, target, card) for each, target in zip(pictures, known.targets)]
+    return Toy(recipe, card, images, targets, requests, list(known.targets), pictures)
+
+
+def asked_of(task: Any, toy: Toy) -> dict[str, Array]:
+    """What a graph of the task takes: the pictures themselves, or what is asked instead of them."""
+    if not hasattr(task, "asked"):
+        return {"image": toy.images}
+    return stack([task.trial(each, toy.card) for each in toy.pictures])
 
 
 def in_pieces(task: Any, recipe: Any, card: Card, pictures: Sequence[Any], given: list[Any]) -> Toy:
@@ -287,15 +302,21 @@ def net_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, w
     from sightline.learn.augment import normalised
 
     toy = made(task, side=side, grey=grey, count=4, width=width)
+    toy = formed(toy, module, options) if hasattr(task, "asked") else toy
     torch.manual_seed(0)
     net = module.build(options, task=toy.card.task, card=toy.card)
-    put_out = net(normalised(toy.images, toy.card))
+    given = {name: torch.from_numpy(array) for name, array in asked_of(task, toy).items() if name != "image"}
+    put_out = net(*given.values()) if given else net(normalised(toy.images, toy.card))
     misshapen = list(axes_faults(put_out, module.OUTPUTS, 4, len(toy.card.classes)))
     if misshapen:
         yield from misshapen
         return
     targets = {name: torch.from_numpy(array) for name, array in toy.targets.items()}
-    loss = module.loss(put_out, targets, protocols.Batch(toy.recipe, 0, 1))
+    where = protocols.Batch(toy.recipe, 0, 1)
+    if hasattr(module, "watched"):
+        loss = module.watched(net, normalised(toy.images, toy.card), targets, where)["validation_loss"]
+    else:
+        loss = module.loss(put_out, targets, where)
     if loss.shape != () or not torch.isfinite(loss):
         yield f"its loss is {loss}, no finite scalar"
     named = module.evidence(net) if hasattr(module, "evidence") else getattr(module, "EVIDENCE", None)
@@ -315,7 +336,10 @@ def evidence_faults(named: Mapping[str, str], outputs: Mapping[str, Any], stored
 
 
 def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
-    """Sixty steps on eight pictures halve the loss, or it cannot learn; skipped branches make single ones jump."""
+    """Sixty steps on eight pictures halve the loss, or it cannot learn; skipped branches make single ones jump.
+
+    Of players against each other none has a loss that falls; that they learn is a test of their own.
+    """
     import torch
 
     from sightline.learn.augment import normalised
@@ -323,6 +347,8 @@ def overfit_faults(module: Any, task: Any, options: Any) -> Iterator[str]:
     toy = made(task, side=12, grey=True)
     torch.manual_seed(0)
     net = module.build(options, task=toy.card.task, card=toy.card)
+    if len(getattr(module, "objectives", lambda net: [])(net)) > 1 and hasattr(module, "watched"):
+        return
     moved = torch.optim.AdamW(net.parameters(), lr=3e-3)
     images, targets = normalised(toy.images, toy.card), {n: torch.from_numpy(a) for n, a in toy.targets.items()}
     losses = []
@@ -346,16 +372,16 @@ def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: 
     """Its exported graph does what the net does."""
     import torch
 
-    from sightline.learn.augment import normalised
     from sightline.learn.watch import forward
 
     toy = formed(made(task, side=side, grey=grey, width=width), module, options)
     torch.manual_seed(0)
     net = module.build(options, task=toy.card.task, card=toy.card)
-    with torch.no_grad():
-        net.train()(normalised(toy.images, toy.card))  # statistics that are not those of a fresh net
+    given = asked_of(task, toy)
+    net.train()
+    forward(net, given, toy.card)  # statistics that are not those of a fresh net
     net.eval()
-    yield from parity_faults(task, toy, lambda: net, forward(net, {"image": toy.images}, toy.card), module.OUTPUTS)
+    yield from parity_faults(task, toy, lambda: net, forward(net, given, toy.card), module.OUTPUTS)
 
 
 def method_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, width: int = 0) -> Iterator[str]:
@@ -389,7 +415,7 @@ def parity_faults(
     session = form.open(form.write(exported(), toy.card), threads=1)
     if hasattr(task, "check"):
         task.check(toy.card, {"main": session})
-    found = session.run({"image": toy.images})
+    found = session.run(asked_of(task, toy))
     yield from axes_faults(found, declared, len(toy.images), len(toy.card.classes))
     agreement = agree(task, *(protocols.decoded(task, each, toy.card) for each in (reference, found)), toy.card)
     if not agreement.ok:

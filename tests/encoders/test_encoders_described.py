@@ -109,8 +109,8 @@ def test_a_bundle_gives_the_means_of_its_map(probe_run: Path) -> None:
     pytest.importorskip("scipy")
     path = probe_run / "model"
     bundle = open_bundle(path)
-    levels = np.random.default_rng(0).integers(256, size=(5, *bundle.card.preparation.size_hw, 1), dtype=np.uint8)
-    found, name = features_of(path, levels / np.float32(255))
+    levels = np.random.default_rng(0).integers(1, 256, size=(5, *bundle.card.preparation.size_hw, 1), dtype=np.uint8)
+    found, name = features_of(path, (levels - np.float32(0.4)) / np.float32(255))  # to the nearest level
     session = engines.onnxruntime().InferenceSession(bundle.graph("main", "onnx"), providers=["CPUExecutionProvider"])
     maps = session.run(["features"], {"image": levels})[0]
     np.testing.assert_allclose(found, maps.mean(axis=(2, 3)), atol=1e-6)

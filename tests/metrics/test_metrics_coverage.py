@@ -44,11 +44,12 @@ def test_like_loops(m: int, n: int, scale: float, k: int) -> None:
     assert [found[name].n for name in ("precision", "recall", "density", "coverage")] == [n, m, n, m]
 
 
-def test_reaches_like_neighbours_of_sklearn() -> None:
+@pytest.mark.parametrize("k", [1, 5, 60])
+def test_reaches_like_neighbours_of_sklearn(k: int) -> None:
     neighbours = pytest.importorskip("sklearn.neighbors")
     rows = np.random.default_rng(0).normal(size=(300, 6))
-    wanted = neighbours.NearestNeighbors(n_neighbors=5).fit(rows).kneighbors()[0][:, -1]
-    np.testing.assert_allclose(np.sqrt(reaches(rows)), wanted)
+    wanted = neighbours.NearestNeighbors(n_neighbors=k).fit(rows).kneighbors()[0][:, -1]
+    np.testing.assert_allclose(np.sqrt(reaches(rows, k=k)), wanted)
 
 
 def test_each_sees_what_it_is_for() -> None:

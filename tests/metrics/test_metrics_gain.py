@@ -31,7 +31,7 @@ def test_over_seeds_like_scipy(seeds: int, shift: float) -> None:
     assert (found.measure.interval, found.measure.n) == (f"t({seeds} seeds)", seeds)
 
 
-@pytest.mark.parametrize(("shift", "advice"), [(0.05, USE), (-0.05, HARMS), (0.0, NONE)])
+@pytest.mark.parametrize(("shift", "advice"), [(0.05, USE), (-0.05, HARMS), (0.001, NONE), (-0.001, NONE)])
 def test_advice_follows_the_interval(shift: float, advice: str) -> None:
     plain = np.array([0.90, 0.91, 0.89, 0.92, 0.90])
     found = gain(plain + shift + np.array([0.01, -0.01, 0.0, 0.01, -0.01]), plain)
@@ -66,6 +66,24 @@ def trained(
     of_seed = spread * random.normal(size=(seeds, 1))
     shape = seeds, scenes * frames
     return random.random(shape) < hard + of_scene + of_seed, random.random(shape) < hard
+
+
+@pytest.mark.parametrize(("spread", "apart"), [(0.1, 0.2), (0.0, 0.3), (0.3, 0.0), (0.0, 0.0)])
+def test_over_seeds_and_pictures_as_written_down(spread: float, apart: float) -> None:
+    """The mean squares of a table of two ways, as textbooks have them, and which case it is."""
+    random = np.random.default_rng(8)
+    helped, plain = trained(random, seeds=5, scenes=40, frames=1, spread=spread, apart=apart)
+    table = helped.astype(float) - plain
+    rows, columns = table.mean(axis=1, keepdims=True), table.mean(axis=0, keepdims=True)
+    of_seeds, of_pictures = 40 * rows.var(ddof=1), 5 * columns.var(ddof=1)
+    rest = ((table - rows - columns + table.mean()) ** 2).sum() / (4 * 39)
+    whole, largest = of_seeds + of_pictures - rest, max(of_seeds, of_pictures)
+    freedom = whole**2 / (of_seeds**2 / 4 + of_pictures**2 / 39 + rest**2 / (4 * 39))
+    if whole <= largest:
+        whole, freedom = largest, 4 if of_seeds > of_pictures else 39
+    half = stats.t.ppf(0.975, freedom) * np.sqrt(whole / 200)
+    found = gain_by_picture(helped, plain).measure
+    assert (found.low, found.high) == pytest.approx((table.mean() - half, table.mean() + half))
 
 
 @pytest.mark.parametrize(

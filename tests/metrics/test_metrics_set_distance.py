@@ -151,5 +151,5 @@ def test_groups_that_do_not_fit() -> None:
     rows = np.random.default_rng(0).normal(size=(6, 2))
     with pytest.raises(DataError, match=r"one a picture, \(6,\), not \(5,\)"):
         kid(rows, rows, groups=(np.arange(5), np.arange(6)))
-    with pytest.raises(DataError, match="3 pictures or groups.*there are 2"):
+    with pytest.raises(DataError, match=r"3 pictures or groups.*there are 2"):
         kid(rows, rows, groups=(np.arange(6) % 2, np.arange(6)))

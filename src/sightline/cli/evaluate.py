@@ -13,6 +13,7 @@ EXAMPLE = """\b
 Examples:
   sightline evaluate runs/classify-1/model flowers/
   sightline evaluate model.zip other/ --split validation --out judged/
+  sightline evaluate runs/generate-1/model digits/ --by runs/classify-1/model
   sightline evaluate model thumbnails/ --restore runs/restore-1/model"""
 
 
@@ -23,6 +24,9 @@ Examples:
 @click.option("--layout", default=None, help="how DATA is laid out [detected]")
 @click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--restore", type=click.Path(path_type=Path), help=RESTORE_HELP)
+@click.option(
+    "--by", default="", help="of made pictures: a classifier or encoder that judges them too, a bundle or ONNX"
+)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report"
 )
@@ -43,6 +47,7 @@ def command(
     layout: str | None,
     graph: str,
     restore: Path | None,
+    by: str,
     out: Path | None,
     max_bad: float,
     as_json: bool,
@@ -59,7 +64,7 @@ def command(
     if out is not None and occupied(out):
         raise UsageError(f"{out} exists and is not empty; give another --out")
     opened = open_for(model, graph=graph, restore=restore)
-    found = watch(evaluate(opened, data, layout=layout, split=split, max_bad=max_bad), quiet=as_json)
+    found = watch(evaluate(opened, data, layout=layout, split=split, max_bad=max_bad, by=by), quiet=as_json)
     click.echo(json.dumps(found.to_dict(), indent=2) if as_json else str(found))
     for path, reason in found.left_out:
         click.echo(f"left out {path}: {reason}", err=True)

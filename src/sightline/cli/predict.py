@@ -55,6 +55,7 @@ def command(
     if draw:
         _check_drawings(draw, out, overwrite)
     opened = open_for(model, graph=graph, threads=threads or 0, restore=restore)
+    opened.offers("predict")
     drawings = _drawings(draw, opened.task) if draw else None
     sources = expand(paths) if "-" in paths else list(expand(paths))
     if sources == []:

@@ -110,7 +110,9 @@ def describer(source: str | Path = FILTERS, *, scale: str = "imagenet", threads:
     return _of_file(ledger.file_of(text), scale, threads)
 
 
-def features_of(source: str | Path, pictures: NDArray[Any], *, scale: str = "imagenet") -> tuple[Any, str]:
+def features_of(
+    source: str | Path, pictures: NDArray[Any], *, scale: str = "imagenet"
+) -> tuple[NDArray[np.float32], str]:
     """Features (N, D), float32, of pictures (N, H, W, C) in [0, 1], and the name that figures quote them by.
 
     `describer` says what source and scale are and what is raised; open one for several sets.
@@ -209,7 +211,7 @@ def _checked(pictures: NDArray[Any]) -> Pictures:
         raise DataError(f"pictures must be floats (N, H, W, 1 or 3) in [0, 1], not {given.dtype} {given.shape}")
     if given.size and not (float(given.min()) >= -0.05 and float(given.max()) <= 1.05):  # NaN fails both
         raise DataError("pictures must be finite and in [0, 1]; divide integers by their full scale")
-    return np.clip(given, 0, 1).astype(np.float32, copy=False)
+    return np.asarray(np.clip(given, 0, 1), np.float32)
 
 
 def _coloured(pictures: Pictures, channels: int) -> Pictures:

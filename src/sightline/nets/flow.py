@@ -45,7 +45,7 @@ class Options:
     )
 
 
-VARIANTS = {"small": Options(), "base": Options(width=96, blocks=2, patch=1, halvings=3, steps=24)}
+VARIANTS = {"small": Options(), "base": Options(width=64, blocks=2, patch=1, halvings=3, steps=24)}
 
 
 def prefers(options: Options) -> tuple[str, float]:

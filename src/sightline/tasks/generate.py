@@ -26,7 +26,7 @@ from sightline.tasks import _whole
 SUPPORTS = frozenset({"train", "evaluate", "generate"})
 DECODED = {"picture": "B C h w"}
 DEFAULT_NET = "gan"
-HEADLINE = "coverage"
+HEADLINE = measures.HEADLINE
 NORMALISED = False
 """Pixels reach the net as -1 to 1, since it is pixels that it makes."""
 
@@ -36,7 +36,7 @@ MOST_NOISE, MOST_STEPS = 1 << 20, 1000
 _BATCH = 32
 """Pictures that are made at once, always, as another number rounds otherwise."""
 
-meters, kept, pictured, figures = measures.meters, measures.kept, measures.pictured, measures.figures
+meters, pictured, figures = measures.meters, measures.pictured, measures.figures
 
 
 @dataclass(frozen=True, kw_only=True)

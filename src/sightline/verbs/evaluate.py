@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Any
@@ -50,6 +50,10 @@ class Evaluation:
     samples: Samples
     graph: str = ""
     """The graph that answered."""
+    drawn: Mapping[str, Any] = field(default_factory=dict)
+    """Further figures for the report, `draw.report.Picture` by file name."""
+    notes: tuple[str, ...] = ()
+    """What should be known beside the measures."""
     left_out: tuple[tuple[str, str], ...] = ()
 
     def worst(self, count: int = 24) -> list[Judged]:
@@ -63,23 +67,34 @@ class Evaluation:
             "graph": self.graph,
             "pictures": len(self.judged),
             "left_out": [list(pair) for pair in self.left_out],
+            **({"notes": list(self.notes)} if self.notes else {}),
             "measures": {name: measure.to_dict() for name, measure in self.measures.items()},
         }
 
     def __repr__(self) -> str:
         lines = [f"{self.label}: {len(self.judged)} pictures, graph {self.graph}"]
         lines += [f"  {name:<20} {measure}" for name, measure in self.measures.items() if "/" not in name]
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
 
 def evaluate(
-    opened: Opened, data: str | Path, *, layout: str | None = None, split: str = "", max_bad: float = 0.05
+    opened: Opened,
+    data: str | Path,
+    *,
+    layout: str | None = None,
+    split: str = "",
+    max_bad: float = 0.05,
+    by: str | Path = "",
 ) -> Generator[Event, None, Evaluation]:
     """Judge a model on a data set; yields progress and returns the evaluation.
 
     split: which part; by default `test` where there is one, then `validation`, then everything.
+    by: of a model that makes pictures, what else judges these; see `verbs.likeness`.
     Raises DataError for classes the model does not know, and when more than `max_bad` of the pictures are unreadable.
     """
+    if by and "generate" not in opened.task.SUPPORTS:
+        raise UsageError(f"--by judges made pictures, and {opened.bundle.path} is a model of {opened.card.task}")
     samples, training = read(data, layout=layout), training_of(opened.bundle.path)
     seen = training is not None and _place(str(data)).is_relative_to(_place(training.data))
     if seen and opened.card.recipe.get("val_is_test") and "validation" in samples.splits():
@@ -95,6 +110,10 @@ def evaluate(
     label = f"{chosen} (optimistic)" if optimistic else chosen
     evaluation = yield from judge(opened, samples, rows, split=chosen, label=label)
     refuse_too_many_bad(evaluation.left_out, len(rows), max_bad)
+    if by:
+        from sightline.verbs.likeness import judged_by
+
+        evaluation = judged_by(evaluation, by)
     return evaluation
 
 
@@ -145,7 +164,12 @@ def judge(
         raise DataError(f"none of the {len(rows)} pictures of {label} can be read; the first: {left_out[0]}")
     measures = {name: measure for meter in meters for name, measure in meter.compute().items()}
     parts = {"split": split, "label": label, "measures": measures, "samples": samples, "graph": _graph(opened)}
-    return Evaluation(judged=tuple(judged), left_out=tuple(left_out), **parts)  # type: ignore[arg-type]
+    evaluation = Evaluation(judged=tuple(judged), left_out=tuple(left_out), **parts)  # type: ignore[arg-type]
+    if "generate" not in opened.task.SUPPORTS:
+        return evaluation
+    from sightline.verbs.likeness import copies
+
+    return (yield from copies(opened, evaluation))
 
 
 def _graph(opened: Opened) -> str:

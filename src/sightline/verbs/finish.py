@@ -49,7 +49,8 @@ def write_report(
 ) -> Generator[Event, None, None]:
     """Record the measures in the bundle's card and write everything into the run folder."""
     measures = {name: measure.to_dict() for name, measure in evaluation.measures.items()}
-    card = dataclasses.replace(opened.card, metrics={**opened.card.metrics, evaluation.label: measures})
+    told = (*opened.card.notes, *evaluation.notes)
+    card = dataclasses.replace(opened.card, metrics={**opened.card.metrics, evaluation.label: measures}, notes=told)
     opened = dataclasses.replace(opened, bundle=open_bundle(update_bundle(run.model, card, add={})))
     story = Story(reasons, read_history(run.history))
     yield from write_evaluation(run.folder, opened, evaluation, story=story)
@@ -91,7 +92,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _figures(opened: Opened, evaluation: Evaluation, story: Story) -> tuple[dict[str, Picture], str]:
     """The task's own figures and the curves, by file name; and what is missing where matplotlib is."""
-    drawn: dict[str, Picture] = {}
+    drawn: dict[str, Picture] = dict(evaluation.drawn)
     results, targets = _columns(evaluation)
     try:
         if hasattr(opened.task, "figures"):
@@ -199,7 +200,7 @@ def _page(opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[
         created=card.created,
         summary=_summary(opened, evaluation),
         headline=_headline(opened, evaluation),
-        warnings=tuple(card.notes) + _caution(evaluation),
+        warnings=tuple(dict.fromkeys((*card.notes, *evaluation.notes, *_caution(evaluation)))),
         remarks={"sure": str(card.operating["why"])} if "why" in card.operating else {},
         facts=_facts(opened, evaluation),
         measures={evaluation.label: {n: m for n, m in evaluation.measures.items() if "/" not in n}},

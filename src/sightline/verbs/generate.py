@@ -135,10 +135,7 @@ def _request(opened: Opened, draw: Draw, seed: int, spread: float) -> Request:
 def labels_of(opened: Opened, classes: Sequence[str]) -> list[int]:
     """Numbers of classes, of all where none is named. Raises UsageError for a model of another task or unknown ones."""
     card = opened.card
-    if "generate" not in opened.task.SUPPORTS:
-        raise UsageError(
-            f"{opened.bundle.path} is a model of the task {card.task}; sightline generate takes one of generate"
-        )
+    opened.offers("generate")
     unknown = [name for name in classes if name not in card.classes]
     if unknown:
         knows = f"it knows {', '.join(card.classes[:20])}" if card.classes else "it knows no classes"

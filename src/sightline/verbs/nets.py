@@ -50,12 +50,13 @@ def nets(
     A net without a variant stands for all it has, or for its default where they are very many.
     Raises UsageError for a task or a name that is not there, or a name that does not learn the task.
     """
-    Shelf("tasks").load(task)
+    recipe = dataclasses.asdict(Shelf("tasks").load(task).Recipe())
     card = Card(
         task=task,
         net={},
         classes=tuple(f"class {index}" for index in range(classes)),
         preparation=Preparation(mode="grey" if grey else "rgb", size_hw=(size, size)),
+        recipe=recipe,
     )
     for name in names or [*Shelf("nets").names(), *Shelf("methods").names()]:
         yield from _described(name, task, card, asked_for=bool(names))
@@ -99,15 +100,16 @@ def _measured(net: Any, card: Card) -> Described:
     from sightline.learn.loop import threads
 
     picture = torch.zeros(1, card.preparation.channels, *card.preparation.size_hw)
-    sum(output.sum() for output in net(picture).values()).backward()
+    given = tuple(net.example(1).values()) if hasattr(net, "example") else (picture,)
+    sum(output.sum() for output in net(*given).values()).backward()
     parameters = sum(each.numel() for each in net.parameters() if each.grad is not None)
     with torch.inference_mode(), threads(1):
         with FlopCounterMode(display=False) as counted:
-            net(picture)
+            net(*given)
         times: list[float] = []
         while len(times) < ROUNDS and sum(times) < SECONDS:
             began = time.perf_counter()
-            net(picture)
+            net(*given)
             times.append(time.perf_counter() - began)
     ms = 1e3 * statistics.median(times)
     work = counted.get_total_flops()

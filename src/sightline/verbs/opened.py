@@ -56,6 +56,12 @@ class Opened:
             return results
         return one_pass(self.task, self.graphs["main"], requests, self.card)
 
+    def offers(self, verb: str) -> None:
+        """Raise UsageError where the model's task has no part in a verb."""
+        if verb not in self.task.SUPPORTS:
+            offered = ", ".join(sorted(self.task.SUPPORTS))
+            raise UsageError(f"{self.bundle.path} is a model of {self.card.task}, which offers {offered}, not {verb}")
+
     def worth(self, threads: int, seconds: float) -> bool:
         """Whether graphs on so many threads are open, or work of so many seconds is worth opening them for."""
         return threads in self._on or seconds > self.seconds
