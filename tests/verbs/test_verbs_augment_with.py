@@ -226,6 +226,17 @@ def test_use_is_followed(wide: tuple[Path, Opened], tmp_path: Path, monkeypatch:
     assert done.command() == f"sightline train classify {done.augmented} {expected}"
 
 
+def test_in_python(wide: tuple[Path, Opened], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sightline
+
+    planted(monkeypatch, {0.0: (0.5, 0.5), 2.0: (0.95, 0.95)})
+    events: list[Event] = []
+    model = sightline.load(wide[1].bundle.path)
+    done = model.augment_with(wide[0], tmp_path / "out", shares=(2,), seeds=3, steps=7, listen=events.append)
+    assert (done.advice.word, done.same["steps"], len(done.outcomes)) == ("use", 7, 6)
+    assert any(isinstance(event, Note) and event.text.startswith("6/6, seed 2, with 2 made") for event in events)
+
+
 @pytest.mark.parametrize(("chance", "word"), [(0.2, "harms"), (0.5, "no evidence")])
 def test_else_nothing_is_written(
     wide: tuple[Path, Opened], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chance: float, word: str

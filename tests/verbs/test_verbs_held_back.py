@@ -106,7 +106,7 @@ def test_too_few_and_none(maker: Opened, tmp_path: Path) -> None:
 
 
 def test_models_and_data_that_do_not_fit(maker: Opened, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a model of the task restore; give one that makes pictures"):
+    with pytest.raises(UsageError, match=r"is a model of restore, which offers .*, not generate"):
         held(open_model(restorer(tmp_path / "restorer")), data)
     more = shapes(tmp_path / "more")
     (more / "train" / "round").mkdir()

@@ -76,11 +76,7 @@ def half_of(samples: Samples, half: str) -> list[Sample]:
 
 
 def _check_model(opened: Opened) -> None:
-    if "generate" not in opened.task.SUPPORTS:
-        raise UsageError(
-            f"{opened.bundle.path} is a model of the task {opened.card.task}; give one that makes pictures: "
-            "sightline train generate DATA"
-        )
+    opened.offers("generate")
     if not opened.card.classes:
         raise UsageError(
             f"{opened.bundle.path} makes pictures of no class, which teach a recogniser nothing; train it on labelled "
