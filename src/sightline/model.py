@@ -194,7 +194,7 @@ class Model:
         force: bool = False,
         listen: Listener | None = None,
     ) -> Augmented:
-        """Whether pictures that this model makes help to classify `data`; all of it in `out`, see `verbs.augment_with`."""
+        """Whether pictures of this model help to classify `data`, all of it in `out`; see `verbs.augment_with`."""
         from sightline.verbs.augment_with import augment_with
 
         ways: dict[str, Any] = {"shares": shares, "seeds": seeds, "net": net, "steps": steps, "force": force}
