@@ -4,8 +4,8 @@ Usage: python benchmarks/gain.py DATA OUT [--only mnist,gtsrb,tiles] [--seeds 5]
 
 DATA holds `mnist/mnist5k.npz`, `traffic/GTSRB` and `magnetic_tile`. Of each, ten pictures a class (of whole tracks)
 are learnt from, by a generator and by recognisers; of the rest, a part is for validation, from which the advice of
-`sightline augment-with` comes, and another for the test that the advice is held against. One thread; what is done
-is not done again, and an interrupted call goes on.
+`sightline augment-with` comes, and another for the test that the advice is held against. Classes that have too few for
+that are left out. One thread; what is done is not done again, and an interrupted call goes on.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Trial:
 TRIALS = (
     Trial("mnist", {"steps": 1200, "size": 32, "mirror": "no"}),
     Trial("gtsrb", {"steps": 1500, "size": 32, "mirror": "no"}, group_by=r"(\d+/\d+)_\d+"),
-    Trial("tiles", {"steps": 1500, "size": 32}),
+    Trial("tiles", {"steps": 1500, "size": 64}),
 )
 
 
@@ -68,12 +68,16 @@ def laid_out(name: str, data: Path, folder: Path) -> Path:
         held[label][group].append((file, picture))
     random = np.random.default_rng(0)
     for label, groups in sorted(held.items()):
-        counts = dict.fromkeys(("train", *MOST), 0)
+        splits: dict[str, list[str]] = {"train": [], **{name: [] for name in MOST}}
+        counts = dict.fromkeys(splits, 0)
         for group in random.permutation(sorted(groups)):
             split = "train" if counts["train"] < EACH else min(MOST, key=lambda name: counts[name] / MOST[name])
-            if split != "train" and counts[split] >= MOST[split] // len(held):
-                continue
-            counts[split] += len(groups[group])
+            if split == "train" or counts[split] < MOST[split] // len(held):
+                splits[split].append(group)
+                counts[split] += len(groups[group])
+        if not all(counts.values()):
+            continue  # a class with too few tracks to be learnt and judged
+        for split, group in ((split, group) for split, some in splits.items() for group in some):
             for file, picture in groups[group]:
                 _place(folder / split / label / file, picture)
     (folder / "done").touch()
