@@ -169,8 +169,8 @@ def _outcomes(work: Work, shares: Sequence[float], seeds: int) -> Generator[Even
         each = yield from outcome(work, share, seed)
         found.append(each)
         if place > known:
-            mean = float(np.mean([one.seconds for one in found[-6:]]))
-            left = f"; about {_duration(mean * (len(wanted) - place))} left" if place < len(wanted) else ""
+            usual = float(np.median([one.seconds for one in found[-6:]]))
+            left = f"; about {_duration(usual * (len(wanted) - place))} left" if place < len(wanted) else ""
             what = f"with {share:g} made for each" if share else "real pictures alone"
             right = f"{100 * each.accuracy(CHOOSE):.1f} % right where shares are chosen"
             yield Note(text=f"{place}/{len(wanted)}, seed {seed}, {what}: {right}{left}")
