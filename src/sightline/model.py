@@ -22,6 +22,7 @@ from sightline.verbs.sources import expand
 if TYPE_CHECKING:
     from sightline.gallery.store import Gallery
     from sightline.verbs.anonymise import Anonymised
+    from sightline.verbs.augment_with import Augmented
     from sightline.verbs.enrol import Enrolled, Terms
     from sightline.verbs.inspect import Inspection
     from sightline.verbs.recognise import Verification
@@ -198,6 +199,24 @@ class Model:
         from sightline.verbs.generate import pictures_of
 
         return pictures_of(self.opened, count, classes=classes, seed=seed, spread=spread)
+
+    def augment_with(
+        self,
+        data: str | Path,
+        out: str | Path,
+        *,
+        shares: Sequence[float] = (0.5, 1, 2),
+        seeds: int = 5,
+        net: str = "",
+        steps: int = 400,
+        force: bool = False,
+        listen: Listener | None = None,
+    ) -> Augmented:
+        """Whether pictures of this model help to classify `data`, all of it in `out`; see `verbs.augment_with`."""
+        from sightline.verbs.augment_with import augment_with
+
+        ways: dict[str, Any] = {"shares": shares, "seeds": seeds, "net": net, "steps": steps, "force": force}
+        return drain(augment_with(self.opened, data, out=Path(out), **ways), listen)
 
     def adapt(
         self,
