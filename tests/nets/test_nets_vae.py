@@ -46,9 +46,9 @@ def test_what_is_told_is_the_divergence(seed: int) -> None:
     for each in module.finds:
         each.register_forward_hook(lambda _, given, out: found.append(out))
     images, label = torch.rand(5, 1, 32, 32) * 2 - 1, torch.arange(5) % 2
-    drawn = [torch.randn(5, 3, side, side) for side in module.sizes]
+    drawn = [torch.randn(5, *shape) for shape in module.shapes]
     _, told = module.redrawn(images, label, drawn)
-    assert len(expected) == len(found) == len(module.sizes) == 2
+    assert len(expected) == len(found) == len(module.shapes) == 2
     wanted = torch.zeros(5)
     for before, after in zip(expected, found):
         (mean, log), (shift, own) = law(before), law(after)
@@ -60,13 +60,13 @@ def test_what_is_told_is_the_divergence(seed: int) -> None:
 
 @torch.no_grad()
 def test_a_picture_is_drawn_from_what_is_found(seed: int = 0) -> None:
-    """At each size the latents are mean + deviation x noise, of the encoder's law where it sees the picture."""
+    """At each rung the latents are mean + deviation x noise, of the encoder's law where it sees the picture."""
     module = random(ladder()[0])
     seen: dict[str, list[Any]] = {"expects": [], "finds": [], "takes": []}
     for name, kept in seen.items():
         for each in getattr(module, name):
             each.register_forward_hook(lambda _, given, out, kept=kept: kept.append((given[0], out)))
-    drawn = [torch.randn(2, 3, side, side) for side in module.sizes]
+    drawn = [torch.randn(2, *shape) for shape in module.shapes]
     module.redrawn(torch.rand(2, 1, 32, 32), torch.tensor([0, 1]), drawn)
     for (_, before), (_, after), (latents, _), noise in zip(*seen.values(), drawn):
         (mean, log), (shift, own) = law(before), law(after)
@@ -84,7 +84,7 @@ def test_no_noise_gives_the_mean() -> None:
         each.register_forward_hook(lambda _, given, out: latents.append(given[0]))
     noise, label = module.example(2).values()
     module(noise, label)
-    assert len(means) == len(module.sizes) and all(torch.equal(one, two) for one, two in zip(latents, means))
+    assert len(means) == len(module.shapes) and all(torch.equal(one, two) for one, two in zip(latents, means))
 
 
 @torch.no_grad()
@@ -102,7 +102,7 @@ def test_noise_is_read_coarse_first() -> None:
 
 
 def test_details_count_by_the_deviation() -> None:
-    """Half of it makes what is left out count four times."""
+    """Half of it makes what is left out count four times; at first it counts for less, so that the class is learnt."""
     parts = {}
     for deviation in (0.2, 0.1):
         module, made = ladder(deviation=deviation)
@@ -111,10 +111,14 @@ def test_details_count_by_the_deviation() -> None:
         parts[deviation] = [each.detach() for each in vae._parts(random(module), images, targets, 0)]
     torch.testing.assert_close(parts[0.1][0], 4 * parts[0.2][0])
     torch.testing.assert_close(parts[0.1][1], parts[0.2][1])
+    losses = []
+    for step in (0, 25, 50, 99):
+        torch.manual_seed(0)
+        loss = vae.told(random(module), images, targets, Batch(None, step, 100))  # type: ignore[arg-type]
+        losses.append(float(loss.detach()))
     torch.manual_seed(0)
-    loss = vae.told(random(module), images, targets, Batch(None, 0, 100)).detach()  # type: ignore[arg-type]
-    torch.manual_seed(0)
-    assert float(loss) == pytest.approx(sum(float(each.detach()) for each in vae._parts(module, images, targets, None)))
+    left, latents = (float(each.detach()) for each in vae._parts(module, images, targets, None))
+    assert losses == pytest.approx([left / early**2 + latents for early in (5, 3, 1, 1)], rel=1e-5)
     with torch.no_grad():
         watched = vae.watched(module, images, targets, Batch(None, 0, 100))  # type: ignore[arg-type]
     assert float(watched["latent_nats"]) == pytest.approx(float(parts[0.1][1]) * 1024, rel=1e-5)

@@ -27,6 +27,9 @@ OUTPUTS = {"picture": "B C h w"}
 
 FINEST = 16
 """Side of the largest latents, at most a quarter of that of the pictures: finer ones would tell noise."""
+BLUNT = 4.0
+"""How many times the deviation is added to itself at first, ever less over half of the steps: what the class says of a
+picture costs nothing, and is so learnt before the latents say it again."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Options:
     latents: int = setting(32, "numbers that tell the whole picture", low=1, high=4096)
     fine: int = setting(2, "numbers at each place of each larger size", low=1, high=256)
     deviation: float = setting(
-        0.4,
+        0.5,
         "of pixels from -1 to 1, that is left to chance: less is sharper, and less likely as a whole",
         low=0.001,
         high=2,
@@ -181,8 +184,9 @@ def objectives(module: Ladder) -> list[Objective]:
 def told(module: Ladder, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
     """Nats for each value of a picture that telling it takes, but for a constant: what the latents tell, and what they
     leave out."""
+    early = 1 + BLUNT * max(0.0, 1 - 2 * batch.step / batch.steps)
     left, latents = _parts(module, images, targets, None)
-    return left + latents
+    return left / early**2 + latents
 
 
 def _parts(module: Ladder, images: Tensor, targets: dict[str, Tensor], seed: int | None) -> tuple[Tensor, Tensor]:
