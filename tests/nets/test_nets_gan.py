@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from made_shapes import built, net_batch
+from plain_shapes import built, net_batch
 
 from sightline.nets import gan
 from sightline.nets._altered import altered

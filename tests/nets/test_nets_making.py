@@ -12,7 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from made_shapes import built, card, halves, inputs, net_batch, said
+from plain_shapes import built, card, halves, inputs, net_batch, said
 
 from sightline.core.errors import UsageError
 from sightline.core.events import drain
