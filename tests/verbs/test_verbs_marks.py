@@ -40,7 +40,9 @@ def red(tmp_path_factory: pytest.TempPathFactory) -> Opened:
 
 
 def noise(height: int = 40, width: int = 60, seed: int = 0, channels: int = 3) -> np.ndarray:
-    return np.random.default_rng(seed).integers(150, 256, (height, width, channels)).astype(np.uint8)
+    """Of all shades but that of fillings, so that none of these is out of bounds."""
+    found = np.random.default_rng(seed).integers(0, 256, (height, width, channels)).astype(np.uint8)
+    return found + (found == SHADE_U8)
 
 
 def save(path: Path, pixels: np.ndarray) -> Path:

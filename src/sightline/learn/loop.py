@@ -40,6 +40,8 @@ _RESERVE = 0.12
 """Share of a budget kept for validation, measuring, exporting and the report."""
 _MEASURED = 100
 """Epochs that are measured and followed by a checkpoint, at most; where pictures are few, a pass takes no time."""
+_DRAWN = 20
+"""Sheets of what is made by now, about at most."""
 _TIMED_STEPS, _TIMED_SECONDS, _TIMED_SHARE = (8, 200), 6.0, 0.02
 """A budget is turned into steps after so many of them, and so long: seconds, or that share of the budget."""
 
@@ -273,7 +275,8 @@ class _Training:
             )
             began = time.perf_counter()
             yield self.save()
-            if self.group.leads:
+            seldom = math.ceil(epochs / every / _DRAWN)
+            if self.group.leads and (epoch // every % seldom == 0 or self.step == self.steps):
                 yield from sheet(self.job.task, self.average, self.job.card, self.job.folder.parent, self.step)
             if self._asked():
                 raise KeyboardInterrupt

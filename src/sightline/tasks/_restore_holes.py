@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sightline.core.errors import BundleError
 from sightline.core.protocols import Session
 from sightline.data.holes import doubled, halved
+from sightline.metrics.regions import components
 from sightline.tasks._restore_learning import MULTIPLE, Floats
 
 Mask = NDArray[np.bool_]
@@ -19,6 +20,8 @@ CORE = 320
 """Pixels each way of the parts that are filled at once in a large picture, beside their margin."""
 WHOLE = 512 * 512
 """Pixels of a picture, up to which all its holes are filled at once."""
+AROUND = 8
+"""Pixels around a hole whose colours bound what it is filled with."""
 WIDE = 128
 """Where a square of so many pixels each way lies wholly in a hole, it is filled in the picture at half its size first:
 in its middle nothing known is near enough."""
@@ -33,6 +36,7 @@ def filled(session: Session, image: Floats, halo: int) -> Floats:
     pixels, hole = image[..., :-1].copy(), image[..., -1] > 0
     if hole.all():
         return np.zeros_like(pixels)
+    low, high, where = _bounds(pixels, hole)
     wide = opened(hole, WIDE)
     if wide.any():
         smaller = filled(session, _at_half_size(pixels, hole), halo)
@@ -43,7 +47,32 @@ def filled(session: Session, image: Floats, halo: int) -> Floats:
         part = _answered(session, pixels[outer], hole[outer])[within]
         pixels[inner] = np.where(hole[inner][..., None], part, pixels[inner])
         hole[inner] = False
+    unknown = where > 0
+    pixels[unknown] = np.clip(pixels[unknown], low[where[unknown]], high[where[unknown]])
     return pixels
+
+
+def _bounds(pixels: Floats, hole: Mask) -> tuple[Floats, Floats, NDArray[np.int32]]:
+    """The least and greatest of each colour around each hole, (K + 1, C), and each pixel's hole, (H, W), 0 for none.
+
+    What is filled keeps within them: where all around is white, it is white.
+    """
+    where = components(hole)
+    low, high = (np.full((int(where.max()) + 1, pixels.shape[2]), value, np.float32) for value in (1, 0))
+    rows, columns = (np.flatnonzero(hole.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return low, high, where
+    near = tuple(slice(max(0, each[0] - AROUND), each[-1] + 1 + AROUND) for each in (rows, columns))
+    whose = where[near]
+    for _ in range(AROUND):
+        framed = np.pad(whose, 1)
+        whose = np.maximum.reduce([framed[top : top + whose.shape[0], 1:-1] for top in range(3)])
+        framed = np.pad(whose, 1)
+        whose = np.maximum.reduce([framed[1:-1, left : left + whose.shape[1]] for left in range(3)])
+    seen = ~hole[near] & (whose > 0)
+    np.minimum.at(low, whose[seen], pixels[near][seen])
+    np.maximum.at(high, whose[seen], pixels[near][seen])
+    return low, high, where
 
 
 def _windows(hole: Mask, halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
