@@ -206,8 +206,9 @@ def test_places_that_are_refused(model: Opened, tmp_path: Path) -> None:
     ("ways", "said"),
     [
         ({"count": 3, "classes": ["scratch", "dent"]}, "makes no scratch; it knows crack, dent, spot"),
-        ({"count": 0}, "count is 0 and the seed 0; they must be at least 1 and 0"),
-        ({"count": 1, "seed": -1}, "the seed -1"),
+        ({"count": 0}, "the count is 0; it must be at least 1"),
+        ({"count": 1, "seed": -1}, "the seed is -1; it must be from 0 to 18446744073709551615"),
+        ({"count": 1, "seed": 2**64}, "the seed is 18446744073709551616; it must be from 0"),
         ({"count": 1, "spread": float("nan")}, "spread is nan"),
         ({"count": 1, "spread": -1.0}, "spread is -1"),
     ],
@@ -292,6 +293,20 @@ def test_a_damaged_journal(model: Opened, tmp_path: Path) -> None:
         (tmp_path / "out" / JOURNAL).write_text(line)
         with pytest.raises(UsageError, match="is damaged; remove it"):
             run(model, tmp_path / "out", count=2)
+
+
+def test_seeds_of_every_kind(model: Opened, tmp_path: Path) -> None:
+    """The largest is one of its own, and numpy's are taken for what they are, also by the files that are written."""
+    last, first, second = (pictures_of(model, 1, seed=seed)[0].pixels for seed in (2**64 - 1, 0, 5))
+    assert (last != first).any()
+    np.testing.assert_array_equal(pictures_of(model, 1, seed=np.int64(5))[0].pixels, second)  # type: ignore[arg-type]
+    run(model, tmp_path / "out", count=1, seed=np.int64(5))
+    assert [row["seed"] for row in manifest(tmp_path / "out")["files"].values()] == [5]
+    for refused in (2**64, -1):
+        with pytest.raises(UsageError, match="the seed is"):
+            pictures_of(model, 1, seed=refused)
+        with pytest.raises(UsageError, match="the seed is"):
+            sheet(model, count=2, seed=refused)
 
 
 def test_in_python(model: Opened) -> None:
