@@ -171,6 +171,21 @@ def test_a_larger_count_adds(model: Opened, tmp_path: Path, whole: dict[str, byt
     assert len(files(out)) == 53 and len(manifest(out)["files"]) == 53
 
 
+def test_what_was_changed_or_removed(model: Opened, tmp_path: Path) -> None:
+    """A damaged picture is made again; one that was removed is not listed, until it is asked for."""
+    out = tmp_path / "out"
+    run(model, out, count=6)
+    before = files(out)
+    (out / "crack" / "crack_0_000000.png").write_bytes(b"half of it")
+    for name in ("dent/dent_0_000000.png", "spot/spot_0_000001.png"):
+        (out / name).unlink()
+    done, _ = run(model, out, count=3)
+    assert done.skipped == 1 and set(before) - set(files(out)) == {"spot/spot_0_000001.png"}
+    assert files(out).items() < before.items() and set(manifest(out)["files"]) == set(files(out))
+    run(model, out, count=6)
+    assert files(out) == before and set(manifest(out)["files"]) == set(before)
+
+
 def test_another_model_is_refused(model: Opened, tmp_path: Path) -> None:
     other, out = open_model(generator(tmp_path / "other", classes=("crack", "dent"), spread=0.2)), tmp_path / "out"
     run(model, out, count=3)
@@ -179,7 +194,8 @@ def test_another_model_is_refused(model: Opened, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"of another model or spread, such as crack/crack_0_000000\.png"):
             run(who, out, count=3, **ways)
     assert files(out) == before
-    run(other, out, count=2, overwrite=True)
+    _, events = run(other, out, count=2, overwrite=True)
+    assert "1 pictures of another model or spread are in" in [e.text for e in events if isinstance(e, Note)][-1]
     told, found = manifest(out), files(out)
     assert told["model"]["digest"] == other.bundle.digest
     assert set(told["files"]) == {"crack/crack_0_000000.png", "dent/dent_0_000000.png"}  # not what another made

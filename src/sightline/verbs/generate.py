@@ -115,7 +115,12 @@ def generate(
             done += len(some)
             yield Progress(what="pictures made", done=done, total=len(draws))
         found = Generated(out, tuple(rows[draw.name] for draw in draws), len(draws) - len(left))
-        write_json(out / CRAFT.report, _manifest(opened, rows, spread, made_by))
+        here = {name: row for name, row in rows.items() if (out / name).is_file()}
+        ours = {name: row for name, row in here.items() if row["made_by"] == made_by}
+        write_json(out / CRAFT.report, _manifest(opened, ours, spread))
+        if len(ours) < len(here):
+            told = f"{len(here) - len(ours):,} pictures of another model or spread are in {out} still"
+            yield Note(text=f"{told}, and {CRAFT.report} does not list them", kind="warning")
     return found
 
 
@@ -210,7 +215,10 @@ def _check_folder(out: Path, overwrite: bool) -> None:
 
 
 def _is_done(row: Row | None, out: Path, made_by: str) -> bool:
-    return row is not None and row["made_by"] == made_by and (out / row["file"]).is_file()
+    """Whether a picture is there as it was made; one that was damaged or changed is made again."""
+    if row is None or row["made_by"] != made_by or not (out / row["file"]).is_file():
+        return False
+    return hashlib.sha256((out / row["file"]).read_bytes()).hexdigest() == row["sha256"]
 
 
 def _digest(opened: Opened, spread: float) -> str:
@@ -233,10 +241,9 @@ def _told(opened: Opened, draw: Draw, seed: int, spread: float) -> dict[str, Any
     return {"synthetic": True, "model": opened.bundle.digest, "class": name, **drawn}
 
 
-def _manifest(opened: Opened, rows: Mapping[str, Row], spread: float, made_by: str) -> dict[str, Any]:
-    """What the folder says of all that this model made; what another left there, before it was overwritten, is not."""
+def _manifest(opened: Opened, ours: Mapping[str, Row], spread: float) -> dict[str, Any]:
+    """What the folder says of all that this model made."""
     card = opened.card
-    ours = {name: row for name, row in rows.items() if row["made_by"] == made_by}
     action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE}
     return {
         "format": "sightline-synthetic",
