@@ -218,7 +218,7 @@ def _is_done(row: Row | None, out: Path, made_by: str) -> bool:
     """Whether a picture is there as it was made; one that was damaged or changed is made again."""
     if row is None or row["made_by"] != made_by or not (out / row["file"]).is_file():
         return False
-    return hashlib.sha256((out / row["file"]).read_bytes()).hexdigest() == row["sha256"]
+    return bool(row["sha256"] == hashlib.sha256((out / row["file"]).read_bytes()).hexdigest())
 
 
 def _digest(opened: Opened, spread: float) -> str:
