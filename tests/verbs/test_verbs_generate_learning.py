@@ -77,6 +77,9 @@ def test_a_run_leaves_everything(learnt: Path) -> None:
     assert card.form["steps"] == (3 if net == "flow" else 0)
     for name in ("report.html", "made.png", "copies.png", "samples.jpg", "metrics.json", "predictions.csv"):
         assert (learnt / name).stat().st_size > 0, name
+    told = (learnt / "report.html").read_text()
+    assert "sightline generate" in told and "model.generate(16)" in told
+    assert not [verb for verb in ("predict", "explain", "export") if f"sightline {verb}" in told]  # it offers none
     with Image.open(learnt / "made.png") as image:
         assert image.width > 500
     steps = sorted(path.name for path in (learnt / "made").iterdir())
