@@ -145,6 +145,7 @@ def test_what_is_filled_is_said(model: Path, tmp_path: Path) -> None:
         assert said in f"{refused.exception} {refused.output}"
     outside = call(fills, *asked, "--box", "55,30,6,5", "--overwrite")
     assert outside.exit_code == PARTIAL_EXIT_CODE and "reaches beyond the picture, 60 x 40" in outside.stderr
+    assert "written to" in done.stdout and "written to" not in outside.stdout
 
 
 def test_what_a_detector_finds_is_filled(tmp_path: Path) -> None:

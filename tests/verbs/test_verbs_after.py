@@ -15,6 +15,7 @@ pytest.importorskip("onnx")
 import made_faces
 import sightline
 from made_faces import face, photo
+from made_filler import filler
 from made_finder import finder
 from made_restorer import restorer
 from sightline.core.errors import UsageError
@@ -71,6 +72,8 @@ def test_each_thread_has_a_restorer_of_its_own(who: sightline.Model, larger: sig
 def test_only_a_restorer_comes_before(who: sightline.Model, larger: sightline.Model, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a model of detect"):
         who.after(sightline.load(finder(tmp_path / "finder")))
+    with pytest.raises(UsageError, match="fills holes, and nothing says where they are"):
+        who.after(sightline.load(filler(tmp_path / "filler")))
     asked = read_request(larger.opened.task, larger.opened.card, Beside(np.zeros((20, 20, 3), np.uint8), None))
     assert asked.arrays["image"].shape == (10, 10, 3)
 

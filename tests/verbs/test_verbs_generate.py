@@ -171,6 +171,21 @@ def test_a_larger_count_adds(model: Opened, tmp_path: Path, whole: dict[str, byt
     assert len(files(out)) == 53 and len(manifest(out)["files"]) == 53
 
 
+def test_what_was_changed_or_removed(model: Opened, tmp_path: Path) -> None:
+    """A damaged picture is made again; one that was removed is not listed, until it is asked for."""
+    out = tmp_path / "out"
+    run(model, out, count=6)
+    before = files(out)
+    (out / "crack" / "crack_0_000000.png").write_bytes(b"half of it")
+    for name in ("dent/dent_0_000000.png", "spot/spot_0_000001.png"):
+        (out / name).unlink()
+    done, _ = run(model, out, count=3)
+    assert done.skipped == 1 and set(before) - set(files(out)) == {"spot/spot_0_000001.png"}
+    assert files(out).items() < before.items() and set(manifest(out)["files"]) == set(files(out))
+    run(model, out, count=6)
+    assert files(out) == before and set(manifest(out)["files"]) == set(before)
+
+
 def test_another_model_is_refused(model: Opened, tmp_path: Path) -> None:
     other, out = open_model(generator(tmp_path / "other", classes=("crack", "dent"), spread=0.2)), tmp_path / "out"
     run(model, out, count=3)
@@ -179,7 +194,8 @@ def test_another_model_is_refused(model: Opened, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"of another model or spread, such as crack/crack_0_000000\.png"):
             run(who, out, count=3, **ways)
     assert files(out) == before
-    run(other, out, count=2, overwrite=True)
+    _, events = run(other, out, count=2, overwrite=True)
+    assert "1 pictures of another model or spread are in" in [e.text for e in events if isinstance(e, Note)][-1]
     told, found = manifest(out), files(out)
     assert told["model"]["digest"] == other.bundle.digest
     assert set(told["files"]) == {"crack/crack_0_000000.png", "dent/dent_0_000000.png"}  # not what another made
@@ -206,8 +222,9 @@ def test_places_that_are_refused(model: Opened, tmp_path: Path) -> None:
     ("ways", "said"),
     [
         ({"count": 3, "classes": ["scratch", "dent"]}, "makes no scratch; it knows crack, dent, spot"),
-        ({"count": 0}, "count is 0 and the seed 0; they must be at least 1 and 0"),
-        ({"count": 1, "seed": -1}, "the seed -1"),
+        ({"count": 0}, "the count is 0; it must be at least 1"),
+        ({"count": 1, "seed": -1}, "the seed is -1; it must be from 0 to 18446744073709551615"),
+        ({"count": 1, "seed": 2**64}, "the seed is 18446744073709551616; it must be from 0"),
         ({"count": 1, "spread": float("nan")}, "spread is nan"),
         ({"count": 1, "spread": -1.0}, "spread is -1"),
     ],
@@ -292,6 +309,20 @@ def test_a_damaged_journal(model: Opened, tmp_path: Path) -> None:
         (tmp_path / "out" / JOURNAL).write_text(line)
         with pytest.raises(UsageError, match="is damaged; remove it"):
             run(model, tmp_path / "out", count=2)
+
+
+def test_seeds_of_every_kind(model: Opened, tmp_path: Path) -> None:
+    """The largest is one of its own, and numpy's are taken for what they are, also by the files that are written."""
+    last, first, second = (pictures_of(model, 1, seed=seed)[0].pixels for seed in (2**64 - 1, 0, 5))
+    assert (last != first).any()
+    np.testing.assert_array_equal(pictures_of(model, 1, seed=np.int64(5))[0].pixels, second)  # type: ignore[arg-type]
+    run(model, tmp_path / "out", count=1, seed=np.int64(5))
+    assert [row["seed"] for row in manifest(tmp_path / "out")["files"].values()] == [5]
+    for refused in (2**64, -1):
+        with pytest.raises(UsageError, match="the seed is"):
+            pictures_of(model, 1, seed=refused)
+        with pytest.raises(UsageError, match="the seed is"):
+            sheet(model, count=2, seed=refused)
 
 
 def test_in_python(model: Opened) -> None:

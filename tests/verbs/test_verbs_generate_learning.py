@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 import sightline
 from conftest import write_digits
-from sightline.core.errors import UsageError
+from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Saved, Step, drain
 from sightline.data.read import read
 from sightline.learn import loop
@@ -58,6 +58,18 @@ def learnt(request: pytest.FixtureRequest, threes: Path, tmp_path_factory: pytes
     return out
 
 
+def test_too_few_pictures_to_be_judged_are_told_before_anything_is_learnt(threes: Path, tmp_path: Path) -> None:
+    for path in sorted((threes / "train").glob("*/*.png"))[::20]:
+        (tmp_path / "few").mkdir(exist_ok=True)
+        (tmp_path / "few" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match=r"1 pictures are held out .*\(validation\), and 3 are the least"):
+        sightline.train("generate", tmp_path / "few", net="gan", recipe=recipe("gan"), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    enough = recipe("gan", validation=0.4, epochs=1)
+    sightline.train("generate", tmp_path / "few", net="gan", recipe=enough, out=tmp_path / "run")
+    assert (tmp_path / "run" / "report.html").exists()
+
+
 def test_a_run_leaves_everything(learnt: Path) -> None:
     net, card = learnt.name, sightline.load(learnt / "model").card
     assert card.task == "generate" and card.net["name"] == net and card.classes == ("0", "1", "2")
@@ -65,6 +77,9 @@ def test_a_run_leaves_everything(learnt: Path) -> None:
     assert card.form["steps"] == (3 if net == "flow" else 0)
     for name in ("report.html", "made.png", "copies.png", "samples.jpg", "metrics.json", "predictions.csv"):
         assert (learnt / name).stat().st_size > 0, name
+    told = (learnt / "report.html").read_text()
+    assert "sightline generate" in told and "model.generate(16)" in told
+    assert not [verb for verb in ("predict", "explain", "export") if f"sightline {verb}" in told]  # it offers none
     with Image.open(learnt / "made.png") as image:
         assert image.width > 500
     steps = sorted(path.name for path in (learnt / "made").iterdir())

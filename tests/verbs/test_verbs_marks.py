@@ -148,12 +148,28 @@ def test_another_mask_is_another_order(model: Opened, red: Opened, tmp_path: Pat
     assert "/" not in json.dumps([row["hole"] for row in run(model, source, out, Marks(boxes=((1, 1, 2, 2),))).rows])
 
 
+def test_masks_are_not_written_over(model: Opened, tmp_path: Path) -> None:
+    """Not even where new files may take the place of others, nor by a link."""
+    source, masks = save(tmp_path / "in" / "a.png", noise()).parent, tmp_path / "masks"
+    hole = save(masks / "a.png", mask(3, 4, 10, 20))
+    before = hole.read_bytes()
+    (tmp_path / "link.png").symlink_to(hole)
+    for asked, out in ((source, masks), (source / "a.png", hole), (source / "a.png", tmp_path / "link.png")):
+        with pytest.raises(UsageError, match="is a source itself, which stays as it is"):
+            run(model, asked, out, Marks(mask=masks), overwrite=True)
+    assert hole.read_bytes() == before
+    run(model, source, tmp_path / "out", Marks(mask=masks))
+    with pytest.raises(UsageError, match="is a source itself"):  # a folder that an earlier call wrote
+        run(model, source, tmp_path / "out", Marks(mask=tmp_path / "out" / "a.png"))
+
+
 @pytest.mark.parametrize(
     ("marks", "said"),
     [
         ({"mask": "small"}, "mask .*small.png is 59 x 40 pixels, and the picture 60 x 40; they must be of one size"),
         ({"mask": "clear"}, "transparent pixels; save the mask black and white"),
         ({"mask": "white"}, "nothing known is left to fill it from"),
+        ({"mask": "broken"}, "the mask .*broken.png cannot be read: this is text, not a picture"),
         ({"mask": "twice"}, r"2 masks \(a.bmp, a.png\) called a; give it exactly one"),
         ({"boxes": ((50, 30, 11, 10),)}, "the box 50,30,11,10 reaches beyond the picture, 60 x 40 pixels"),
     ],
@@ -163,6 +179,7 @@ def test_what_does_not_fit_a_picture_is_a_row(model: Opened, tmp_path: Path, mar
     save(tmp_path / "small.png", mask(0, 0, 5, 5, size_hw=(40, 59)))
     save(tmp_path / "clear.png", np.dstack([noise(), mask(0, 0, 5, 5)]))
     save(tmp_path / "white.png", mask(0, 0, 60, 40))
+    (tmp_path / "broken.png").write_text("no picture at all")
     for ending in ("png", "bmp"):
         save(tmp_path / "twice" / f"a.{ending}", mask(0, 0, 5, 5))
     if "mask" in marks:

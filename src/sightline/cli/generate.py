@@ -32,7 +32,7 @@ Whether such pictures help a recogniser is a question of its own: sightline augm
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-n", "count", type=click.IntRange(1), help="pictures in all [100]; of a sheet, columns [8]")
 @click.option("--class", "classes", multiple=True, help="make this class; may be given several times [all]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="decides every picture")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="decides every picture")
 @click.option(
     "--spread",
     type=click.FloatRange(0, 3),

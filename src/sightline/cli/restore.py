@@ -134,4 +134,5 @@ def _tell(done: Restored, as_json: bool) -> None:
         click.echo(f"notes on {len(notes) - 20:,} more are in the report")
     if done.bad:
         click.echo(f"{len(done.bad):,} files left out", err=True)
-    click.echo(f"written to {done.out}")
+    if told["pictures"]:
+        click.echo(f"written to {done.out}")

@@ -24,6 +24,8 @@ from sightline.metrics.set_distance import kid
 HEADLINE = f"coverage ({FILTERS})"
 ROWS, COLUMNS = 10, 8
 """Of a sheet."""
+LEAST = 3
+"""Pictures of each kind that can be compared."""
 _AT_ONCE = 256
 """Pictures that are described together."""
 
@@ -47,9 +49,9 @@ def compared(
 
     groups: of the real pictures. Raises DataError for fewer than three pictures.
     """
-    if min(len(real), len(made)) < 3:
+    if min(len(real), len(made)) < LEAST:
         raise DataError(
-            f"sets of {len(real)} real and {len(made)} made pictures cannot be compared; 3 of each are the least"
+            f"sets of {len(real)} real and {len(made)} made pictures cannot be compared; {LEAST} of each are the least"
         )
     k = min(NEAREST, len(real) - 1, len(made) - 1)
     alike = len(set(groups)) < len(real) if groups else False

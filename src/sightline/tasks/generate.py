@@ -27,6 +27,7 @@ SUPPORTS = frozenset({"train", "evaluate", "generate"})
 DECODED = {"picture": "B C h w"}
 DEFAULT_NET = "gan"
 HEADLINE = measures.HEADLINE
+LEAST_JUDGED = measures.LEAST
 NORMALISED = False
 """Pixels reach the net as -1 to 1, since it is pixels that it makes."""
 

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import shlex
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,7 @@ def _page(opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[
         pictures=pictures,
         left_out=tuple((str(p), str(r)) for p, r in (*card.data.get("left_out", ()), *evaluation.left_out)),
         choices=tuple(Choice(n, card.recipe.get(n, _net(card)), r) for n, r in story.reasons.items()),
-        commands=_commands(model.as_posix()),
+        commands=_commands(model.as_posix(), opened.task.SUPPORTS),
         versions=card.versions,
         recipe=card.recipe,
     )
@@ -252,16 +252,18 @@ def _facts(opened: Opened, evaluation: Evaluation) -> tuple[Fact, ...]:
         Fact("Fingerprint", str(card.data.get("fingerprint", ""))[:16], "of pixels, labels, splits and groups"),
         Fact("Preparation", size, "the same in training, measuring and use"),
         Fact("Exported graph", "agrees", str(gate.get("detail", "")), "small"),
-        Fact("Graph measured", evaluation.graph, _preference(card), "small"),
+        Fact("Graph measured", evaluation.graph, _preference(opened), "small"),
     ]
     numbers = {name: value for name, value in card.operating.items() if isinstance(value, int | float)}
     facts += [Fact(name.replace("_", " "), value, section="sure") for name, value in numbers.items()]
     return tuple(facts)
 
 
-def _preference(card: Any) -> str:
+def _preference(opened: Opened) -> str:
     """What `sightline export --best` recorded."""
-    chosen = card.preferred
+    chosen = opened.card.preferred
+    if not chosen and "export" not in opened.task.SUPPORTS:
+        return "there is no other"
     if not chosen:
         return "none was chosen yet: sightline export MODEL --best"
     return f"preferred is {chosen['graph']}: {chosen.get('latency_ms')} ms on {chosen.get('cpu')}"
@@ -277,14 +279,17 @@ def _by_class(measures: Mapping[str, Measure]) -> dict[str, dict[str, Measure | 
     return table
 
 
-def _commands(model: str) -> tuple[Command, ...]:
+def _commands(model: str, supports: Collection[str]) -> tuple[Command, ...]:
+    """What can be done with a model, of what its task supports."""
     typed = shlex.quote(model)
-    return (
-        Command("Answer for a folder of pictures", f"sightline predict {typed} photos/ --out answers.csv"),
-        Command("See the evidence for one answer", f"sightline explain {typed} photo.jpg --out evidence.png"),
-        Command(
-            "In Python",
-            f'import sightline\n\nmodel = sightline.load({model!r})\nprint(model.predict("photo.jpg").line())',
-        ),
-        Command("Make it smaller and faster", f"sightline export {typed} --best"),
-    )
+    asked = 'print(model.predict("photo.jpg").line())'
+    if "predict" not in supports:
+        asked = "pictures = model.generate(16)"
+    ways = {
+        "predict": ("Answer for a folder of pictures", f"sightline predict {typed} photos/ --out answers.csv"),
+        "generate": ("Make pictures", f"sightline generate {typed} -n 100 --out synthetic/"),
+        "explain": ("See the evidence for one answer", f"sightline explain {typed} photo.jpg --out evidence.png"),
+        "load": ("In Python", f"import sightline\n\nmodel = sightline.load({model!r})\n{asked}"),
+        "export": ("Make it smaller and faster", f"sightline export {typed} --best"),
+    }
+    return tuple(Command(*way) for verb, way in ways.items() if verb == "load" or verb in supports)

@@ -81,7 +81,7 @@ def gather(
     source: where the data is; the card keeps only its name, since bundles travel.
     remember: what was found of a file before need not be found again, and its picture is read only when it is wanted.
     in_memory: keep the prepared pictures, or raise DataError where they do not fit; else only where they fit well.
-    Raises DataError (too many bad files, no training pictures, unknown classes) and LeakError.
+    Raises DataError (too many bad files, no training pictures, unknown classes, too few to be judged) and LeakError.
     """
     samples = arranged(task, samples, recipe)
     facts = yield from _facts(samples)
@@ -105,6 +105,7 @@ def gather(
     carved, remarks = split(found, recipe, near=near)
     for remark in remarks:
         yield Note(text=remark, kind="warning")
+    _refuse_too_few(task, carved)
     notes = yield from _leaks(carved, found, recipe)
     apart = across(near, carved)
     for line in told(apart, carved, hint=GROUPING if not recipe.group_near_duplicates else ""):
@@ -124,6 +125,17 @@ def gather(
         pieces=pieces,
         parts=_parts(carved, found, near if recipe.group_near_duplicates else None),
     )
+
+
+def _refuse_too_few(task: Any, samples: Samples) -> None:
+    """Raise DataError where a training would end in measures that need more pictures than are held out."""
+    least = getattr(task, "LEAST_JUDGED", 1)
+    split = next((name for name in ("test", "validation", "train") if name in samples.splits()), "train")
+    if (count := len(samples.split(split))) < least:
+        raise DataError(
+            f"{count} pictures are held out to be measured on ({split}), and {least} are the least; bring more "
+            "pictures, or hold out a larger share with --validation"
+        )
 
 
 def arranged(task: Any, samples: Samples, recipe: Any) -> Samples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ BLOCK = 16
 MOST_COLUMNS, MOST_SHEET = 40, 1600
 """Pictures side by side on a sheet, and in all."""
 MOST_SPREAD = 3
+MOST_SEED = 2**64 - 1
+"""Noise has no more of them: one beyond would make again what another has made."""
 _LONGEST, _RESERVED = 100, re.compile(r"(?i)con|prn|aux|nul|com[0-9]|lpt[0-9]")
 """Bytes of a folder's name, and names that Windows keeps for itself."""
 
@@ -85,10 +88,11 @@ def generate(
     pictures are likelier and more alike. Each file is marked (see `data.synthetic`), and `synthetic.json` lists all of
     them with their digests, the model's, and what it was learnt from, in the words of C2PA but unsigned.
 
-    Raises UsageError for an unknown class, a spread beyond 0 to 3, a folder with other files in it unless `overwrite`,
-    and StorageError.
+    Raises UsageError for an unknown class, a spread beyond 0 to 3, a seed beyond 0 to MOST_SEED, a folder with other
+    files in it unless `overwrite`, and StorageError.
     """
-    draws = _draws(opened, count, classes, seed, spread)
+    seed = _plain_seed(seed)
+    draws = _draws(opened, count, classes, seed=seed, spread=spread)
     made_by = _digest(opened, spread)
     _check_folder(out, overwrite)
     with held(out, CRAFT, journal=True) as rows:
@@ -111,7 +115,12 @@ def generate(
             done += len(some)
             yield Progress(what="pictures made", done=done, total=len(draws))
         found = Generated(out, tuple(rows[draw.name] for draw in draws), len(draws) - len(left))
-        write_json(out / CRAFT.report, _manifest(opened, rows, spread, made_by))
+        here = {name: row for name, row in rows.items() if (out / name).is_file()}
+        ours = {name: row for name, row in here.items() if row["made_by"] == made_by}
+        write_json(out / CRAFT.report, _manifest(opened, ours, spread))
+        if len(ours) < len(here):
+            told = f"{len(here) - len(ours):,} pictures of another model or spread are in {out} still"
+            yield Note(text=f"{told}, and {CRAFT.report} does not list them", kind="warning")
     return found
 
 
@@ -127,7 +136,8 @@ def pictures_of(
     opened: Opened, count: int, *, classes: Sequence[str] = (), seed: int = 0, spread: float = 1.0
 ) -> list[Picture]:
     """The same pictures in memory, class by class."""
-    draws = _draws(opened, count, classes, seed, spread)
+    seed = _plain_seed(seed)
+    draws = _draws(opened, count, classes, seed=seed, spread=spread)
     blocks = [draws[at : at + BLOCK] for at in range(0, len(draws), BLOCK)]
     return [picture for some in blocks for picture in made(opened, some, seed=seed, spread=spread)]
 
@@ -148,11 +158,19 @@ def labels_of(opened: Opened, classes: Sequence[str]) -> list[int]:
     return [card.classes.index(name) for name in dict.fromkeys(classes)] or list(range(max(1, len(card.classes))))
 
 
-def _draws(opened: Opened, count: int, classes: Sequence[str], seed: int, spread: float) -> list[Draw]:
+def _plain_seed(seed: int) -> int:
+    """A seed as a plain number, which numpy's are not: JSON does not take them. Raises UsageError."""
+    found = operator.index(seed)
+    if not 0 <= found <= MOST_SEED:
+        raise UsageError(f"the seed is {found}; it must be from 0 to {MOST_SEED}")
+    return found
+
+
+def _draws(opened: Opened, count: int, classes: Sequence[str], *, seed: int, spread: float) -> list[Draw]:
     """What is to be made, class by class."""
     labels, folders = labels_of(opened, classes), folders_of(opened.card.classes) or [""]
-    if count < 1 or seed < 0:
-        raise UsageError(f"the count is {count} and the seed {seed}; they must be at least 1 and 0")
+    if count < 1:
+        raise UsageError(f"the count is {count}; it must be at least 1")
     if not 0 <= spread <= MOST_SPREAD:
         raise UsageError(f"the spread is {spread:g}; it must be from 0 to {MOST_SPREAD}")
     draws = []
@@ -197,7 +215,10 @@ def _check_folder(out: Path, overwrite: bool) -> None:
 
 
 def _is_done(row: Row | None, out: Path, made_by: str) -> bool:
-    return row is not None and row["made_by"] == made_by and (out / row["file"]).is_file()
+    """Whether a picture is there as it was made; one that was damaged or changed is made again."""
+    if row is None or row["made_by"] != made_by or not (out / row["file"]).is_file():
+        return False
+    return bool(row["sha256"] == hashlib.sha256((out / row["file"]).read_bytes()).hexdigest())
 
 
 def _digest(opened: Opened, spread: float) -> str:
@@ -220,10 +241,9 @@ def _told(opened: Opened, draw: Draw, seed: int, spread: float) -> dict[str, Any
     return {"synthetic": True, "model": opened.bundle.digest, "class": name, **drawn}
 
 
-def _manifest(opened: Opened, rows: Mapping[str, Row], spread: float, made_by: str) -> dict[str, Any]:
-    """What the folder says of all that this model made; what another left there, before it was overwritten, is not."""
+def _manifest(opened: Opened, ours: Mapping[str, Row], spread: float) -> dict[str, Any]:
+    """What the folder says of all that this model made."""
     card = opened.card
-    ours = {name: row for name, row in rows.items() if row["made_by"] == made_by}
     action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE}
     return {
         "format": "sightline-synthetic",
@@ -255,7 +275,7 @@ def sheet(
 
     Raises UsageError for more than MOST_COLUMNS columns or MOST_SHEET pictures, and fewer than two steps.
     """
-    labels, card = labels_of(opened, classes), opened.card
+    labels, card, seed = labels_of(opened, classes), opened.card, _plain_seed(seed)
     if not walk + 1 <= count <= MOST_COLUMNS or count * len(labels) > MOST_SHEET:
         raise UsageError(
             f"a sheet has {walk + 1} to {MOST_COLUMNS} columns and at most {MOST_SHEET:,} pictures, not {count} columns"

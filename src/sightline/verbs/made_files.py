@@ -112,7 +112,7 @@ def made(order: Order, work: Work, summed: Summed[T]) -> Generator[Event, None, 
         ending, only = craft.ending, out.name if single else ""
         how: dict[str, Any] = {"ending": ending, "number": order.number, "beside": order.beside}
         jobs = jobs_of(order.paths, order.root, rows, only, **how)
-        check_targets(jobs, folder)
+        check_targets(jobs, folder, beside=order.beside)
         left = [job for job in jobs if not is_done(rows.get(job.name), job, folder, order.made_by)]
         if len(left) < len(jobs):
             yield Note(text=f"{len(jobs) - len(left):,} of {len(jobs):,} files are done already")
@@ -218,9 +218,11 @@ def check_places(order: Order) -> None:
         raise UsageError(f"{out} holds other files, which would be mixed with {craft.kind} ones; give an empty folder")
 
 
-def check_targets(jobs: Sequence[Job], folder: Path) -> None:
-    """Raise UsageError where a link would lead from a new file to a source."""
-    sources = {os.path.realpath(job.source) for job in jobs}
+def check_targets(
+    jobs: Sequence[Job], folder: Path, *, beside: Callable[[Path], Sequence[Path]] = lambda path: ()
+) -> None:
+    """Raise UsageError where a new file would take the place of a source, or of one beside it, be it by a link."""
+    sources = {os.path.realpath(path) for job in jobs for path in (job.source, *beside(job.source))}
     linked = next((job for job in jobs if os.path.realpath(folder / job.name) in sources), None)
     if linked is not None:
         raise UsageError(f"{folder / linked.name} is a source itself, which stays as it is; give another place")

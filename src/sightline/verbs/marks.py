@@ -133,7 +133,10 @@ def _masked(files: Sequence[Path], mask: Path, source: Path, size_hw: tuple[int,
     if len(files) != 1:
         told = "no mask" if not files else f"{len(files)} masks ({', '.join(path.name for path in files[:3])})"
         raise PictureError(str(source), f"{mask} holds {told} called {source.stem}; give it exactly one")
-    picture = read_picture(files[0])
+    try:
+        picture = read_picture(files[0])
+    except PictureError as error:  # a row tells the reason alone, which would be taken for the picture's
+        raise PictureError(str(source), f"the mask {files[0]} cannot be read: {error.reason}") from error
     if ALPHA_NOTE in picture.notes:
         raise PictureError(str(source), f"{files[0]} has transparent pixels; save the mask black and white")
     if picture.size_hw != size_hw:

@@ -90,10 +90,14 @@ class Opened:
     def after(self, before: Opened) -> Opened:
         """The same model, shown what another one makes of each picture; where things are is told of the picture itself.
 
-        Raises UsageError where that one restores no pictures.
+        Raises UsageError where that one restores no pictures, or fills holes, as nobody says where these are.
         """
         if before.card.task != "restore":
             raise UsageError(f"{before.bundle.path} is a model of {before.card.task}; pictures are restored by another")
+        if before.card.preparation.masked:
+            raise UsageError(
+                f"{before.bundle.path} fills holes, and nothing says where they are; fill them first: sightline restore"
+            )
         return replace(self, before=before, _on={})
 
     def running(self, session: Session) -> Opened:
