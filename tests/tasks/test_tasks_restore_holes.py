@@ -251,3 +251,24 @@ def test_a_report_shows_the_hole_the_filling_and_what_it_was() -> None:
     assert (page[40:75, 48:110] == 255).all() and not (page[40:75, 456:518] == 255).all()
     small = restore.kept(filled(CAT[:20, :30, 0], box((20, 30), 2, 2, 5, 5)))
     assert small.pixels.shape == (20, 30, 3)  # nothing is enlarged
+
+
+def test_what_is_filled_keeps_within_the_colours_around_it() -> None:
+    """A net that leaves a trace where all is white does not show; a hole whose surroundings vary may be of any of their
+    colours, and one among other holes of any at all."""
+
+    class Darker:
+        """Fills with a grey that is never around."""
+
+        def run(self, arrays: Any) -> dict[str, Any]:
+            image = arrays["image"]
+            return {"picture": (image[..., :-1] + 0.25 * image[..., -1:]).transpose(0, 3, 1, 2)}
+
+    image = np.ones((64, 64, 4), np.float32)
+    image[..., 3] = 0
+    image[:, 32:, :3] = 0.1
+    for rows, columns in ((slice(4, 9), slice(4, 9)), (slice(40, 50), slice(28, 36))):
+        image[rows, columns] = (0, 0, 0, 1)
+    found = windows.filled(Darker(), image, 8)  # type: ignore[arg-type]
+    assert (found[4:9, 4:9] == 1).all()
+    assert (found[40:50, 28:36] == np.float32(0.25)).all()

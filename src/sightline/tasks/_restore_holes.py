@@ -72,7 +72,8 @@ def _bounds(pixels: Floats, hole: Mask) -> tuple[Floats, Floats, NDArray[np.int3
     seen = ~hole[near] & (whose > 0)
     np.minimum.at(low, whose[seen], pixels[near][seen])
     np.maximum.at(high, whose[seen], pixels[near][seen])
-    return low, high, where
+    alone = low > high  # among other holes
+    return np.where(alone, np.float32(0), low), np.where(alone, np.float32(1), high), where
 
 
 def _windows(hole: Mask, halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
