@@ -89,7 +89,7 @@ def test_a_run_leaves_everything(learnt: Path) -> None:
     with Image.open(learnt / "made" / steps[0]) as image:
         assert image.size[1] > 3 * 64
     page = (learnt / "report.html").read_text()
-    assert "What it makes" in page and "Are they copies?" in page
+    assert "What it makes" in page and "Made pictures that are the closest to one training picture" in page
 
 
 def test_measures_carry_the_features_name(learnt: Path) -> None:

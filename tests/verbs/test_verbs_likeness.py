@@ -96,7 +96,7 @@ def test_a_memoriser_is_exposed(memoriser: Opened, data: Path, tmp_path: Path) -
     told = json.loads((tmp_path / "metrics.json").read_text())
     assert [note for note in told["notes"] if note.startswith("copies")] == said
     assert (tmp_path / "copies.png").read_bytes() == page.data
-    assert "Are they copies?" in (tmp_path / "report.html").read_text()
+    assert "Made pictures that are the closest to one training picture" in (tmp_path / "report.html").read_text()
 
 
 def test_the_pairs_that_are_shown_are_the_copies(

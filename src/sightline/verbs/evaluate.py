@@ -95,6 +95,10 @@ def evaluate(
     """
     if by and "generate" not in opened.task.SUPPORTS:
         raise UsageError(f"--by judges made pictures, and {opened.bundle.path} is a model of {opened.card.task}")
+    if by:
+        from sightline.encoders.described import describer
+
+        describer(by)  # refused before anything is made
     samples, training = read(data, layout=layout), training_of(opened.bundle.path)
     seen = training is not None and _place(str(data)).is_relative_to(_place(training.data))
     if seen and opened.card.recipe.get("val_is_test") and "validation" in samples.splits():

@@ -200,7 +200,7 @@ def _page(opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[
         created=card.created,
         summary=_summary(opened, evaluation),
         headline=_headline(opened, evaluation),
-        warnings=tuple(dict.fromkeys((*card.notes, *evaluation.notes, *_caution(evaluation)))),
+        warnings=tuple(dict.fromkeys((*card.notes, *evaluation.notes, *_caution(evaluation, chosen=bool(card.operating))))),
         remarks={"sure": str(card.operating["why"])} if "why" in card.operating else {},
         facts=_facts(opened, evaluation),
         measures={evaluation.label: {n: m for n, m in evaluation.measures.items() if "/" not in n}},
@@ -233,11 +233,13 @@ def _headline(opened: Opened, evaluation: Evaluation) -> Headline | None:
     return Headline(name=name, measure=evaluation.measures[name], split=evaluation.label)
 
 
-def _caution(evaluation: Evaluation) -> tuple[str, ...]:
+def _caution(evaluation: Evaluation, *, chosen: bool) -> tuple[str, ...]:
+    """chosen: something was, by these pictures."""
     if "optimistic" not in evaluation.label:
         return ()
+    what = "also chose the calibration and thresholds" if chosen else "were watched while it learned"
     return (
-        "There was no test split: these pictures also chose the calibration and thresholds, so the figures flatter. "
+        f"There was no test split: these pictures {what}, so the figures flatter. "
         "Keep some aside with --holdout, or bring a test folder.",
     )
 

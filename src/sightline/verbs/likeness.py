@@ -173,4 +173,4 @@ def _pairs(evaluation: Evaluation, train: Shares, rows: Sequence[Sample], found:
         each.line().capitalize() + "." for each in found
     )
     data = png_of(tiles, columns=8, tile_px=128)
-    return report.Picture(title="Are they copies?", caption=caption, data=data, section="evidence")
+    return report.Picture(title="Copies", caption=caption, data=data, section="evidence")
