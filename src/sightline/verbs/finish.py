@@ -200,7 +200,7 @@ def _page(opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[
         created=card.created,
         summary=_summary(opened, evaluation),
         headline=_headline(opened, evaluation),
-        warnings=tuple(dict.fromkeys((*card.notes, *evaluation.notes, *_caution(evaluation, chosen=bool(card.operating))))),
+        warnings=tuple(dict.fromkeys((*card.notes, *evaluation.notes, *_caution(evaluation, bool(card.operating))))),
         remarks={"sure": str(card.operating["why"])} if "why" in card.operating else {},
         facts=_facts(opened, evaluation),
         measures={evaluation.label: {n: m for n, m in evaluation.measures.items() if "/" not in n}},
@@ -233,7 +233,7 @@ def _headline(opened: Opened, evaluation: Evaluation) -> Headline | None:
     return Headline(name=name, measure=evaluation.measures[name], split=evaluation.label)
 
 
-def _caution(evaluation: Evaluation, *, chosen: bool) -> tuple[str, ...]:
+def _caution(evaluation: Evaluation, chosen: bool) -> tuple[str, ...]:
     """chosen: something was, by these pictures."""
     if "optimistic" not in evaluation.label:
         return ()
