@@ -6,7 +6,7 @@ import hashlib
 import json
 import operator
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,12 +96,8 @@ def generate(
     made_by = _digest(opened, spread)
     _check_folder(out, overwrite)
     with held(out, CRAFT, journal=True) as rows:
-        other = next((row for row in rows.values() if row["made_by"] != made_by), None)
-        if other is not None and not overwrite:
-            raise UsageError(
-                f"{out} holds pictures of another model or spread, such as {other['file']}; give another folder, "
-                "or overwrite it"
-            )
+        if not overwrite:
+            _refuse_others(out, rows, made_by)
         left = [draw for draw in draws if not _is_done(rows.get(draw.name), out, made_by)]
         if len(left) < len(draws):
             yield Note(text=f"{len(draws) - len(left):,} of {len(draws):,} pictures are made already")
@@ -114,14 +110,28 @@ def generate(
                 append_line(out / CRAFT.journal, json.dumps(rows[draw.name]), durable=False)
             done += len(some)
             yield Progress(what="pictures made", done=done, total=len(draws))
-        found = Generated(out, tuple(rows[draw.name] for draw in draws), len(draws) - len(left))
-        here = {name: row for name, row in rows.items() if (out / name).is_file()}
-        ours = {name: row for name, row in here.items() if row["made_by"] == made_by}
-        write_json(out / CRAFT.report, _manifest(opened, ours, spread))
-        if len(ours) < len(here):
-            told = f"{len(here) - len(ours):,} pictures of another model or spread are in {out} still"
-            yield Note(text=f"{told}, and {CRAFT.report} does not list them", kind="warning")
-    return found
+        yield from _listed(opened, out, rows, made_by, spread)
+    return Generated(out, tuple(rows[draw.name] for draw in draws), len(draws) - len(left))
+
+
+def _refuse_others(out: Path, rows: Mapping[str, Row], made_by: str) -> None:
+    """Raise UsageError where pictures would be mixed with those of another model or spread."""
+    other = next((row for row in rows.values() if row["made_by"] != made_by), None)
+    if other is not None:
+        raise UsageError(
+            f"{out} holds pictures of another model or spread, such as {other['file']}; give another folder, "
+            "or overwrite it"
+        )
+
+
+def _listed(opened: Opened, out: Path, rows: Mapping[str, Row], made_by: str, spread: float) -> Iterator[Event]:
+    """List what is in the folder, and say of what is not listed that it is there."""
+    here = {name: row for name, row in rows.items() if (out / name).is_file()}
+    ours = {name: row for name, row in here.items() if row["made_by"] == made_by}
+    write_json(out / CRAFT.report, _manifest(opened, ours, spread))
+    if len(ours) < len(here):
+        told = f"{len(here) - len(ours):,} pictures of another model or spread are in {out} still"
+        yield Note(text=f"{told}, and {CRAFT.report} does not list them", kind="warning")
 
 
 def made(opened: Opened, draws: Sequence[Draw], *, seed: int, spread: float = 1.0) -> list[Picture]:
