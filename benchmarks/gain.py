@@ -39,8 +39,8 @@ class Trial:
 
 TRIALS = (
     Trial("mnist", {"steps": 1200, "size": 32, "mirror": "no"}),
-    Trial("gtsrb", {"steps": 1500, "size": 32, "mirror": "no"}, group_by=r"(\d+/\d+)_\d+"),
-    Trial("tiles", {"steps": 1500, "size": 64}),
+    Trial("gtsrb", {"steps": 800, "size": 32, "mirror": "no"}, group_by=r"(\d+/\d+)_\d+"),
+    Trial("tiles", {"steps": 600, "size": 32}),
 )
 
 
