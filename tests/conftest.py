@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+
+from written_digits import write_digits
 
 
 @pytest.fixture(scope="session")
@@ -23,20 +23,6 @@ def data_root() -> Path:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Nothing is kept in, or taken from, the cache of whoever runs the tests."""
     os.environ["SIGHTLINE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-
-
-def write_digits(folder: Path, *, count: int, classes: int = 10, test_share: float = 0.2) -> Path:
-    """scikit-learn's digits as an image folder with train/ and test/, in their order."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    wanted = np.flatnonzero(digits.target < classes)[:count]
-    for place, index in enumerate(wanted):
-        split = "test" if place >= (1 - test_share) * len(wanted) else "train"
-        path = folder / split / str(digits.target[index]) / f"{index:04d}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.round(digits.images[index] * 255 / 16).astype(np.uint8)).save(path)
-    return folder
 
 
 @pytest.fixture(scope="session")

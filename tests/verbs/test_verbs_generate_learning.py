@@ -22,7 +22,6 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import sightline
-from conftest import write_digits
 from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Saved, Step, drain
 from sightline.data.read import read
@@ -35,6 +34,7 @@ from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import open_model
 from sightline.verbs.settings import Settings
 from sightline.verbs.train import train
+from written_digits import write_digits
 
 OWN = {"gan": {"net.noise": 8, "net.sure": 0.0}, "vae": {"net.latents": 2}, "flow": {"net.steps": 3}}
 
