@@ -30,7 +30,7 @@ SETS = {"mnist": "mnist/mnist5k.npz", "cifar10": "cifar10"}
 STEPS = {"gan": 1500, "vae": 2500, "flow": 2500}
 LEARNT = 600
 """Steps of each classifier."""
-TOLD = ("class fidelity", "kid", "precision", "recall", "coverage", "near a training picture")
+TOLD = ("class fidelity", "kid x 1000", "precision", "recall", "coverage", "near a training picture")
 
 
 def trained(task: str, data: str, net: str, values: Mapping[str, Any], out: Path) -> tuple[Any, dict[str, float]]:

@@ -95,7 +95,7 @@ def test_a_run_leaves_everything(learnt: Path) -> None:
 def test_measures_carry_the_features_name(learnt: Path) -> None:
     told = json.loads((learnt / "metrics.json").read_text())
     measures = set(told["measures"])
-    by_features = ("kid", "precision", "recall", "density", "coverage", "coverage at best")
+    by_features = ("kid x 1000", "precision", "recall", "density", "coverage", "coverage at best")
     assert {f"{name} (filters)" for name in by_features} <= measures
     assert {"near a training picture (pixels)", "near a training picture (filters)"} <= measures
     assert told["split"] == "test" and told["pictures"] == 40

@@ -184,7 +184,7 @@ def test_class_fidelity_is_a_hand_count(probe_run: Path, memoriser: Opened, data
     real = [judge.predict(each.result.real).label == each.sample.target.text() for each in found.judged]
     assert found.measures[fidelity].value == pytest.approx(np.mean(made))
     assert found.measures[of_real].value == pytest.approx(np.mean(real))
-    assert np.mean(made) > 0.5 and {"kid (filters)", f"{NEAR} (pixels)"} <= set(found.measures)
+    assert np.mean(made) > 0.5 and {"kid x 1000 (filters)", f"{NEAR} (pixels)"} <= set(found.measures)
     assert {name: found.measures[name] for name in plain.measures}.keys() == plain.measures.keys()
 
 
@@ -227,7 +227,7 @@ def test_by_an_encoder_again(honest: Opened, data: Path) -> None:
     """The filters once more give the same figures; of no classifier, no fidelity."""
     plain, again = judged(honest, data)[0], judged(honest, data, by="filters")[0]
     assert plain.measures.keys() == again.measures.keys()
-    assert plain.measures["kid (filters)"].value == pytest.approx(again.measures["kid (filters)"].value)
+    assert plain.measures["kid x 1000 (filters)"].value == pytest.approx(again.measures["kid x 1000 (filters)"].value)
 
 
 def test_nothing_to_compare(honest: Opened, data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 from collections.abc import Sequence
@@ -44,8 +45,8 @@ def shares_of(pictures: Sequence[NDArray[Any]], high: float) -> NDArray[np.float
 def compared(
     real: NDArray[np.float32], made: NDArray[np.float32], name: str, groups: Sequence[str] = ()
 ) -> dict[str, Measure]:
-    """KID, precision, recall, density and coverage by features (N, D) that figures quote by this name; and the coverage
-    to be expected of as many real pictures.
+    """KID times 1,000, as it is usually told, precision, recall, density and coverage by features (N, D) that figures
+    quote by this name; and the coverage to be expected of as many real pictures.
 
     groups: of the real pictures. Raises DataError for fewer than three pictures.
     """
@@ -57,7 +58,9 @@ def compared(
     alike = len(set(groups)) < len(real) if groups else False
     both = (np.array(groups), np.array([f"made {row}" for row in range(len(made))])) if alike else None
     best = Measure(usual_coverage(len(real), len(made), k=k), float("nan"), float("nan"), "none", len(real))
-    found = {"kid": kid(real, made, groups=both), **spread(real, made, k=k, groups=both), "coverage at best": best}
+    apart = kid(real, made, groups=both)
+    thousand = dataclasses.replace(apart, **{part: 1000 * getattr(apart, part) for part in ("value", "low", "high")})
+    found = {"kid x 1000": thousand, **spread(real, made, k=k, groups=both), "coverage at best": best}
     return {f"{measure} ({name})": value for measure, value in found.items()}
 
 
