@@ -375,6 +375,12 @@ def _overfit_faults(module: Any, task: Any, options: Any, rate: float) -> Iterat
         return
     moved = torch.optim.AdamW(net.parameters(), lr=rate)
     images, targets = normalised(toy.images, toy.card), {n: torch.from_numpy(a) for n, a in toy.targets.items()}
+
+    @torch.no_grad()
+    def watched(net: Any, where: protocols.Batch) -> float:
+        """What it is judged by, where it weighs what it learns by differently as it goes on."""
+        return float(module.watched(net, images, targets, where)["validation_loss"])
+
     losses = []
     for step in range(60):
         sharp = {"smoothing": 0.0} if hasattr(toy.recipe, "smoothing") else {}
@@ -386,7 +392,7 @@ def _overfit_faults(module: Any, task: Any, options: Any, rate: float) -> Iterat
         moved.zero_grad()
         loss.backward()
         moved.step()
-        losses.append(loss.item())
+        losses.append(loss.item() if not hasattr(module, "watched") else watched(net, where))
     last = float(np.median(losses[-5:]))
     if not last < losses[0] / 2:
         yield f"its loss goes from {losses[0]:.3f} to {last:.3f} on eight pictures"
