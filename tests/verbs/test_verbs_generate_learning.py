@@ -121,7 +121,9 @@ def test_both_paths_make_the_same_picture(learnt: Path) -> None:
     by_torch = task.predict({"main": _Running(learned.exported(), card)}, requests, card)
     for one, two in zip(by_graph, by_torch):
         assert np.abs(one.pixels - two.pixels).max() < 1e-3
-    assert np.std([each.pixels for each in by_graph], axis=0).max() > 1e-2  # they are not one picture
+    assert (
+        np.std([each.pixels for each in by_graph], axis=0).max() > 2e-3
+    )  # they are further apart than both paths may be
 
 
 def test_what_is_made_of_it_is_read_again(learnt: Path, tmp_path: Path) -> None:
