@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_the_fuzzer_runs(target: str, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env, errors="replace")
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "Done 300 runs" in done.stderr
+    assert re.search(r"Done 30\d runs", done.stderr)  # after the last one that was asked for another may have begun
     assert [path.name for path in tmp_path.iterdir()] == ["seeds"], "no crash was written"
 
 

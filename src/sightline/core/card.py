@@ -215,6 +215,8 @@ def _preparation(body: Any) -> Preparation:
             raw["size_hw"] = tuple(_whole(value) for value in raw["size_hw"])
         raw["high"] = _number(raw.get("high", 255.0))
         ready = Preparation(**raw)
+        if ready.mode not in MODES:
+            raise ValueError(f"mode is {ready.mode!r:.40}; known are {', '.join(MODES)}")
         height, width, tile, overlap = *ready.size_hw, _whole(ready.tile), _number(ready.overlap)
         multiple = _whole(ready.multiple)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
@@ -225,7 +227,7 @@ def _preparation(body: Any) -> Preparation:
     sane = sane and multiple >= 0
     if multiple:
         sane = sane and ready.fit in ("shrink", "whole") and not tile and height % multiple == width % multiple == 0
-    if not sane or ready.mode not in MODES or ready.fit not in FITS:
+    if not sane or ready.fit not in FITS:
         raise BundleError(f"card.json: preparation has values outside their range: {ready}")
     if ready.dtype not in ("uint8", "uint16", "float32"):
         raise BundleError(f"card.json: preparation has dtype {ready.dtype!r}; known are uint8, uint16, float32")
