@@ -60,7 +60,7 @@ def test_the_table_and_what_each_is() -> None:
 
 @pytest.mark.parametrize("names", [[], ["resnet:8"]])
 def test_a_task_that_is_not_there_is_refused(names: list[str]) -> None:
-    known = "anomaly, classify, detect, faces, restore, tag"
+    known = "anomaly, classify, detect, faces, generate, restore, tag"
     with pytest.raises(UsageError, match=f"no tasks named 'detekt'; there are: {known}"):
         CliRunner().invoke(sightline, ["nets", *names, "--task", "detekt"], catch_exceptions=False)
 
