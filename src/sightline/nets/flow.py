@@ -129,7 +129,6 @@ class Flow(nn.Module):
         last = nn.Conv2d(width, seen, 3, padding=1)
         nn.init.zeros_(last.weight)
         self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), last)
-        self.levels = len(widths)
 
     def said(self, state: Tensor, time: Tensor, label: Tensor) -> Tensor:
         """The picture that a path ends in, (B, C, h, w); a label beyond the classes is one that is not told."""

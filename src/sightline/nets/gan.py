@@ -108,7 +108,7 @@ class Pair(nn.Module):
 
     def __init__(self, card: Card, options: Options, *, plain: bool = False) -> None:
         super().__init__()
-        self.options, self.labels = options, len(card.classes)
+        self.options = options
         self.generator = Generator(card, options)
         if not plain:
             self.discriminator = Discriminator(card, options)

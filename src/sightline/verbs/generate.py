@@ -102,7 +102,7 @@ def generate(
         if len(left) < len(draws):
             yield Note(text=f"{len(draws) - len(left):,} of {len(draws):,} pictures are made already")
         done = len(draws) - len(left)
-        for some in (left[at : at + BLOCK] for at in range(0, len(left), BLOCK)):
+        for some in _blocks(left):
             for draw, picture in zip(some, made(opened, some, seed=seed, spread=spread)):
                 blob = marked(as_png(picture), _told(opened, draw, seed, spread))
                 write_bytes(out / draw.name, blob)
@@ -148,8 +148,12 @@ def pictures_of(
     """The same pictures in memory, class by class."""
     seed = _plain_seed(seed)
     draws = _draws(opened, count, classes, seed=seed, spread=spread)
-    blocks = [draws[at : at + BLOCK] for at in range(0, len(draws), BLOCK)]
-    return [picture for some in blocks for picture in made(opened, some, seed=seed, spread=spread)]
+    return [picture for some in _blocks(draws) for picture in made(opened, some, seed=seed, spread=spread)]
+
+
+def _blocks(draws: Sequence[Draw]) -> Iterator[Sequence[Draw]]:
+    """What is made at once."""
+    return (draws[at : at + BLOCK] for at in range(0, len(draws), BLOCK))
 
 
 def _request(opened: Opened, draw: Draw, seed: int, spread: float) -> Request:
@@ -238,17 +242,20 @@ def _digest(opened: Opened, spread: float) -> str:
 
 
 def _row(opened: Opened, draw: Draw, seed: int, made_by: str, blob: bytes) -> dict[str, Any]:
-    name = opened.card.classes[draw.label] if opened.card.classes else ""
     digest = hashlib.sha256(blob).hexdigest()
-    drawn = {"class": name, "seed": seed, "index": draw.index}
+    drawn = {"class": _class(opened, draw), "seed": seed, "index": draw.index}
     return {"file": draw.name, **drawn, "sha256": digest, "made_by": made_by}
 
 
 def _told(opened: Opened, draw: Draw, seed: int, spread: float) -> dict[str, Any]:
     """What a file says of itself."""
-    name = opened.card.classes[draw.label] if opened.card.classes else ""
     drawn = {"seed": seed, "index": draw.index, "spread": spread}
-    return {"synthetic": True, "model": opened.bundle.digest, "class": name, **drawn}
+    return {"synthetic": True, "model": opened.bundle.digest, "class": _class(opened, draw), **drawn}
+
+
+def _class(opened: Opened, draw: Draw) -> str:
+    """The name of a picture's class; "" where there are none."""
+    return opened.card.classes[draw.label] if opened.card.classes else ""
 
 
 def _manifest(opened: Opened, ours: Mapping[str, Row], spread: float) -> dict[str, Any]:
