@@ -36,7 +36,7 @@ from sightline.verbs.settings import Settings
 from sightline.verbs.train import train
 from written_digits import write_digits
 
-OWN = {"gan": {"net.noise": 8, "net.sure": 0.0}, "vae": {"net.latents": 2}, "flow": {"net.steps": 3}}
+OWN = {"gan": {"net.noise": 8, "net.sure": 0.0}, "vae": {"net.latents": 32}, "flow": {"net.steps": 3}}
 
 
 def recipe(net: str, **changes: Any) -> dict[str, Any]:

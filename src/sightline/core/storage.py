@@ -171,7 +171,7 @@ def sweep(folder: Path) -> None:
             elif path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
 
 
 def _beside(target: Path, kind: str) -> Path:
@@ -181,8 +181,16 @@ def _beside(target: Path, kind: str) -> Path:
 def _leftovers(folder: Path) -> list[tuple[Path, Path, str]]:
     """Path, target and kind (`tmp`, `old`) of what killed processes left here, newest first."""
     found = [(path, match) for path in folder.iterdir() if (match := _LEFTOVER.fullmatch(path.name))]
-    found.sort(key=lambda pair: pair[0].lstat().st_mtime_ns, reverse=True)
+    found.sort(key=lambda pair: _changed(pair[0]), reverse=True)
     return [(path, folder / match["name"], match["kind"]) for path, match in found]
+
+
+def _changed(path: Path) -> int:
+    """When it was, in nanoseconds; 0 of what is gone by now, as a thread of this process has just finished it."""
+    try:
+        return path.lstat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _put_back(target: Path) -> None:
