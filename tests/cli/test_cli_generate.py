@@ -63,7 +63,8 @@ def test_a_sheet(model: Path, tmp_path: Path, kind: str) -> None:
     with Image.open(page) as image:
         narrow = image.width
     assert isinstance(call(model, "--sheet", kind, "-n", 5, "--out", page).exception, UsageError)
-    assert call(model, "--sheet", kind, "--out", page, "--overwrite").exit_code == 0  # eight columns, all classes
+    done = call(model, "--sheet", kind, "--out", page, "--overwrite", "--json")  # eight columns, all classes
+    assert done.exit_code == 0 and json.loads(done.stdout) == {"out": str(page)}
     with Image.open(page) as image:
         assert image.width > narrow + 5 * 64
     assert isinstance(call(model, "--sheet", kind, "--out", tmp_path / "sheet.jpg").exception, UsageError)

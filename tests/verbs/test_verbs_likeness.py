@@ -218,6 +218,17 @@ def test_a_judge_that_sees_another_class_says_so(
         likeness._fidelity(found, stranger, "classify x")  # type: ignore[arg-type]
 
 
+def test_a_judge_that_does_not_know_real_pictures_is_told(
+    probe_run: Path, memoriser: Opened, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not any("no judge" in note for note in judged(memoriser, data, by=probe_run / "model")[0].notes)
+    monkeypatch.setattr(likeness, "JUDGE", 1.01)
+    found, _ = judged(memoriser, data, by=probe_run / "model")
+    (told,) = [note for note in found.notes if "no judge" in note]
+    (of_real,) = [value for name, value in found.measures.items() if name.startswith("class accuracy of real")]
+    assert f"takes only {100 * of_real.value:.1f} % of the real pictures for what they are" in told
+
+
 def test_by_needs_a_model_that_makes_pictures(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--by judges made pictures, and .* is a model of detect"):
         judged(open_model(finder(tmp_path / "finder")), data, by="filters")

@@ -23,6 +23,7 @@ from sightline.data.pictures import read_picture
 from sightline.verbs.before_after import before_after
 from sightline.verbs.marks import Marks, box_of
 from sightline.verbs.opened import Opened, open_model
+from sightline.verbs.predict import predict
 from sightline.verbs.restore import Restored, restore
 
 SHADE_U8 = round(SHADE * 255)
@@ -76,6 +77,7 @@ def test_each_picture_has_a_mask_of_its_name(model: Opened, tmp_path: Path) -> N
         save(tmp_path / "in" / f"{name}.png", noise(seed=seed))
         save(tmp_path / "masks" / f"{name}.{'bmp' if seed else 'png'}", hole)
     save(tmp_path / "in" / "a.b.png", noise(seed=9))  # another name, without a mask
+    (tmp_path / "masks" / "a.txt").write_text("no picture, so no mask")
     done = run(model, tmp_path / "in", tmp_path / "out", Marks(mask=tmp_path / "masks"))
     for seed, (name, hole) in enumerate(holes.items()):
         np.testing.assert_array_equal(found(tmp_path / "out" / f"{name}.png", noise(seed=seed)), hole > 0)
@@ -220,6 +222,11 @@ def test_a_box_is_four_whole_numbers(text: str) -> None:
     assert box_of(" 1, 2,3,4") == (1, 2, 3, 4)
     with pytest.raises(UsageError, match="write it as 10,20,30,40"):
         box_of(text)
+
+
+def test_pictures_alone_do_not_say_where_holes_are(model: Opened) -> None:
+    with pytest.raises(UsageError, match=r"fills holes, .*sightline restore MODEL PICTURES OUT --mask"):
+        list(predict(model, [noise()]))
 
 
 def test_from_python(model: Opened, red: Opened, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ Whether such pictures help a recogniser is a question of its own: sightline augm
     type=click.Choice(["classes", "walk"]),
     help="one picture of many: each draw as every class, or the way from one draw to the next",
 )
-@click.option("--json", "as_json", is_flag=True, help="print counts as JSON")
+@click.option("--json", "as_json", is_flag=True, help="print counts, or where a sheet is, as JSON")
 @click.option("--overwrite", is_flag=True, help="write though --out is there, or holds other files")
 @click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--threads", type=click.IntRange(1), default=None, help="of the graph [all cores]")
@@ -75,7 +75,7 @@ def command(
         page = page_path(out, overwrite=overwrite)
         count = count or 8
         write_image(page, sheet(opened, count=count, classes=classes, seed=seed, spread=spread, walk=kind == "walk"))
-        click.echo(f"written to {page}")
+        click.echo(json.dumps({"out": str(page)}, ensure_ascii=False) if as_json else f"written to {page}")
         return
     asked = generate(opened, out, count=count or 100, classes=classes, seed=seed, spread=spread, overwrite=overwrite)
     try:

@@ -109,7 +109,7 @@ class Flow(nn.Module):
         self.patch = options.patch or (1 if ready.size_hw[0] <= 16 else 2 if ready.size_hw[0] <= 64 else 4)
         _check(options, ready.size_hw[0], self.patch)
         told, seen = 4 * width, ready.channels * self.patch**2
-        self.classes, self.labels = Classes(len(card.classes), told), max(1, len(card.classes))
+        self.classes = Classes(len(card.classes), told)
         self.time = nn.Sequential(nn.Linear(told, told), nn.SiLU(), nn.Linear(told, told))
         widths = [width * min(4, 2**step) for step in range(options.halvings + 1)]
         self.first = nn.Conv2d(seen, width, 3, padding=1)
@@ -153,9 +153,9 @@ class Flow(nn.Module):
     def forward(self, state: Tensor, time: Tensor, label: Tensor) -> dict[str, Tensor]:
         """`picture` (B, C, h, w), drawn towards its class, of states (B, C, h, w) at times (B,)."""
         guidance = self.options.guidance
-        if guidance == 1 or self.labels == 1:
+        if guidance == 1 or self.classes.count == 1:
             return {"picture": self.said(state, time, label)}
-        untold = torch.full_like(label, self.labels)
+        untold = torch.full_like(label, self.classes.count)
         both = torch.cat([state, state]), torch.cat([time, time]), torch.cat([label, untold])
         told, plain = self.said(*both).reshape(2, -1, *self.shape)
         return {"picture": plain + guidance * (told - plain)}
@@ -194,7 +194,7 @@ def matched(module: Flow, images: Tensor, targets: dict[str, Tensor], batch: Bat
     time = torch.sigmoid(torch.randn(len(images), device=images.device))
     label = targets["label"]
     untold = torch.rand(len(images), device=images.device) < UNTOLD
-    return _off(module, images, torch.where(untold, module.labels, label), time, torch.randn_like(images))
+    return _off(module, images, torch.where(untold, module.classes.count, label), time, torch.randn_like(images))
 
 
 def _off(module: Flow, images: Tensor, label: Tensor, time: Tensor, noise: Tensor) -> Tensor:

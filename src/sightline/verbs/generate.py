@@ -102,15 +102,20 @@ def generate(
         if len(left) < len(draws):
             yield Note(text=f"{len(draws) - len(left):,} of {len(draws):,} pictures are made already")
         done = len(draws) - len(left)
-        for some in _blocks(left):
-            for draw, picture in zip(some, made(opened, some, seed=seed, spread=spread)):
-                blob = marked(as_png(picture), _told(opened, draw, seed, spread))
-                write_bytes(out / draw.name, blob)
-                rows[draw.name] = _row(opened, draw, seed, made_by, blob)
-                append_line(out / CRAFT.journal, json.dumps(rows[draw.name]), durable=False)
-            done += len(some)
-            yield Progress(what="pictures made", done=done, total=len(draws))
-        yield from _listed(opened, out, rows, made_by, spread)
+        try:
+            for some in _blocks(left):
+                for draw, picture in zip(some, made(opened, some, seed=seed, spread=spread)):
+                    blob = marked(as_png(picture), _told(opened, draw, seed, spread))
+                    write_bytes(out / draw.name, blob)
+                    rows[draw.name] = _row(opened, draw, seed, made_by, blob)
+                    append_line(out / CRAFT.journal, json.dumps(rows[draw.name]), durable=False)
+                done += len(some)
+                yield Progress(what="pictures made", done=done, total=len(draws))
+        finally:  # an interrupted call lists what it has made, too
+            others = _listed(opened, out, rows, made_by, spread)
+        if others:
+            told = f"{others:,} pictures of another model or spread are in {out} still"
+            yield Note(text=f"{told}, and {CRAFT.report} does not list them", kind="warning")
     return Generated(out, tuple(rows[draw.name] for draw in draws), len(draws) - len(left))
 
 
@@ -124,14 +129,12 @@ def _refuse_others(out: Path, rows: Mapping[str, Row], made_by: str) -> None:
         )
 
 
-def _listed(opened: Opened, out: Path, rows: Mapping[str, Row], made_by: str, spread: float) -> Iterator[Event]:
-    """List what is in the folder, and say of what is not listed that it is there."""
+def _listed(opened: Opened, out: Path, rows: Mapping[str, Row], made_by: str, spread: float) -> int:
+    """List what this model made of what is in the folder; returns how many others are there."""
     here = {name: row for name, row in rows.items() if (out / name).is_file()}
     ours = {name: row for name, row in here.items() if row["made_by"] == made_by}
     write_json(out / CRAFT.report, _manifest(opened, ours, spread))
-    if len(ours) < len(here):
-        told = f"{len(here) - len(ours):,} pictures of another model or spread are in {out} still"
-        yield Note(text=f"{told}, and {CRAFT.report} does not list them", kind="warning")
+    return len(here) - len(ours)
 
 
 def made(opened: Opened, draws: Sequence[Draw], *, seed: int, spread: float = 1.0) -> list[Picture]:

@@ -32,6 +32,9 @@ MOST = 20_000
 """Training pictures that made ones are held against, at most; of more, so many of all."""
 SIDE = 32
 """Side in pixels that pictures are brought to where their pixels are compared."""
+JUDGE = 0.8
+"""Share of real pictures that a judge has to be right about, for what it says of made ones to tell much."""
+_OF_REAL = "class accuracy of real"
 _SHOWN = 8
 """Pairs in a figure."""
 
@@ -84,9 +87,15 @@ def judged_by(evaluation: Evaluation, by: str | Path) -> Evaluation:
     made, real = _sides(evaluation)
     groups = [row.group or row.path for row in _judged(evaluation)]
     measures = compared(described.features(real), described.features(made), described.name, groups)
+    notes = evaluation.notes
     if Path(by).exists() and described.name.startswith("classify"):
-        measures |= _fidelity(evaluation, open_model(by), described.name)
-    return dataclasses.replace(evaluation, measures={**evaluation.measures, **measures})
+        found = _fidelity(evaluation, open_model(by), described.name)
+        measures |= found
+        right = found[f"{_OF_REAL} ({described.name})"].value
+        if right < JUDGE:
+            poor = f"{by} takes only {100 * right:.1f} % of the real pictures for what they are"
+            notes = (*notes, f"{poor}: it is no judge of made ones, so class fidelity tells little")
+    return dataclasses.replace(evaluation, measures={**evaluation.measures, **measures}, notes=notes)
 
 
 def _fidelity(evaluation: Evaluation, judge: Opened, name: str) -> dict[str, Measure]:
@@ -99,7 +108,7 @@ def _fidelity(evaluation: Evaluation, judge: Opened, name: str) -> dict[str, Mea
     results: list[Any] = [each.result for each in evaluation.judged]
     both = {
         "class fidelity": [each.pixels for each in results],
-        "class accuracy of real": [each.real for each in results],
+        _OF_REAL: [each.real for each in results],
     }
     found = {}
     for measure, pixels in both.items():

@@ -17,6 +17,7 @@ from sightline.core.errors import PictureError, UsageError
 from sightline.data._modes import ALPHA_NOTE
 from sightline.data.pictures import Picture, read_picture
 from sightline.verbs.opened import Opened
+from sightline.verbs.sources import NOT_PICTURES
 from sightline.verbs.veiling import CAREFUL, Eyes, Wish, finder_of, usual_score
 
 Mask = NDArray[np.bool_]
@@ -73,7 +74,11 @@ class Marks:
             return [] if self.mask is None else [self.mask]
         inner = Path(os.path.relpath(source, root))
         found = (self.mask / inner.parent).glob(f"{escape(inner.stem)}.*")
-        return sorted(path for path in found if path.stem == inner.stem and path.is_file())
+        return sorted(
+            path
+            for path in found
+            if path.stem == inner.stem and path.suffix.lower() not in NOT_PICTURES and path.is_file()
+        )
 
     def hole(self, picture: Picture, source: Path, root: Path) -> Mask:
         """What is to be filled in a picture, (H, W). Raises PictureError for a mask or a box that does not fit."""

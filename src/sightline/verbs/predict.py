@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from sightline.core.card import Card
-from sightline.core.errors import BundleError, PictureError
+from sightline.core.errors import BundleError, PictureError, UsageError
 from sightline.core.events import Event
 from sightline.core.protocols import Request
 from sightline.core.results import Picture as Restored
@@ -125,10 +125,16 @@ def predict(
     """One answer a source, in the order of the sources; a bad file is an answer with an error.
 
     sources: whatever `read_picture` takes. Memory holds a few batches, however many sources there are and however
-    large they are: each thread shrinks a picture to the net's size before it decodes the next.
+    large they are: each thread shrinks a picture to the net's size before it decodes the next. Raises UsageError for a
+    model that fills holes, as nothing says where.
     threads: pictures decoded at once, by default all cores. batch: most pictures in one run of the graph. With both,
     each thread runs a graph of its own; what is left open is chosen by timing the first pictures, and `listen` is told.
     """
+    if opened.card.preparation.masked:
+        raise UsageError(
+            f"{opened.bundle.path} fills holes, and pictures alone do not say where these are; say it with "
+            "sightline restore MODEL PICTURES OUT --mask MASKS (or --box, --erase)"
+        )
     queue, workers = Queue(sources), threads or usable_cores()
     stop = threading.Event()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from sightline.core.errors import UsageError
 
 _URL = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+://")
-_NOT_PICTURES = frozenset(
+NOT_PICTURES = frozenset(
     [
         ".txt",
         ".csv",
@@ -93,7 +93,7 @@ def _walk(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         start = os.path.join(Path(root), "") if root != "." else ""  # noqa: PTH118
         for name in sorted(files):  # strings, not Paths: there may be millions
-            if not name.startswith(".") and _ending(name) not in _NOT_PICTURES and name != "Thumbs.db":
+            if not name.startswith(".") and _ending(name) not in NOT_PICTURES and name != "Thumbs.db":
                 yield start + name
 
 
