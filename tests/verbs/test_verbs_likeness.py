@@ -219,7 +219,7 @@ def test_a_judge_that_sees_another_class_says_so(
 
 
 def test_by_needs_a_model_that_makes_pictures(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--by judges made pictures, and .* is a model of detect"):
+    with pytest.raises(UsageError, match=r"made or restored, and .* is a model of the task detect"):
         judged(open_model(finder(tmp_path / "finder")), data, by="filters")
 
 
