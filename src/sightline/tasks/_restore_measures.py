@@ -44,9 +44,10 @@ def fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
 
 
 def sides(result: Picture, request: Request) -> tuple[Floats, Floats, Floats]:
-    """Whole pictures as shares of full scale, (H, W, 1 or 3) each: what it should be, what the model made of the poor
-    one, and what bicubic interpolation makes of it, or of holes the calmest filling there is."""
-    return _sides(result.pixels.astype(np.float32) / np.float32(result.high), request)
+    """Whole pictures (H, W, 1 or 3), shares of full scale cut to [0, 1]: what it should be, what the model made of the
+    poor one, and what bicubic interpolation makes of it, or of holes the calmest filling there is."""
+    sharp, found, plain = _sides(result.pixels.astype(np.float32) / np.float32(result.high), request)
+    return np.clip(sharp, 0, 1), np.clip(found, 0, 1), plain
 
 
 def _sides(found: Floats, request: Request) -> tuple[Floats, Floats, Floats]:
