@@ -1,12 +1,14 @@
 """How good, how fast and how seamless models of the task restore are, and whether what recognises gains by them.
 
     python benchmarks/restore.py quality DATA MODEL [MODEL ...]
+    python benchmarks/restore.py perceived DATA ENCODER MODEL [MODEL ...]
     OMP_NUM_THREADS=2 python benchmarks/restore.py speed MODEL [MODEL ...]
     python benchmarks/restore.py seams DATA MODEL [MODEL ...]
     python benchmarks/restore.py faces FACES WHO MODEL [MODEL ...]
     python benchmarks/restore.py labels DATA CLASSIFIER MODEL [MODEL ...]
 
 quality: PSNR and SSIM on luma of Set14, in DATA/sr/Set14, whose poor pictures it holds, without a border of the scale.
+perceived: the same pictures' perceptual distances by an encoder, a file, bundle, name of the ledger or filters.
 speed: frames of 320 x 180 a second, the graph alone and from pixels to pixels, in turns with OpenCV's bicubic where it
 is installed. seams: a photo of 12 MP or so, in windows and at once. faces: probes in FACES (gallery/NAME/,
 probes/NAME/) whose faces have 16 or 24 pixels, compared with the gallery by WHO, as they are and restored first.
@@ -52,6 +54,20 @@ def quality(data: Path, places: list[Path]) -> Iterator[str]:
         gain, near = found["gain"], [found[name].value for name in ("psnr", "ssim", "psnr_before")]
         told = f"{near[0]:.2f} | {near[1]:.4f} | {near[2]:.2f} | {gain.value:.2f} [{gain.low:.2f}, {gain.high:.2f}]"
         yield f"| {_named(model)} | {count:,} | {scale} | {told} | {PUBLISHED.get(scale, '')} |"
+
+
+def perceived(data: Path, encoder: Path, places: list[Path]) -> Iterator[str]:
+    """A line a model."""
+    yield "| encoder | model | scale | restored | bicubic | nearer by | nearer, of 14 |\n|" + " --- |" * 7
+    for place in places:
+        model = sightline.load(place)
+        scale = model.card.form["scale"]
+        found = model.evaluate(str(data / "sr" / "Set14" / f"LR_x{scale}"), by=encoder)
+        after, before, gain = (found.measures[f"perceptual{end}"] for end in ("", "_before", "_gain"))
+        near = [each.result.to_dict() for each in found.judged]
+        won = sum(each["perceptual"] < each["perceptual_before"] for each in near)
+        told = f"{after.value:.4f} | {before.value:.4f} | {gain.value:.4f} [{gain.low:.4f}, {gain.high:.4f}] | {won}"
+        yield f"| {found.notes[-1].split('(')[1].split(',')[0]} | {_named(model)} | {scale} | {told} |"
 
 
 def _named(model: Any) -> str:
@@ -171,13 +187,14 @@ def _accuracy(model: Any, data: str, split: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("quality", "speed", "seams", "faces", "labels"))
+    parser.add_argument("what", choices=("quality", "perceived", "speed", "seams", "faces", "labels"))
     parser.add_argument("places", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=30)
     asked = parser.parse_args()
     first, *rest = asked.places
     lines = {
         "quality": lambda: quality(first, rest),
+        "perceived": lambda: perceived(first, rest[0], rest[1:]),
         "speed": lambda: speed(asked.places, asked.rounds),
         "seams": lambda: seams(first, rest),
         "faces": lambda: faces(first, sightline.load(rest[0]), rest[1:]),

@@ -242,6 +242,20 @@ def test_a_sharp_picture_is_made_poor_and_compared() -> None:
         meter.update(answer(CAT), None, "c")
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_truth_answer_and_interpolation_stand_side_by_side(channels: int) -> None:
+    bright = (CAT[..., :channels] / 255 * 1.5).astype(np.float32)  # floats may be brighter than white
+    request = restore.examined(read_picture(bright[::2, ::2].copy()), read_picture(bright), CARD)
+    (found,) = restore.predict({"main": Enlarger()}, [request], CARD)
+    assert isinstance(found, Picture)
+    truth, answer, plain = restore.sides(found, request)
+    assert truth.shape == answer.shape == plain.shape == (180, 240, channels)
+    np.testing.assert_allclose(truth, np.minimum(bright, 1), atol=1e-6)
+    np.testing.assert_array_equal(answer, found.pixels)
+    wanted = np.clip(resized(bright[::2, ::2], (180, 240)), 0, 1)
+    np.testing.assert_allclose(plain, wanted, atol=1e-4)
+
+
 def test_each_picture_has_a_chance_of_its_own_and_always_the_same() -> None:
     card = dataclasses.replace(CARD, recipe={**CARD.recipe, "noise": 40, "jpeg": 30, "blur": 2})
     apart = []

@@ -230,7 +230,7 @@ def test_a_judge_that_does_not_know_real_pictures_is_told(
 
 
 def test_by_needs_a_model_that_makes_pictures(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--by judges made pictures, and .* is a model of detect"):
+    with pytest.raises(UsageError, match=r"made or restored, and .* is a model of the task detect"):
         judged(open_model(finder(tmp_path / "finder")), data, by="filters")
 
 

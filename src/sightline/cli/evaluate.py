@@ -14,6 +14,7 @@ Examples:
   sightline evaluate runs/classify-1/model flowers/
   sightline evaluate model.zip other/ --split validation --out judged/
   sightline evaluate runs/generate-1/model digits/ --by runs/classify-1/model
+  sightline evaluate runs/restore-1/model pairs/LR --by mobilenet-v2-int8
   sightline evaluate model thumbnails/ --restore runs/restore-1/model"""
 
 
@@ -25,7 +26,10 @@ Examples:
 @click.option("--graph", default="", help=GRAPH_HELP)
 @click.option("--restore", type=click.Path(path_type=Path), help=RESTORE_HELP)
 @click.option(
-    "--by", default="", help="of made pictures: a classifier or encoder that judges them too, a bundle or ONNX"
+    "--by",
+    default="",
+    help="of made or restored pictures: what judges them too, an encoder by its file, bundle or name in the weights "
+    "ledger, or filters",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="folder for metrics.json, predictions.csv, pictures, report"

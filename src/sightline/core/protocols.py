@@ -231,6 +231,8 @@ class Task(Protocol):
 #   standalone(blob, requests, results, card)              else no self-contained graph is written
 #            -> (ONNX file, what was found), or GateError
 #   reckoned(target, card) -> target                       else targets are judged as the data has them
+#   sides(result, request) -> (truth, answer, plain)       else no encoder judges its answers; pictures (H, W, 1 or 3),
+#                                                          shares of full scale, `plain` what is got without a net
 #   kept(result) -> Result                                 else all of an answer is kept until the report is written
 #   badness(result, target) -> float                       else no worst mistakes are shown
 #   figures(results, targets, card) -> {name: PNG bytes}   else none are drawn

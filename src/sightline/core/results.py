@@ -108,7 +108,8 @@ class Picture(Result):
     whole_hw: tuple[int, int] | None = None
     """Height and width of all of it, where `pixels` are but a part."""
     fidelity: Mapping[str, float] = field(default_factory=dict)
-    """How near it is to what it should be, where that is known: `psnr` in dB, `ssim`, and both `_before`."""
+    """How near it is to what it should be, where that is known: `psnr` in dB, `ssim`, and where it was asked for the
+    distance `perceptual`; each also `_before`."""
     real: NDArray[Any] | None = None
     """Of a picture that was made, a real one that it was made for, of one shape with it, where both are compared."""
     hole: NDArray[np.bool_] | None = None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sightline.core import engines, ledger
-from sightline.core.bundle import is_bundle, open_bundle
+from sightline.core.bundle import Bundle, is_bundle, open_bundle
 from sightline.core.card import Preparation
 from sightline.core.errors import BundleError, DataError, MissingExtraError, UsageError
 from sightline.encoders.filters import FAINT, FILTERS, LUMA, filter_bank
@@ -61,7 +61,7 @@ class Describer:
         one is told apart by that alone (Parmar et al., 2022). Raises DataError for other arrays and for pictures that
         are not finite or far outside [0, 1], UsageError where the encoder does not run.
         """
-        given = _checked(pictures)
+        given = checked(pictures)
         ready = self if self.model is not None else _filters_for(given.shape, self.threads)
         if not len(given):
             raise DataError("there are no pictures to describe")
@@ -72,7 +72,7 @@ class Describer:
             raise UsageError(f"the encoder {self.name} does not run: {engines.first_line(error)}") from None
 
     def _some(self, pictures: Pictures) -> NDArray[np.float32]:
-        images = _sized(_coloured(pictures, self.channels), self.size_hw) * np.float32(self.high)
+        images = _sized(coloured(pictures, self.channels), self.size_hw) * np.float32(self.high)
         if self.dtype != "float32":
             images = np.rint(images).astype(self.dtype)
         found = self.model.run([self.output], {"image": np.ascontiguousarray(images)})[0]
@@ -104,7 +104,7 @@ def describer(source: str | Path = FILTERS, *, scale: str = "imagenet", threads:
         return _of_bundle(text, threads)
     if scale not in SCALES:
         raise UsageError(f"scale is {scale!r}; it is one of {', '.join(SCALES)}")
-    _needs_onnx()
+    needs_onnx()
     if text == FILTERS:
         return Describer(FILTERS, (0, 0), 0, None, threads=threads)
     return _of_file(ledger.file_of(text), scale, threads)
@@ -134,12 +134,23 @@ def _of_file(path: Path, scale: str, threads: int) -> Describer:
     ready = Preparation(
         mode="rgb" if read.channels == 3 else "grey", size_hw=size_hw, dtype="float32", high=1.0
     )  # the views' own resizing is not antialiased, so pictures come in the encoder's size
-    session = _session(model_of(read, ready, (PLAIN,), scale=scale).SerializeToString(), threads)
+    session = session_of(model_of(read, ready, (PLAIN,), scale=scale).SerializeToString(), threads)
+    # One picture at a time, as many a foreign graph has its batch of one written into it.
+    return Describer(file_name(path, blob, read.dtype, scale), size_hw, read.channels, session, batch=1)
+
+
+def file_name(path: Path, blob: bytes, dtype: str, scale: str) -> str:
+    """How figures quote an encoder's file: the ledger's name or its own with the first digits of its SHA-256."""
     known, digest = ledger.by_sum(blob), hashlib.sha256(blob).hexdigest()
     name = known.name if known else f"{path.name} {digest[:8]}"
-    usual = scale == "imagenet" or read.dtype == "uint8"
-    # One picture at a time, as many a foreign graph has its batch of one written into it.
-    return Describer(name if usual else f"{name} ({scale})", size_hw, read.channels, session, batch=1)
+    return name if scale == "imagenet" or dtype == "uint8" else f"{name} ({scale})"
+
+
+def bundle_name(bundle: Bundle) -> str:
+    """How figures quote a bundle as encoder: by its task, net and first digits."""
+    card = bundle.card
+    net = ":".join(str(card.net[key]) for key in ("name", "variant") if card.net.get(key))
+    return f"{card.task} {net} {bundle.digest[:8]}"
 
 
 def _of_bundle(path: str, threads: int) -> Describer:
@@ -149,13 +160,12 @@ def _of_bundle(path: str, threads: int) -> Describer:
         raise UsageError(f"{path} puts out no map to describe pictures by; use a classifier or an ONNX encoder")
     if card.preparation.multiple or card.preparation.tile:
         raise UsageError(f"{path} looks at pictures in pieces or at any size; use a classifier of whole pictures")
-    session = _session(bundle.graph("main", "onnx"), threads)
+    session = session_of(bundle.graph("main", "onnx"), threads)
     if len(next((each.shape for each in session.get_outputs() if each.name == output), ())) != 4:
         raise BundleError(f"{path}: the card's evidence features {output!r:.80} are no map that its graph puts out")
-    net = ":".join(str(card.net[key]) for key in ("name", "variant") if card.net.get(key))
     ready = card.preparation
     return Describer(
-        name=f"{card.task} {net} {bundle.digest[:8]}",
+        name=bundle_name(bundle),
         size_hw=ready.size_hw,
         channels=ready.channels,
         model=session,
@@ -178,7 +188,7 @@ def _filters_for(shape: tuple[int, ...], threads: int) -> Describer:
     image = declared([("image", "float32", (height, width, shape[3]))])
     graph = helper.make_graph(sheet.nodes, "main", image, declared([(name, "float32", found)]), sheet.constants)
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    return Describer(FILTERS, (height, width), shape[3], _session(made.SerializeToString(), threads), output=name)
+    return Describer(FILTERS, (height, width), shape[3], session_of(made.SerializeToString(), threads), output=name)
 
 
 def _parts(maps: NDArray[Any]) -> NDArray[np.float32]:
@@ -188,7 +198,8 @@ def _parts(maps: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(1 - cut.reshape(count, -1) / math.log(FAINT), np.float32)
 
 
-def _session(blob: bytes, threads: int) -> Any:
+def session_of(blob: bytes, threads: int) -> Any:
+    """An ONNX session on the processor; raises UsageError for a graph that does not open."""
     runtime = engines.onnxruntime()
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = threads, 4
@@ -198,14 +209,16 @@ def _session(blob: bytes, threads: int) -> Any:
         raise UsageError(f"this encoder does not run: {engines.first_line(error)}") from None
 
 
-def _needs_onnx() -> None:
+def needs_onnx() -> None:
+    """Raise MissingExtraError without the onnx package."""
     try:
         import onnx  # noqa: F401
     except ModuleNotFoundError:
         raise MissingExtraError("describing pictures needs the onnx package: pip install 'sightline[fit]'") from None
 
 
-def _checked(pictures: NDArray[Any]) -> Pictures:
+def checked(pictures: NDArray[Any]) -> Pictures:
+    """Floats (N, H, W, 1 or 3), cut to [0, 1]; raises DataError for other arrays and for values far outside."""
     given = np.asarray(pictures)
     if given.ndim != 4 or given.shape[3] not in (1, 3) or given.dtype.kind != "f":
         raise DataError(f"pictures must be floats (N, H, W, 1 or 3) in [0, 1], not {given.dtype} {given.shape}")
@@ -214,7 +227,8 @@ def _checked(pictures: NDArray[Any]) -> Pictures:
     return np.asarray(np.clip(given, 0, 1), np.float32)
 
 
-def _coloured(pictures: Pictures, channels: int) -> Pictures:
+def coloured(pictures: Pictures, channels: int) -> Pictures:
+    """With 1 or 3 channels: grey ones three times over, colours as luma."""
     if pictures.shape[3] == channels:
         return pictures
     if channels == 3:

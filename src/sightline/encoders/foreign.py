@@ -18,6 +18,8 @@ _PASSING = frozenset(
 )
 """What changes the shape or the type of a tensor, not what it says."""
 _CLASSIFIERS = frozenset({"Gemm", "MatMul", "Conv"})
+FINE = (1, 2, 4, 8, 16)
+"""Strides of the maps that are taken where none are named."""
 _ACTIVATIONS = frozenset(
     {"Relu", "Clip", "LeakyRelu", "PRelu", "HardSwish", "Gelu", "Elu", "Selu", "Mish", "Min", "Max"}
 )
@@ -66,9 +68,10 @@ def encoder_at(
 ) -> Encoder:
     """Read a graph and cut it at inner maps, the finest first, its size fixed.
 
-    strides: pixels of the input from one place of a map to the next; of each stride the last map that is no mere
-    widening is taken: what a residual sum puts out, else the last activation or convolution. taps: maps by name
-    instead. size_hw: of pictures, for an encoder that takes any. Raises UsageError for what is no such graph.
+    strides: pixels of the input from one place of a map to the next, () for all of FINE that there are; of each the
+    last map that is no mere widening is taken: what a residual sum puts out, else the last activation or convolution.
+    taps: maps by name instead. size_hw: of pictures, for an encoder that takes any. Raises UsageError for what is no
+    such graph.
     """
     model = loaded(blob)
     from onnx import shape_inference
@@ -84,6 +87,7 @@ def encoder_at(
     except shape_inference.InferenceError as error:
         raise UsageError(f"this is no ONNX graph that can be read: {engines.first_line(error)}") from None
     shapes = {name: shape for name, shape in _shapes(graph).items() if len(shape) == 4 and all(shape[1:])}
+    strides = strides or _fine(graph, shapes, fixed_hw)
     chosen = [_tap_at(graph, shapes, fixed_hw, stride) for stride in strides] if not taps else list(taps)
     if unknown := [name for name in chosen if name not in shapes]:
         near = ", ".join(list(shapes)[-5:])
@@ -105,6 +109,15 @@ def _fix_size(value: Any, size_hw: tuple[int, int], channels_last: bool) -> None
     for axis, side in zip(axes[1:3] if channels_last else axes[2:4], size_hw):
         axis.dim_value = side
     axes[0].dim_param = "B"
+
+
+def _fine(graph: Any, shapes: Mapping[str, tuple[int, ...]], size_hw: tuple[int, int]) -> tuple[int, ...]:
+    """Of FINE the strides at which there are activations or convolutions; raises UsageError for none."""
+    made = [each.output[0] for each in graph.node if each.op_type in _ACTIVATIONS | {"Conv"}]
+    there = {round(size_hw[0] / shapes[name][2]) for name in made if name in shapes}
+    if not (found := tuple(stride for stride in FINE if stride in there)):
+        raise UsageError("this encoder has no maps at a stride of 16 or less; take one that is convolutional")
+    return found
 
 
 def _tap_at(graph: Any, shapes: Mapping[str, tuple[int, ...]], size_hw: tuple[int, int], stride: int) -> str:

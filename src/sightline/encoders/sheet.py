@@ -41,8 +41,8 @@ class Sheet:
         return name
 
 
-def declared(values: Sequence[tuple[str, str, Sequence[int]]]) -> list[Any]:
-    """Inputs or outputs by name, dtype and shape without the free first axis B."""
+def declared(values: Sequence[tuple[str, str, Sequence[int | str]]]) -> list[Any]:
+    """Inputs or outputs by name, dtype and shape without the free first axis B; other free axes by name."""
     from onnx import TensorProto, helper
 
     return [

@@ -30,16 +30,10 @@ _SHOWN = (300, 150)
 def fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
     """How near it is to the sharp picture, and how near the poor one is, enlarged by bicubic interpolation; of holes,
     over their pixels alone, and beside them those of the calmest filling there is."""
-    sharp, poor, grey_alone = request.beside["sharp"], request.arrays["image"], request.beside["grey"]
-    hole = poor[..., -1] > 0 if "pixels" in request.beside else None
-    size_hw = (sharp.shape[0], sharp.shape[1])
-    plain = resized(poor, size_hw) if hole is None else calm(poor[..., :-1], hole)
-    if grey_alone or sharp.shape[2] < found.shape[2]:
-        sharp, plain, found = (grey(each) for each in (sharp, plain, found))
-    levels, border = levels_of(request.beside["dtype"]), border_of(scale)
-    coarse = np.rint(levels * np.clip(plain, 0, 1)) / levels
+    sharp, found, plain = _sides(found, request)
+    hole, border = _hole(request), border_of(scale)
     after, before = (
-        (psnr(a, sharp, border=border, where=hole), ssim(a, sharp, border=border, where=hole)) for a in (found, coarse)
+        (psnr(a, sharp, border=border, where=hole), ssim(a, sharp, border=border, where=hole)) for a in (found, plain)
     )
     return {
         "psnr": min(after[0], EQUAL),
@@ -47,6 +41,26 @@ def fidelity(found: Floats, request: Request, scale: int) -> dict[str, float]:
         "psnr_before": min(before[0], EQUAL),
         "ssim_before": before[1],
     }
+
+
+def sides(result: Picture, request: Request) -> tuple[Floats, Floats, Floats]:
+    """Whole pictures (H, W, 1 or 3), shares of full scale cut to [0, 1]: what it should be, what the model made of the
+    poor one, and what bicubic interpolation makes of it, or of holes the calmest filling there is."""
+    sharp, found, plain = _sides(result.pixels.astype(np.float32) / np.float32(result.high), request)
+    return np.clip(sharp, 0, 1), np.clip(found, 0, 1), plain
+
+
+def _sides(found: Floats, request: Request) -> tuple[Floats, Floats, Floats]:
+    sharp, poor, hole = request.beside["sharp"], request.arrays["image"], _hole(request)
+    plain = resized(poor, (sharp.shape[0], sharp.shape[1])) if hole is None else calm(poor[..., :-1], hole)
+    if request.beside["grey"] or sharp.shape[2] < found.shape[2]:
+        sharp, plain, found = (grey(each) for each in (sharp, plain, found))
+    levels = levels_of(request.beside["dtype"])
+    return sharp, found, (np.rint(levels * np.clip(plain, 0, 1)) / levels).astype(np.float32)
+
+
+def _hole(request: Request) -> NDArray[np.bool_] | None:
+    return request.arrays["image"][..., -1] > 0 if "pixels" in request.beside else None
 
 
 def levels_of(dtype: Any) -> int:

@@ -40,7 +40,7 @@ Recipe = learning.Recipe
 plan, draft = learning.plan, learning.draft
 pieces, encode_target, posed = learning.pieces, learning.encode_target, learning.posed
 meters, quick = measures.meters, measures.quick
-badness, kept, pictured = measures.badness, measures.kept, measures.pictured
+badness, kept, pictured, sides = measures.badness, measures.kept, measures.pictured, measures.sides
 
 
 def encode(picture: pictures.Picture, card: Card) -> Request:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sightline.core.errors import DataError, UsageError
 from sightline.core.events import Event, Progress
@@ -24,6 +24,9 @@ from sightline.data.splits import promoted
 from sightline.verbs.opened import Opened
 from sightline.verbs.predict import Answer, even_batch, predict, source_of
 from sightline.verbs.settings import absolute, training_of
+
+if TYPE_CHECKING:
+    from sightline.encoders.perceptual import Perceptual
 
 PROGRESS_EVERY = 50
 
@@ -90,15 +93,11 @@ def evaluate(
     """Judge a model on a data set; yields progress and returns the evaluation.
 
     split: which part; by default `test` where there is one, then `validation`, then everything.
-    by: of a model that makes pictures, what else judges these; see `verbs.likeness`.
+    by: of a model that makes or restores pictures, the encoder that judges these, too; see `verbs.likeness` and
+    `verbs.perceived`.
     Raises DataError for classes the model does not know, and when more than `max_bad` of the pictures are unreadable.
     """
-    if by and "generate" not in opened.task.SUPPORTS:
-        raise UsageError(f"--by judges made pictures, and {opened.bundle.path} is a model of {opened.card.task}")
-    if by:
-        from sightline.encoders.described import describer
-
-        describer(by)  # refused before anything is made
+    eye = _eye(opened, by) if by else None  # refused before anything is made
     samples, training = read(data, layout=layout), training_of(opened.bundle.path)
     seen = training is not None and _place(str(data)).is_relative_to(_place(training.data))
     if seen and opened.card.recipe.get("val_is_test") and "validation" in samples.splits():
@@ -114,11 +113,32 @@ def evaluate(
     label = f"{chosen} (optimistic)" if optimistic else chosen
     evaluation = yield from judge(opened, samples, rows, split=chosen, label=label)
     refuse_too_many_bad(evaluation.left_out, len(rows), max_bad)
-    if by:
+    if not by:
+        return evaluation
+    if eye is None:
         from sightline.verbs.likeness import judged_by
 
-        evaluation = judged_by(evaluation, by)
-    return evaluation
+        return judged_by(evaluation, by)
+    from sightline.verbs.perceived import perceived
+
+    return (yield from perceived(opened, evaluation, eye))
+
+
+def _eye(opened: Opened, by: str | Path) -> Perceptual | None:
+    """What restored pictures are compared by, None for made ones; raises UsageError for other models and encoders."""
+    if "generate" in opened.task.SUPPORTS:
+        from sightline.encoders.described import describer
+
+        describer(by)
+        return None
+    if not hasattr(opened.task, "sides"):
+        raise UsageError(
+            f"--by judges pictures that were made or restored, and {opened.bundle.path} is a model of the task "
+            f"{opened.card.task}"
+        )
+    from sightline.encoders.perceptual import perceptual
+
+    return perceptual(by)
 
 
 def _place(data: str) -> PurePath:
