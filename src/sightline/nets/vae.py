@@ -4,6 +4,9 @@ A ladder of latents (Sønderby et al., 2016; Vahdat and Kautz, 2020): one row of
 few at each place of larger sizes. At each rung the decoder says what it expects, of the class at the first one, the
 encoder what it is for a picture, and learning brings both together. How much detail counts is the deviation of the
 pixels, which is beta of a beta-VAE (Higgins et al., 2017) in other units.
+
+One that knows good parts alone redraws others as if they were good (anomaly): what comes out otherwise than is usual at
+its place does not belong.
 """
 
 from __future__ import annotations
@@ -48,7 +51,8 @@ class Options:
     fine: int = setting(2, "numbers at each place of each larger size", low=1, high=256)
     deviation: float = setting(
         0.5,
-        "of pixels from -1 to 1, that is left to chance: less is sharper, and less likely as a whole",
+        "of pixels from -1 to 1 (anomaly: of normalised ones), that is left to chance: less is sharper, and less "
+        "likely as a whole",
         low=0.001,
         high=2,
     )
@@ -189,6 +193,9 @@ def _parted(both: Tensor) -> tuple[Tensor, Tensor]:
 class Redrawer(nn.Module):
     """A ladder that redraws parts from what it tells of them, and how unlike good ones usually come out."""
 
+    rows: Tensor
+    columns: Tensor
+
     def __init__(self, card: Card, options: Options) -> None:
         super().__init__()
         size_hw = card.preparation.size_hw
@@ -209,7 +216,7 @@ class Redrawer(nn.Module):
         return found
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`map` (B, h, w), in deviations; `score` (B,), its maximum; `unlike` (B,), the mean of what it is about."""
+        """`map` (B, h, w), in deviations; `score` (B,), its maximum; `unlike` (B,), how unlike it is on average."""
         seen = self.fitted(images)
         places = self.places(seen)
         off = beside(self.usual, places)
