@@ -124,7 +124,7 @@ def learner_faults(module: Any, tasks: Mapping[str, Any]) -> Iterator[str]:
         yield f"TASKS {sorted(module.TASKS)} are not all tasks"
     for task in module.TASKS & set(tasks):
         for output, axes in tasks[task].DECODED.items():
-            if module.OUTPUTS.get(output) != axes and not hasattr(module, "form"):
+            if declared_by(module, task).get(output) != axes and not hasattr(module, "form"):
                 yield f"OUTPUTS do not come to {task}'s {output} ({axes})"
     evidence = getattr(module, "EVIDENCE", None)
     if evidence is not None and (set(evidence) != {"features", "weight"} or evidence["features"] not in module.OUTPUTS):
@@ -293,6 +293,12 @@ def axes_filled(axes: str, batch: int) -> Array:
     return np.random.default_rng(0).normal(size=[lengths.get(axis, 4) for axis in axes.split()]).astype(np.float32)
 
 
+def declared_by(module: Any, task: str) -> Mapping[str, str]:
+    """What a net says that it puts out for a task."""
+    found: Mapping[str, str] = module.outputs(task) if hasattr(module, "outputs") else module.OUTPUTS
+    return found
+
+
 def axes_faults(outputs: Mapping[str, Any], declared: Mapping[str, str], batch: int, classes: int) -> Iterator[str]:
     """What was put out has the names and axes that were declared."""
     if set(outputs) != set(declared):
@@ -319,7 +325,7 @@ def net_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, w
     net = module.build(options, task=toy.card.task, card=toy.card)
     given = {name: torch.from_numpy(array) for name, array in asked_of(task, toy).items() if name != "image"}
     put_out = net(*given.values()) if given else net(normalised(toy.images, toy.card))
-    misshapen = list(axes_faults(put_out, module.OUTPUTS, 4, len(toy.card.classes)))
+    misshapen = list(axes_faults(put_out, declared_by(module, toy.card.task), 4, len(toy.card.classes)))
     if misshapen:
         yield from misshapen
         return
@@ -411,7 +417,7 @@ def net_parity_faults(module: Any, task: Any, options: Any, *, side: int, grey: 
     net.train()
     forward(net, given, toy.card)  # statistics that are not those of a fresh net
     net.eval()
-    yield from parity_faults(task, toy, lambda: net, forward(net, given, toy.card), module.OUTPUTS)
+    yield from parity_faults(task, toy, lambda: net, forward(net, given, toy.card), declared_by(module, toy.card.task))
 
 
 def method_faults(module: Any, task: Any, options: Any, *, side: int, grey: bool, width: int = 0) -> Iterator[str]:

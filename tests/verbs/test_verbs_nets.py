@@ -28,6 +28,13 @@ def test_every_variant_has_a_row_and_layers_that_do_not_ship_do_not_count() -> N
     assert rows["capsule:attention"].parameters == 161_536
 
 
+def test_a_net_is_described_as_it_is_for_the_task() -> None:
+    """Of one that makes pictures the decoder counts; where it redraws parts its encoder, too."""
+    made, redraws = (next(nets(["vae:small"], task=task, size=16, grey=True)) for task in ("generate", "anomaly"))
+    assert made.parameters and redraws.parameters and redraws.parameters > 1.5 * made.parameters
+    assert not made.remark and not redraws.remark
+
+
 def test_what_can_begin_with_weights_says_so() -> None:
     said = {found.net: found.weights for found in nets(["timm:resnet10t", "vit:tiny", "capsule:attention"])}
     assert said["timm:resnet10t"] == said["vit:tiny"] == "none, or those that --start names"

@@ -285,7 +285,8 @@ class Objective:
 # watched(module, images, targets, batch) -> {"validation_loss": scalar, ...}, means over a batch, without gradients. A
 # module that takes no pictures says by example(count) -> {name: tensor} what it takes, in order. A module of which a
 # part serves learning only has a method shipped(),
-# the module without that part: what is stored, exported and, from a card as `published`, built again.
+# the module without that part: what is stored, exported and, from a card as `published`, built again. One that puts
+# out for one task what it does not for another has outputs(task) -> OUTPUTS for that one.
 
 
 class Method(Protocol):

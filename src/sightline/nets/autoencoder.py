@@ -1,8 +1,7 @@
 """autoencoder: what cannot be redrawn after a narrow passage that only good parts taught does not belong.
 
-A convolutional autoencoder judged by structural similarity (Bergmann et al., VISAPP 2019). How unlike a picture and its
-redrawing are depends more on its light and on what is hard to draw than on flaws; so the map is the logarithm of that,
-less the picture's own mean, in deviations of what is usual at each place of good parts. Nothing pretrained goes in.
+A convolutional autoencoder judged by structural similarity (Bergmann et al., VISAPP 2019), beside what is usual at each
+place of good parts. Nothing pretrained goes in.
 """
 
 from __future__ import annotations
@@ -17,22 +16,13 @@ from torch.nn import functional
 from sightline.core.card import Card
 from sightline.core.protocols import Batch
 from sightline.core.recipe import setting
+from sightline.nets._usual import beside, places_of, unlike, usual_at
 
 TASKS = frozenset({"anomaly"})
 OUTPUTS = {"map": "B h w", "score": "B", "unlike": "B"}
 
-WINDOW = 11
-"""Pixels each way over which structure is compared."""
 LEAST = 8
 """Pixels of the shorter side that halvings leave, so that the passage still knows where things are."""
-CELL = 4
-"""Pixels each way that one place of the map is the mean of."""
-FAINT = 0.03
-"""Unlikeness that counts as little, so that its logarithm does not tell nothing from next to nothing."""
-MOMENTUM = 0.02
-"""Share of each step in what is usual at a place."""
-STEADY = (0.01, 0.09)
-"""Added to means and variances of normalised pixels, so that flat regions of little noise count as alike."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +49,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, channels: int, size_hw: tuple[int, int], options: Options) -> None:
         super().__init__()
-        self.size = [-(-side // CELL) for side in size_hw]
-        self.usual = nn.BatchNorm1d(self.size[0] * self.size[1], affine=False, momentum=MOMENTUM, eps=1e-2)
+        self.usual = usual_at(size_hw)
         halvings = max(1, min(options.halvings, int(math.log2(min(size_hw) / LEAST))))
         widths = [options.width * 2**step for step in range(halvings)]
         down = [layer for a, b in zip([channels, *widths], widths) for layer in (_conv(a, b, stride=2), _conv(b, b))]
@@ -80,34 +69,15 @@ class Autoencoder(nn.Module):
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`map` (B, h, w), in deviations; `score` (B,), its maximum; `unlike` (B,), what is learnt to be small."""
-        found = unlike(images.float(), self.redrawn(images).float())
-        places = functional.avg_pool2d(found, CELL, ceil_mode=True, count_include_pad=False)[:, 0].flatten(1)
-        told = torch.log(places.detach() + FAINT)
-        off = self.usual(told - told.mean(dim=1, keepdim=True)).reshape(-1, *self.size)
-        return {"map": off, "score": off.amax(dim=(1, 2)), "unlike": places.mean(dim=1)}
+        places = places_of(unlike(images.float(), self.redrawn(images).float()))
+        off = beside(self.usual, places)
+        return {"map": off, "score": off.amax(dim=(1, 2)), "unlike": places.mean(dim=(1, 2))}
 
 
 def _conv(before: int, after: int, *, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
     # not by batches, as what is usual at a place must be the same while it learns and in use
     return nn.Sequential(conv, nn.GroupNorm(math.gcd(after, 8), after), nn.ReLU(inplace=True))
-
-
-def unlike(first: Tensor, second: Tensor) -> Tensor:
-    """(1 - SSIM) / 2 and half the absolute difference, added, (B, 1, H, W), of normalised pictures (B, C, H, W).
-
-    SSIM is that of Wang et al. (2004) with flat windows and `STEADY` for its constants.
-    """
-    a, b = _mean(first), _mean(second)
-    vary_a, vary_b = _mean(first * first) - a * a, _mean(second * second) - b * b
-    both = _mean(first * second) - a * b
-    tone = (2 * a * b + STEADY[0]) / (a * a + b * b + STEADY[0])
-    structure = (2 * both + STEADY[1]) / (vary_a.clamp(min=0) + vary_b.clamp(min=0) + STEADY[1])
-    return ((1 - tone * structure) / 2 + (first - second).abs() / 2).mean(dim=1, keepdim=True)
-
-
-def _mean(x: Tensor) -> Tensor:
-    return functional.avg_pool2d(x, WINDOW, 1, WINDOW // 2, count_include_pad=False)
 
 
 def build(options: Options, *, task: str, card: Card) -> Autoencoder:

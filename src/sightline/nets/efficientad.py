@@ -28,6 +28,7 @@ from sightline.encoders import taps
 from sightline.nets._blocks import uncounted
 from sightline.nets._describer import Describer, Narrow
 from sightline.nets._strange import strange
+from sightline.nets._usual import good_parts
 
 TASKS = frozenset({"anomaly"})
 OUTPUTS = {"map": "B h w", "score": "B", "unlike": "B"}
@@ -156,7 +157,7 @@ def objectives(module: EfficientAD) -> list[Objective]:
 
 def taught(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
     """How far the teacher is from the encoder, of good parts and of pieces of them with marks, in equal numbers."""
-    good, share = _good(images, targets)
+    good, share = good_parts(images, targets)
     half = -(-len(good) // 2)
     seen = torch.cat([good[:half], strange(good[-half:])])
     with nullcontext() if share else uncounted(module):
@@ -168,7 +169,7 @@ def taught(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batc
 def followed(module: EfficientAD, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
     """How far the student is from the teacher where it is worst, the autoencoder from the teacher, and the student from
     the autoencoder; and how much the student says of pictures of what never was, of which it is to know nothing."""
-    good, share = _good(images, targets)
+    good, share = good_parts(images, targets)
     with nullcontext() if share else uncounted(module):
         return share * _followed(module, good)
 
@@ -191,12 +192,6 @@ def loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], batch: Batch) -
     """How far student and teacher are apart on good parts, on average."""
     good = (targets["anomalous"] == 0).float()
     return (outputs["unlike"] * good).sum() / torch.clamp(good.sum(), min=1.0)
-
-
-def _good(images: Tensor, targets: dict[str, Tensor]) -> tuple[Tensor, float]:
-    """The good parts, and 1; where there are none all, and 0, as known defects teach nothing."""
-    good = targets["anomalous"] == 0
-    return (images[good], 1.0) if bool(good.any()) else (images, 0.0)
 
 
 @torch.no_grad()

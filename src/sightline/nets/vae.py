@@ -4,12 +4,16 @@ A ladder of latents (Sønderby et al., 2016; Vahdat and Kautz, 2020): one row of
 few at each place of larger sizes. At each rung the decoder says what it expects, of the class at the first one, the
 encoder what it is for a picture, and learning brings both together. How much detail counts is the deviation of the
 pixels, which is beta of a beta-VAE (Higgins et al., 2017) in other units.
+
+One that knows good parts alone redraws others as if they were good (anomaly): what comes out otherwise than is usual at
+its place does not belong.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,13 +24,17 @@ from torch.nn import functional
 from sightline.core.card import Card
 from sightline.core.protocols import Batch, Objective
 from sightline.core.recipe import setting
+from sightline.nets._blocks import uncounted
 from sightline.nets._making import SLOPE, Classes, Enter, Leave, enlarged, rows, widths_of
+from sightline.nets._usual import beside, good_parts, places_of, unlike, usual_at
 
-TASKS = frozenset({"generate"})
+TASKS = frozenset({"generate", "anomaly"})
 OUTPUTS = {"picture": "B C h w"}
 
 FINEST = 16
 """Side of the largest latents, at most a quarter of that of the pictures: finer ones would tell noise."""
+LEAST = 16
+"""Side of the smallest pictures that a ladder tells."""
 BLUNT = 4.0
 """How many times the deviation is added to itself at first, ever less over half of the steps: what the class says of a
 picture costs nothing, and is so learnt before the latents say it again."""
@@ -43,9 +51,13 @@ class Options:
     fine: int = setting(2, "numbers at each place of each larger size", low=1, high=256)
     deviation: float = setting(
         0.5,
-        "of pixels from -1 to 1, that is left to chance: less is sharper, and less likely as a whole",
+        "of pixels from -1 to 1 (anomaly: of normalised ones), that is left to chance: less is sharper, and less "
+        "likely as a whole",
         low=0.001,
         high=2,
+    )
+    side: int = setting(
+        64, "pixels each way at which anomaly redraws parts, or the next lower power of two", low=16, high=256
     )
 
 
@@ -57,8 +69,15 @@ def prefers(options: Options) -> tuple[str, float]:
     return "adamw", 1e-3
 
 
+def outputs(task: str) -> dict[str, str]:
+    """What it puts out for a task."""
+    return OUTPUTS if task == "generate" else {"map": "B h w", "score": "B", "unlike": "B"}
+
+
 def form(options: Options, card: Card) -> dict[str, Any]:
-    """The latents of all rungs in a row."""
+    """The latents of all rungs in a row, where pictures are made."""
+    if card.task == "anomaly":
+        return {}
     shapes = _shapes(card.preparation.size_hw[0], options)
     return {"name": "picture", "noise": [sum(map(math.prod, shapes))], "steps": 0}
 
@@ -134,7 +153,7 @@ class Ladder(nn.Module):
     def _told(self, rung: int, x: Tensor, drawn: list[Tensor], seen: list[Tensor] | None) -> tuple[Tensor, Tensor]:
         """Features with the latents of a rung added, and what these told in nats (B,)."""
         mean, log = _parted(self.expects[rung](functional.leaky_relu(x, SLOPE)))
-        told = torch.zeros(len(x), device=x.device)
+        told = torch.zeros(x.shape[0], device=x.device)
         if seen is not None:
             both = torch.cat([x, seen[rung]], dim=1)
             shift, own = _parted(self.finds[rung](functional.leaky_relu(both, SLOPE)))
@@ -171,14 +190,71 @@ def _parted(both: Tensor) -> tuple[Tensor, Tensor]:
     return mean, 3 * torch.tanh(log / 3)
 
 
-def build(options: Options, *, task: str, card: Card) -> Ladder:
-    """Fresh weights; a finished card has the decoder alone."""
-    return Ladder(card, options, plain=bool(card.graphs))
+class Redrawer(nn.Module):
+    """A ladder that redraws parts from what it tells of them, and how unlike good ones usually come out."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, card: Card, options: Options) -> None:
+        super().__init__()
+        size_hw = card.preparation.size_hw
+        side = 2 ** int(math.log2(max(LEAST, min(options.side, *size_hw))))
+        self.size_hw, self.side = size_hw, side
+        ready = replace(card.preparation, size_hw=(side, side))
+        self.ladder = Ladder(replace(card, classes=(), preparation=ready), options)
+        self.usual = usual_at((side, side))
+        # as matrices, since a graph has no antialiasing
+        self.register_buffer("rows", _resampling(size_hw[0], side), persistent=False)
+        self.register_buffer("columns", _resampling(size_hw[1], side), persistent=False)
+
+    def fitted(self, images: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) at the ladder's size, (B, C, side, side)."""
+        if self.size_hw == (self.side, self.side):
+            return images
+        found: Tensor = self.rows @ images.float() @ self.columns.T
+        return found
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """`map` (B, h, w), in deviations; `score` (B,), its maximum; `unlike` (B,), how unlike it is on average."""
+        seen = self.fitted(images)
+        places = self.places(seen)
+        off = beside(self.usual, places)
+        return {"map": off, "score": off.amax(dim=(1, 2)), "unlike": places.mean(dim=(1, 2))}
+
+    def places(self, images: Tensor) -> Tensor:
+        """How unlike pictures of the ladder's size are to what is redrawn by the means of their latents, (B, h, w)."""
+        none = [images.new_zeros(1, *shape) for shape in self.ladder.shapes]
+        redrawn, _ = self.ladder.redrawn(images, _unlabelled(images), none)
+        return places_of(unlike(images.float(), redrawn.float()))
 
 
-def objectives(module: Ladder) -> list[Objective]:
+def _resampling(before: int, after: int) -> Tensor:
+    """A matrix (after, before) that brings rows of so many pixels to another number, antialiased."""
+    return functional.interpolate(torch.eye(before)[None, None], (after, before), mode="bilinear", antialias=True)[0, 0]
+
+
+def _unlabelled(images: Tensor) -> Tensor:
+    # a graph would have the number of pictures, as `len` says it, written into it
+    return torch.zeros_like(images[:, 0, 0, 0], dtype=torch.int64)
+
+
+def build(options: Options, *, task: str, card: Card) -> Ladder | Redrawer:
+    """Fresh weights; a finished card of making pictures has the decoder alone."""
+    return Redrawer(card, options) if task == "anomaly" else Ladder(card, options, plain=bool(card.graphs))
+
+
+def objectives(module: Ladder | Redrawer) -> list[Objective]:
     """One player."""
-    return [Objective(module, told)]
+    return [Objective(module, told if isinstance(module, Ladder) else told_of_good)]
+
+
+def told_of_good(module: Redrawer, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
+    """The same as `told` of good parts alone; what is usually unlike of them is counted."""
+    good, share = good_parts(module.fitted(images), targets)
+    with nullcontext() if share else uncounted(module), torch.no_grad():
+        beside(module.usual, module.places(good if len(good) > 1 else good.repeat(2, 1, 1, 1)))
+    return share * told(module.ladder, good, {"label": _unlabelled(good)}, batch)
 
 
 def told(module: Ladder, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> Tensor:
@@ -197,7 +273,11 @@ def _parts(module: Ladder, images: Tensor, targets: dict[str, Tensor], seed: int
     return off, nats.float().mean() / images[0].numel()
 
 
-def watched(module: Ladder, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+def watched(module: Ladder | Redrawer, images: Tensor, targets: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     """The same of pictures that were not learnt from, with the same noise in every epoch, and both parts of it."""
+    share = 1.0
+    if isinstance(module, Redrawer):
+        images, share = good_parts(module.fitted(images), targets)
+        module, targets = module.ladder, {"label": _unlabelled(images)}
     left, latents = _parts(module, images, targets, 0)
-    return {"validation_loss": left + latents, "latent_nats": latents * images[0].numel()}
+    return {"validation_loss": share * (left + latents), "latent_nats": share * latents * images[0].numel()}
