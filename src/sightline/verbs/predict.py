@@ -55,12 +55,18 @@ class Beside:
 
 
 def read_request(task: Any, card: Card, source: Any, *, how: str = "encode", before: Opened | None = None) -> Request:
-    """Decode and encode one picture exactly as everywhere else; raises PictureError.
+    """Decode and encode one picture exactly as everywhere else; raises PictureError, UsageError where holes have to be
+    told and are not.
 
     how: the task's function that makes a request of it; where it has none of the name, `encode`. before: what restores
     the picture first.
     """
     known, source = (source, source.source) if isinstance(source, Beside) else (None, source)
+    if known is None and how == "encode" and card.preparation.masked:
+        raise UsageError(
+            "this model fills holes, and pictures alone do not say where these are; say it with "
+            "sightline restore MODEL PICTURES OUT --mask MASKS (or --box, --erase)"
+        )
     alpha = getattr(task, "ALPHA", False)
     at_least_hw = None if before else card.at_least_hw
     read = partial(read_picture, at_least_hw=at_least_hw, bits=declared_bits(card), alpha=alpha)
@@ -130,11 +136,6 @@ def predict(
     threads: pictures decoded at once, by default all cores. batch: most pictures in one run of the graph. With both,
     each thread runs a graph of its own; what is left open is chosen by timing the first pictures, and `listen` is told.
     """
-    if opened.card.preparation.masked:
-        raise UsageError(
-            f"{opened.bundle.path} fills holes, and pictures alone do not say where these are; say it with "
-            "sightline restore MODEL PICTURES OUT --mask MASKS (or --box, --erase)"
-        )
     queue, workers = Queue(sources), threads or usable_cores()
     stop = threading.Event()
 
