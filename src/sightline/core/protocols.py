@@ -230,6 +230,7 @@ class Task(Protocol):
 #   correct(result, target) -> bool                        needed for further graphs, which are judged by it,
 #   same(result, other) -> bool                            and by whether two results give the same answer; where an
 #   change(before, after, targets, card) -> Change         answer is more than right or wrong, by this instead
+#   DROP = (0.1, "dB")                                     else bfloat16 and int8 may cost 0.5 points
 #   standalone(blob, requests, results, card)              else no self-contained graph is written
 #            -> (ONNX file, what was found), or GateError
 #   reckoned(target, card) -> target                       else targets are judged as the data has them
