@@ -121,14 +121,12 @@ def _best(opened: Opened, limits: Limits, data: str | None, accept: bool) -> Non
 def _table(rows: list[Any]) -> None:
     """Every graph with its figures, and why it is not kept or not chosen."""
     from sightline.cli._display import table
-    from sightline.verbs.trial import DROP
 
     if not rows:
         return
-    unit = next((row.unit for row in rows if row.unit != DROP[1]), DROP[1])
     numbers = ["latency_ms", "latency_p90_ms", "drop", "size_mb"]
     shown = [[r.graph, *(_figure(getattr(r, name), name) for name in numbers), r.remark or "kept"] for r in rows]
-    table(shown, ["graph", "ms a picture", "p90", unit, "MB", "verdict"])
+    table(shown, ["graph", "ms a picture", "p90", rows[0].unit, "MB", "verdict"])
 
 
 def _figure(value: float, name: str) -> str:

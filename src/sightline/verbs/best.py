@@ -17,7 +17,18 @@ from sightline.core.runs import environment
 from sightline.core.shelf import Shelf
 from sightline.verbs.export import store
 from sightline.verbs.opened import DEFAULT_VARIANT, Opened
-from sightline.verbs.trial import DROP, Bench, Verdict, allowed, judged, prepared, side_by_side, training_samples, tried
+from sightline.verbs.trial import (
+    DROP,
+    Bench,
+    Verdict,
+    allowed,
+    judged,
+    prepared,
+    side_by_side,
+    training_samples,
+    tried,
+    usual,
+)
 
 NEAR = 1.03
 """Graphs within 3 % of the fastest count as equally fast; of those the one that loses least is taken."""
@@ -154,7 +165,8 @@ def _measured(
     times = 1e3 * side_by_side([bench.session, *(v.session for v in verdicts)], bench.one)
     median, p90 = np.median(times, axis=0), np.quantile(times, 0.9, axis=0)
     first = Row(graph=DEFAULT_VARIANT, kept=True, latency_ms=float(median[0]), latency_p90_ms=float(p90[0]), drop=0.0)
-    rows = [replace(first, size_mb=len(bench.fp32) / 1e6)]
+    first = replace(first, size_mb=len(bench.fp32) / 1e6, unit=usual(opened.task)[1])
+    rows = [first]
     found = [replace(v, speedup=float(median[0] / ms)) for v, ms in zip(verdicts, median[1:])]
     for verdict, ms, high in zip(found, median[1:], p90[1:]):
         there = verdict.to in opened.card.graphs["main"]
@@ -166,7 +178,7 @@ def _measured(
             latency_ms=float(ms),
             latency_p90_ms=float(high),
             drop=verdict.drop,
-            unit=verdict.unit,
+            unit=first.unit,
             size_mb=len(verdict.candidate.blob) / 1e6,
             kept=there or not refused,
         )

@@ -136,15 +136,21 @@ class Verdict:
         return {"detail": self.sentence(), "pictures": self.count, **figures}
 
 
+def usual(task: Any) -> tuple[float, str]:
+    """What bfloat16 and int8 may cost where nothing is said, and in what."""
+    found: tuple[float, str] = getattr(task, "DROP", DROP)
+    return found
+
+
 def allowed(task: Any, drop: float | None) -> float:
     """What bfloat16 or int8 may cost, as was said, or as is usual for the task.
 
     Raises UsageError for a largest drop that is no number from 0 to 100.
     """
-    usual, unit = getattr(task, "DROP", DROP)
+    most, unit = usual(task)
     if drop is not None and not 0 <= drop <= 100:
         raise UsageError(f"--max-drop is {drop:g}; it must be from 0 to 100 {unit}")
-    return float(usual if drop is None else drop)
+    return most if drop is None else drop
 
 
 def training_samples(opened: Opened, data: str | None) -> Generator[Event, None, Samples]:
