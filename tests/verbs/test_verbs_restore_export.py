@@ -173,8 +173,11 @@ def test_every_form_takes_any_size(model: Opened, to: str) -> None:
 
 
 def test_forms_of_a_filler_take_any_size() -> None:
+    import torch
+
     from sightline.nets import inpaint
 
+    torch.manual_seed(0)
     ready = Preparation(
         mode="rgb-mask", size_hw=(64, 64), fit="whole", multiple=32, dtype="float32", high=1.0, mean=(0.0,), std=(1.0,)
     )
@@ -182,7 +185,7 @@ def test_forms_of_a_filler_take_any_size() -> None:
     blob = fp32.write(inpaint.build(inpaint.Options(width=4, blocks=1), task="restore", card=card), card)
     images = [shown(size_hw) for size_hw in ((64, 64), (32, 96), (544, 576))]
     plain = fp32.open(blob, threads=1)
-    blobs = {"onnx-int8": onnx_int8.write(blob, [{"image": images[0]}])}
+    blobs = {"onnx-int8": onnx_int8.write(blob, [{"image": image} for image in images])}
     blobs |= {"openvino": blob} if Shelf("graphs").has("openvino") and _installed() else {}
     for to, each in blobs.items():
         session = Shelf("graphs").load(to).open(each, threads=1)
@@ -190,7 +193,8 @@ def test_forms_of_a_filler_take_any_size() -> None:
         for image in images:
             wanted, found = (one.run({"image": image})["picture"] for one in (plain, session))
             assert found.shape == (1, 3, *image.shape[1:3])
-            assert np.abs(found - wanted).max() < (1e-4 if to == "openvino" else 0.1)
+            gap = np.abs(found - wanted)
+            assert gap.mean() < 0.02 and (to != "openvino" or gap.max() < 1e-4)
     assert frame_of(ready) == (192, 320)
 
 
