@@ -185,7 +185,7 @@ def test_forms_of_a_filler_take_any_size() -> None:
     blob = fp32.write(inpaint.build(inpaint.Options(width=4, blocks=1), task="restore", card=card), card)
     images = [shown(size_hw) for size_hw in ((64, 64), (32, 96), (544, 576))]
     plain = fp32.open(blob, threads=1)
-    blobs = {"onnx-int8": onnx_int8.write(blob, [{"image": image} for image in images])}
+    blobs = {"onnx-int8": onnx_int8.write(blob, [{"image": image} for image in images[:2]])}
     blobs |= {"openvino": blob} if Shelf("graphs").has("openvino") and _installed() else {}
     for to, each in blobs.items():
         session = Shelf("graphs").load(to).open(each, threads=1)
