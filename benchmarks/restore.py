@@ -4,13 +4,16 @@
     python benchmarks/restore.py perceived DATA ENCODER MODEL [MODEL ...]
     OMP_NUM_THREADS=2 python benchmarks/restore.py speed MODEL [MODEL ...]
     python benchmarks/restore.py seams DATA MODEL [MODEL ...]
+    python benchmarks/restore.py forms PAIRS MODEL [MODEL ...]
     python benchmarks/restore.py faces FACES WHO MODEL [MODEL ...]
     python benchmarks/restore.py labels DATA CLASSIFIER MODEL [MODEL ...]
 
 quality: PSNR and SSIM on luma of Set14, in DATA/sr/Set14, whose poor pictures it holds, without a border of the scale.
 perceived: the same pictures' perceptual distances by an encoder, a file, bundle, name of the ledger or filters.
 speed: frames of 320 x 180 a second, the graph alone and from pixels to pixels, in turns with OpenCV's bicubic where it
-is installed. seams: a photo of 12 MP or so, in windows and at once. faces: probes in FACES (gallery/NAME/,
+is installed. seams: a photo of 12 MP or so, in windows and at once. forms: each graph
+of a bundle, what its gate said, frames as above on one thread and on two in turns, and PSNR of the poor pictures in the
+folder PAIRS, or of sharp ones. faces: probes in FACES (gallery/NAME/,
 probes/NAME/) whose faces have 16 or 24 pixels, compared with the gallery by WHO, as they are and restored first.
 labels: DATA is judged by CLASSIFIER as it is, with pictures a quarter as large, and with these restored first.
 """
@@ -38,6 +41,8 @@ from sightline.data.spoil import Spoil, spoilt
 from sightline.metrics.comparisons import compared
 from sightline.metrics.verification import area, det
 from sightline.tasks import restore
+from sightline.verbs.bench import frame_of
+from sightline.verbs.trial import side_by_side
 
 FRAME = (180, 320)
 PUBLISHED = {2: "bicubic 30.24, FSRCNN 32.63, VDSR 33.03", 4: "bicubic 26.00, FSRCNN 27.6, VDSR 28.01"}
@@ -118,6 +123,29 @@ def seams(data: Path, places: list[Path]) -> Iterator[str]:
         yield f"{_named(model)}: {size}, largest difference {apart.max()}, unlike {float((apart > 0).mean()):.2e}"
 
 
+def forms(data: Path, places: list[Path]) -> Iterator[str]:
+    """A line a graph of each bundle."""
+    yield "| graph | MB | ms, 1 thread | times fp32 | ms, 2 threads | times fp32 | PSNR | its gate |\n|" + " --- |" * 8
+    for place in places:
+        card = sightline.load(place, graph="onnx").card
+        names, (height, width) = list(card.graphs["main"]), frame_of(card.preparation)
+        frame = np.random.default_rng(0).random((1, height, width, card.preparation.channels)).astype(np.float32)
+        if card.preparation.masked:
+            frame[..., -1] = 0
+            frame[:, 60:120, 60:120, -1] = 1
+        columns = []
+        for threads in (1, 2):
+            models = [sightline.load(place, graph=name).opened.on_threads(threads) for name in names]
+            times = 1e3 * side_by_side([each.graphs["main"] for each in models], {"image": frame})
+            columns.append(np.median(times, axis=0))
+        for at, name in enumerate(names):
+            model = sightline.load(place, graph=name)
+            size = len(model.opened.bundle.graph("main", name)) / 1e6
+            paces = " | ".join(f"{each[at]:.1f} | {each[0] / each[at]:.2f}" for each in columns)
+            near, told = model.evaluate(str(data)).measures["psnr"], card.graphs["main"][name]["gate"]["detail"]
+            yield f"| {name} | {size:.3f} | {paces} | {near.value:.2f} | {told} |"
+
+
 def _answer(model: Any, pixels: NDArray[Any]) -> Picture:
     found = model.predict(pixels)
     assert isinstance(found, Picture)
@@ -187,7 +215,7 @@ def _accuracy(model: Any, data: str, split: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("quality", "perceived", "speed", "seams", "faces", "labels"))
+    parser.add_argument("what", choices=("quality", "perceived", "speed", "seams", "forms", "faces", "labels"))
     parser.add_argument("places", nargs="+", type=Path)
     parser.add_argument("--rounds", type=int, default=30)
     asked = parser.parse_args()
@@ -197,6 +225,7 @@ def main() -> None:
         "perceived": lambda: perceived(first, rest[0], rest[1:]),
         "speed": lambda: speed(asked.places, asked.rounds),
         "seams": lambda: seams(first, rest),
+        "forms": lambda: forms(first, rest),
         "faces": lambda: faces(first, sightline.load(rest[0]), rest[1:]),
         "labels": lambda: labels(first, sightline.load(rest[0]), rest[1:]),
     }[asked.what]()

@@ -281,11 +281,14 @@ class Model:
         *,
         to: str = "onnx-int8",
         data: str | None = None,
-        max_drop: float = 0.5,
+        max_drop: float | None = None,
         accept: bool = False,
         listen: Listener | None = None,
     ) -> Model:
-        """Write another graph into the bundle, behind its gate, and return the model that runs it."""
+        """Write another graph into the bundle, behind its gate, and return the model that runs it.
+
+        max_drop: what bfloat16 or int8 may cost; see `verbs.export`.
+        """
         from sightline.verbs.export import export
 
         path = drain(export(self.opened, to=to, data=data, max_drop=max_drop, accept=accept), listen)
@@ -295,7 +298,7 @@ class Model:
         self,
         *,
         data: str | None = None,
-        max_drop: float = 0.5,
+        max_drop: float | None = None,
         max_latency: str = "",
         max_size: str = "",
         accept: bool = False,
@@ -306,8 +309,10 @@ class Model:
         max_latency, max_size: as `20ms` and `8MB`; see `verbs.best`.
         """
         from sightline.verbs.best import Limits, best, megabytes, milliseconds
+        from sightline.verbs.trial import allowed
 
-        limits = Limits(max_drop=max_drop, max_latency_ms=milliseconds(max_latency), max_size_mb=megabytes(max_size))
+        most = allowed(self.opened.task, max_drop)
+        limits = Limits(max_drop=most, max_latency_ms=milliseconds(max_latency), max_size_mb=megabytes(max_size))
         drain(best(self.opened, data=data, limits=limits, accept=accept), listen)
         return load(self.path)
 

@@ -126,7 +126,9 @@ def test_answers_that_change_from_wrong_to_wrong_are_counted(monkeypatch: pytest
         for at, name in enumerate(truth)
     )
     results = opened.running(Knows(*before)).answer([request for _, request in pairs])
-    given = Bench(fp32=b"", session=Knows(*before), calibration=(), pairs=pairs, results=tuple(results))
+    ways = {"one": pairs[0][1].arrays, "judged_by": lambda: iter(pairs)}
+    rows = tuple(zip([row for row, _ in pairs], results))
+    given = Bench(fp32=b"", session=Knows(*before), calibration=(), pairs=pairs, results=rows, **ways)
     found = judged(opened, given, "onnx-int8", Candidate(blob=b""))
     assert found.change is not None
     assert (dict(found.change.figures), found.drop) == ({"changed": 3, "lost": 1, "won": 1}, 0.0)

@@ -25,6 +25,8 @@ from sightline.data.read import read
 from sightline.data.samples import Label
 from sightline.data.synthetic import SOURCE_TYPE, is_synthetic
 from sightline.verbs import generate as verb
+from sightline.verbs.best import best
+from sightline.verbs.export import export
 from sightline.verbs.generate import Generated, generate, pictures_of, sheet
 from sightline.verbs.opened import Opened, open_model
 
@@ -233,6 +235,13 @@ def test_what_is_refused(model: Opened, tmp_path: Path, ways: dict[str, Any], sa
     with pytest.raises(UsageError, match=said):
         run(model, tmp_path / "out", **ways)
     assert not (tmp_path / "out").exists()
+
+
+def test_it_is_not_exported(model: Opened) -> None:
+    """Nothing would say whether pictures that were never taken are as good in another form."""
+    for way in (export(model), best(model)):
+        with pytest.raises(UsageError, match="which offers evaluate, generate, train, not export"):
+            next(way)
 
 
 def test_a_model_of_another_task_is_refused(tmp_path: Path) -> None:

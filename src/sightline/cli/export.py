@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from sightline.verbs.best import Limits
+    from sightline.verbs.opened import Opened
 
 EXAMPLE = """\b
 --best measures all graphs side by side on this machine: those in MODEL, and those of every other format, which it
@@ -36,7 +40,12 @@ Examples:
     "--standalone", type=click.Path(path_type=Path), help="write one .onnx that answers by itself, for other runtimes"
 )
 @click.option("--data", default=None, help="the training data [that of the run folder MODEL lies in]")
-@click.option("--max-drop", default=0.5, show_default=True, help="points of accuracy that bfloat16 or int8 may cost")
+@click.option(
+    "--max-drop",
+    type=float,
+    default=None,
+    help="what bfloat16 or int8 may cost: points of accuracy [0.5], of restored pictures dB [0.1]",
+)
 @click.option("--max-latency", default="", help="for --best: most time for one picture, as 20ms [no limit]")
 @click.option("--max-size", default="", help="for --best: largest file of the graph, as 8MB [no limit]")
 @click.option("--accept", is_flag=True, help="keep it on the figures shown where too few pictures can decide")
@@ -47,7 +56,7 @@ def command(
     pack: Path | None,
     standalone: Path | None,
     data: str | None,
-    max_drop: float,
+    max_drop: float | None,
     max_latency: str,
     max_size: str,
     accept: bool,
@@ -60,9 +69,11 @@ def command(
         raise UsageError("--to names one graph, --best chooses among all; --max-latency and --max-size go with --best")
     if best:
         from sightline.verbs.best import Limits, megabytes, milliseconds
+        from sightline.verbs.trial import allowed
 
-        limits = Limits(max_drop=max_drop, max_latency_ms=milliseconds(max_latency), max_size_mb=megabytes(max_size))
-        _best(model, limits, data, accept)
+        opened = open_model(model, variant=DEFAULT_VARIANT)
+        most = {"max_latency_ms": milliseconds(max_latency), "max_size_mb": megabytes(max_size)}
+        _best(opened, Limits(max_drop=allowed(opened.task, max_drop), **most), data, accept)
     elif to or not (pack or standalone):
         from sightline.cli._display import watch
         from sightline.verbs.export import export
@@ -83,12 +94,11 @@ def command(
         click.echo(f"bundle written to {packed(open_model(model, variant=DEFAULT_VARIANT), pack)}")
 
 
-def _best(model: Path, limits: Any, data: str | None, accept: bool) -> None:
+def _best(opened: Opened, limits: Limits, data: str | None, accept: bool) -> None:
     """Measure, print the table, record."""
     from sightline.cli._display import Display
     from sightline.core.events import Event, drain
     from sightline.verbs.best import Measured, best
-    from sightline.verbs.opened import DEFAULT_VARIANT, open_model
 
     rows: list[Any] = []
     with Display() as display:
@@ -99,13 +109,12 @@ def _best(model: Path, limits: Any, data: str | None, accept: bool) -> None:
                 rows.extend(event.rows)
 
         try:
-            opened = open_model(model, variant=DEFAULT_VARIANT)
             chosen = drain(best(opened, data=data, limits=limits, accept=accept), listen)
         finally:
             _table(rows)
     click.echo(
-        f"{chosen.graph} is what {model} runs from now on, where it can; --graph names another. "
-        f"On this machine: {chosen.latency_ms:.3g} ms, {0.0 - chosen.drop:+.2f} points, {chosen.size_mb:.2f} MB"
+        f"{chosen.graph} is what {opened.bundle.path} runs from now on, where it can; --graph names another. "
+        f"On this machine: {chosen.latency_ms:.3g} ms, {0.0 - chosen.drop:+.2f} {chosen.unit}, {chosen.size_mb:.2f} MB"
     )
 
 
@@ -117,7 +126,7 @@ def _table(rows: list[Any]) -> None:
         return
     numbers = ["latency_ms", "latency_p90_ms", "drop", "size_mb"]
     shown = [[r.graph, *(_figure(getattr(r, name), name) for name in numbers), r.remark or "kept"] for r in rows]
-    table(shown, ["graph", "ms a picture", "p90", "points", "MB", "verdict"])
+    table(shown, ["graph", "ms a picture", "p90", rows[0].unit, "MB", "verdict"])
 
 
 def _figure(value: float, name: str) -> str:

@@ -87,13 +87,15 @@ class Change:
     """What another graph of a model costs, beside the fp32 graph on the same pictures."""
 
     points: float
-    """Of the headline lost, in points of 100."""
+    """Of the headline lost, in `unit`: counted, or, where that is an estimate, at most."""
     detail: str
     """The figures, as a verdict says them."""
     decidable: bool
     """Whether so many pictures can show a loss of half a point."""
     another: str = ""
     """Why it no longer counts as the same model, where so many answers differ that a small loss is luck."""
+    unit: str = "points"
+    """What the headline is measured in: points of 100, or what the task's `DROP` says."""
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -228,6 +230,7 @@ class Task(Protocol):
 #   correct(result, target) -> bool                        needed for further graphs, which are judged by it,
 #   same(result, other) -> bool                            and by whether two results give the same answer; where an
 #   change(before, after, targets, card) -> Change         answer is more than right or wrong, by this instead
+#   DROP = (0.1, "dB")                                     else bfloat16 and int8 may cost 0.5 points
 #   standalone(blob, requests, results, card)              else no self-contained graph is written
 #            -> (ONNX file, what was found), or GateError
 #   reckoned(target, card) -> target                       else targets are judged as the data has them

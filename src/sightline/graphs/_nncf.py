@@ -25,12 +25,19 @@ _CHILD = "import sys; from sightline.graphs._nncf import quantise_here; quantise
 
 
 def quantised(
-    fp32_blob: bytes, calibration: Sequence[Arrays], *, preset: str, transformer: bool, exclude: Sequence[str]
+    fp32_blob: bytes,
+    calibration: Sequence[Arrays],
+    *,
+    preset: str,
+    transformer: bool,
+    exclude: Sequence[str],
+    wide: bool = False,
 ) -> bytes:
     """The ONNX file with QuantizeLinear and DequantizeLinear where NNCF put them.
 
     calibration: batches, each of which counts as one. preset: `performance` (activations symmetric) or `mixed`
     (asymmetric). transformer: smooth the outliers first (SmoothQuant, Xiao et al., 2022). exclude: nodes by name.
+    wide: activations are cut off nowhere below what any picture reached, instead of where they reach on average.
     Raises MissingExtraError without nncf, onnx or OpenVINO, and GateError when NNCF gives up.
     """
     check_installed()
@@ -38,7 +45,8 @@ def quantised(
         folder = Path(name)
         (folder / _FP32).write_bytes(fp32_blob)
         save_file(_columns(calibration), folder / _PICTURES)
-        settings = {"preset": preset, "transformer": transformer, "exclude": list(exclude), "count": len(calibration)}
+        settings = {"preset": preset, "transformer": transformer, "exclude": list(exclude), "wide": wide}
+        settings["count"] = len(calibration)
         (folder / _SETTINGS).write_text(json.dumps(settings), "utf-8")
         done = subprocess.run([sys.executable, "-c", _CHILD, name], capture_output=True, text=True, check=False)
         if done.returncode or not (folder / _INT8).exists():
@@ -74,6 +82,7 @@ def quantise_here(name: str) -> None:
         batches[int(index)][array] = pictures
     # The function without the wrapper that reports its arguments to a telemetry server.
     quantize = inspect.unwrap(nncf.quantize)
+    ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX if settings["wide"] else None
     model = quantize(
         onnx.load(folder / _FP32),
         nncf.Dataset(batches),
@@ -81,5 +90,6 @@ def quantise_here(name: str) -> None:
         model_type=nncf.ModelType.TRANSFORMER if settings["transformer"] else None,
         subset_size=len(batches),
         ignored_scope=nncf.IgnoredScope(names=settings["exclude"]),
+        advanced_parameters=ranges and nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
     )
     (folder / _INT8).write_bytes(model.SerializeToString(deterministic=True))

@@ -29,6 +29,7 @@ __all__ = [
     "candidates",
     "describe",
     "gentler",
+    "moved",
     "open",
     "sensitive_nodes",
     "write",
@@ -114,18 +115,21 @@ def sensitive_nodes(fp32_blob: bytes, calibration: Sequence[Arrays], *, activati
 
 
 def _ranked(ready: _Calibrated, fp32_blob: bytes, calibration: Sequence[Arrays], activations: str) -> dict[str, float]:
-    truth = _first_output(fp32_blob, calibration)
-    moved = {}
-    for name in _heavy_nodes(ready):
-        blob = _quantised(ready, only=(name,), activations=activations)
-        moved[name] = _rms(_first_output(blob, calibration) - truth) / max(_rms(truth), 1e-12)
-    return dict(sorted(moved.items(), key=lambda item: -item[1]))
+    names = _heavy_nodes(ready)
+    blobs = (_quantised(ready, only=(name,), activations=activations) for name in names)
+    return dict(sorted(zip(names, moved(fp32_blob, blobs, calibration)), key=lambda item: -item[1]))
+
+
+def moved(fp32_blob: bytes, blobs: Iterable[bytes], batches: Sequence[Arrays]) -> list[float]:
+    """How far the first output of each graph is from that of `fp32_blob`: RMS of the change over RMS of the output."""
+    truth = _first_output(fp32_blob, batches)
+    return [_rms(_first_output(blob, batches) - truth) / max(_rms(truth), 1e-12) for blob in blobs]
 
 
 def _first_output(blob: bytes, batches: Sequence[Arrays]) -> NDArray[np.float64]:
     session = open_session(blob)
     name = next(iter(session.outputs))
-    return np.concatenate([session.run(batch)[name] for batch in batches]).astype(np.float64)
+    return np.concatenate([session.run(batch)[name].ravel() for batch in batches]).astype(np.float64)
 
 
 def _rms(values: NDArray[np.float64]) -> float:

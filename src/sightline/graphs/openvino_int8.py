@@ -29,20 +29,26 @@ def candidates(fp32_blob: bytes, calibration: Sequence[Arrays]) -> Iterator[Cand
 
 
 def gentler(fp32_blob: bytes, calibration: Sequence[Arrays], candidate: Candidate) -> Iterator[Candidate]:
-    """Less and less in 8 bits, for a candidate that lost too much: asymmetric activations, then fewer layers.
+    """Less and less in 8 bits, for a candidate that lost too much: asymmetric activations, then as wide as any picture
+    makes them, which nets that put out pictures need, then fewer layers in the better of both ways.
 
     The layers that hurt most are those that `onnx_int8.sensitive_nodes` finds.
     """
-    from sightline.graphs.onnx_int8 import sensitive_nodes
+    from sightline.graphs.onnx_int8 import moved, sensitive_nodes
 
+    part = calibration[:32]
     if candidate.options["preset"] != "mixed":
-        yield _written(fp32_blob, calibration, preset="mixed", exclude=())
-    worst = list(sensitive_nodes(fp32_blob, calibration[:32]))[:_WORST]
+        yield (candidate := _written(fp32_blob, calibration, preset="mixed", exclude=()))
+    yield (other := _written(fp32_blob, calibration, preset="mixed", exclude=(), wide=True))
+    gaps = moved(fp32_blob, (candidate.blob, other.blob), part)
+    worst = list(sensitive_nodes(fp32_blob, part))[:_WORST]
     for count in range(1, len(worst) + 1):
-        yield _written(fp32_blob, calibration, preset="mixed", exclude=tuple(worst[:count]))
+        yield _written(fp32_blob, calibration, preset="mixed", exclude=tuple(worst[:count]), wide=gaps[1] < gaps[0])
 
 
-def _written(fp32_blob: bytes, calibration: Sequence[Arrays], *, preset: str, exclude: tuple[str, ...]) -> Candidate:
+def _written(
+    fp32_blob: bytes, calibration: Sequence[Arrays], *, preset: str, exclude: tuple[str, ...], wide: bool = False
+) -> Candidate:
     """One file and what is particular about it."""
     check_installed()
     import onnx
@@ -52,6 +58,6 @@ def _written(fp32_blob: bytes, calibration: Sequence[Arrays], *, preset: str, ex
     preset = preset or ("mixed" if transformer else "performance")
     # NNCF leaves the preparation of the input alone, since it folds no weights.
     kept = [*(name for name in spared(graph) if not name.startswith("input.")), *exclude]
-    blob = quantised(fp32_blob, calibration, preset=preset, transformer=transformer, exclude=kept)
-    how = ", ".join(filter(None, (f"NNCF {preset}", told(graph, exclude))))
+    blob = quantised(fp32_blob, calibration, preset=preset, transformer=transformer, exclude=kept, wide=wide)
+    how = ", ".join(filter(None, (f"NNCF {preset}", "nothing cut off" if wide else "", told(graph, exclude))))
     return Candidate(blob=blob, how=how, options={"preset": preset})

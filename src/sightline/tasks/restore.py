@@ -22,10 +22,11 @@ from sightline.tasks import _restore_measures as measures
 from sightline.tasks import _whole
 from sightline.tasks._restore_holes import filled
 
-SUPPORTS = frozenset({"train", "evaluate", "predict"})
+SUPPORTS = frozenset({"train", "evaluate", "predict", "export", "bench"})
 DECODED = {"picture": "B C h w"}
 DEFAULT_NET = "sr"
 HEADLINE = "psnr"
+DROP = measures.DROP
 ALPHA = True
 NORMALISED = False
 """Pixels reach the net as shares of full scale, since it is pixels that it gives back."""
@@ -40,7 +41,8 @@ Recipe = learning.Recipe
 plan, draft = learning.plan, learning.draft
 pieces, encode_target, posed = learning.pieces, learning.encode_target, learning.posed
 meters, quick = measures.meters, measures.quick
-badness, kept, pictured, sides = measures.badness, measures.kept, measures.pictured, measures.sides
+badness, kept, pictured = measures.badness, measures.kept, measures.pictured
+sides, change = measures.sides, measures.change
 
 
 def encode(picture: pictures.Picture, card: Card) -> Request:

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from sightline.core.bundle import open_bundle
+from sightline.core.card import Preparation
 from sightline.core.errors import MissingExtraError, SightlineError, UsageError
 from sightline.core.protocols import Session
 from sightline.verbs.opened import open_model
 
 _CHILD = "import sys; from sightline.verbs.bench import measure_here; measure_here(*sys.argv[1:])"
 FRAME = (180, 320)
+"""Height and width of the pictures that a graph which takes any size is timed on."""
 SECONDS = 1.5
 """How long each figure is measured."""
 
@@ -73,7 +75,7 @@ def measure_here(path: str, variant: str, threads: str) -> None:
     load = time.perf_counter() - began
     session = opened.graphs["main"]
     ready = opened.card.preparation
-    size_hw = FRAME if ready.fit == "whole" else ready.size_hw
+    size_hw = frame_of(ready) if ready.fit == "whole" else ready.size_hw
     single = _times(session, 1, size_hw)
     batched = _times(session, 16, size_hw)
     figures = Figures(
@@ -87,6 +89,16 @@ def measure_here(path: str, variant: str, threads: str) -> None:
         size_mb=len(opened.bundle.graph("main", variant)) / 1e6,
     )
     sys.stdout.write(json.dumps(figures.to_dict()))
+
+
+def frame_of(ready: Preparation) -> tuple[int, int]:
+    """Height and width of a frame of video, in the multiples that a graph takes.
+
+    >>> frame_of(Preparation(fit="whole", multiple=32))
+    (192, 320)
+    """
+    by = max(1, ready.multiple)
+    return -(-FRAME[0] // by) * by, -(-FRAME[1] // by) * by
 
 
 def peak_mb() -> float:

@@ -17,7 +17,18 @@ from sightline.core.runs import environment
 from sightline.core.shelf import Shelf
 from sightline.verbs.export import store
 from sightline.verbs.opened import DEFAULT_VARIANT, Opened
-from sightline.verbs.trial import Bench, Verdict, check_drop, judged, prepared, side_by_side, training_samples, tried
+from sightline.verbs.trial import (
+    DROP,
+    Bench,
+    Verdict,
+    allowed,
+    judged,
+    prepared,
+    side_by_side,
+    training_samples,
+    tried,
+    usual,
+)
 
 NEAR = 1.03
 """Graphs within 3 % of the fastest count as equally fast; of those the one that loses least is taken."""
@@ -30,8 +41,8 @@ _SIZE = {"B": 1e-6, "kB": 1e-3, "KB": 1e-3, "MB": 1.0, "GB": 1e3}
 class Limits:
     """What a graph may cost to be preferred; None is no limit."""
 
-    max_drop: float = 0.5
-    """Points of accuracy."""
+    max_drop: float = DROP[0]
+    """Points of accuracy, or what the task's `DROP` counts in."""
     max_latency_ms: float | None = None
     """Median of single pictures, the graph alone."""
     max_size_mb: float | None = None
@@ -40,7 +51,7 @@ class Limits:
     def broken(self, row: Row) -> str:
         """Which limits a graph breaks, by how much; nothing for one that keeps them."""
         pairs = {
-            "--max-drop": (row.drop, self.max_drop, "points"),
+            "--max-drop": (row.drop, self.max_drop, row.unit),
             "--max-latency": (row.latency_ms, self.max_latency_ms, "ms"),
             "--max-size": (row.size_mb, self.max_size_mb, "MB"),
         }
@@ -65,7 +76,8 @@ class Row:
     """Median of single pictures."""
     latency_p90_ms: float = np.nan
     drop: float = np.nan
-    """Points of accuracy lost against fp32 on the validation pictures."""
+    """How much of the headline is lost against fp32 on the validation pictures, in `unit`."""
+    unit: str = "points"
     size_mb: float = np.nan
     kept: bool = False
     """Whether it is in the bundle now."""
@@ -100,17 +112,19 @@ def _quantity(text: str, units: Mapping[str, float], wanted: str) -> float | Non
 
 
 def best(
-    opened: Opened, *, data: str | None = None, limits: Limits = Limits(), accept: bool = False
+    opened: Opened, *, data: str | None = None, limits: Limits | None = None, accept: bool = False
 ) -> Generator[Event, None, Row]:
     """Measure the graphs, make those that are missing behind their gates, record the best; returns its row.
 
-    data, accept: as for `export`. A graph that stands in the bundle passed its gate before; it stays, whatever is
-    measured now. Raises GateError, naming the nearest miss, when no graph keeps the limits; the bundle is then as
-    before.
+    data, accept: as for `export`. limits: by default only on what may be lost, as usual for the task. A graph that
+    stands in the bundle passed its gate before; it stays, whatever is measured now. Raises GateError, naming the
+    nearest miss, when no graph keeps the limits; the bundle is then as before.
     """
-    if "export" not in opened.task.SUPPORTS or "main" not in opened.card.graphs:
-        raise UsageError(f"the task {opened.card.task} cannot be exported")
-    check_drop(limits.max_drop)
+    opened.offers("export")
+    if "main" not in opened.card.graphs:
+        raise UsageError(f"{opened.bundle.path} has no graph of its own; export the models that it was joined of")
+    most = allowed(opened.task, limits.max_drop if limits else None)
+    limits = limits or Limits(max_drop=most)
     samples = yield from training_samples(opened, data)
     bench = yield from prepared(opened, samples)
     verdicts: list[Verdict] = []
@@ -151,7 +165,8 @@ def _measured(
     times = 1e3 * side_by_side([bench.session, *(v.session for v in verdicts)], bench.one)
     median, p90 = np.median(times, axis=0), np.quantile(times, 0.9, axis=0)
     first = Row(graph=DEFAULT_VARIANT, kept=True, latency_ms=float(median[0]), latency_p90_ms=float(p90[0]), drop=0.0)
-    rows = [replace(first, size_mb=len(bench.fp32) / 1e6)]
+    first = replace(first, size_mb=len(bench.fp32) / 1e6, unit=usual(opened.task)[1])
+    rows = [first]
     found = [replace(v, speedup=float(median[0] / ms)) for v, ms in zip(verdicts, median[1:])]
     for verdict, ms, high in zip(found, median[1:], p90[1:]):
         there = verdict.to in opened.card.graphs["main"]
@@ -163,6 +178,7 @@ def _measured(
             latency_ms=float(ms),
             latency_p90_ms=float(high),
             drop=verdict.drop,
+            unit=first.unit,
             size_mb=len(verdict.candidate.blob) / 1e6,
             kept=there or not refused,
         )
@@ -178,7 +194,7 @@ def _chosen(rows: Sequence[Row], limits: Limits) -> Row:
         near = min(kept, key=lambda row: (row.drop > limits.max_drop, limits.excess(row)))
         raise GateError(
             f"no graph keeps the limits; the nearest is {near.graph} with {near.latency_ms:.3g} ms, "
-            f"{0.0 - near.drop:+.2f} points and {near.size_mb:.2f} MB, {limits.broken(near)}"
+            f"{0.0 - near.drop:+.2f} {near.unit} and {near.size_mb:.2f} MB, {limits.broken(near)}"
         )
     fastest = min(row.latency_ms for row in within)
     return min((r for r in within if r.latency_ms <= NEAR * fastest), key=lambda r: (max(r.drop, 0.0), r.latency_ms))

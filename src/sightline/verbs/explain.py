@@ -84,10 +84,7 @@ def explain(opened: Opened, source: Any, *, probe: str = "", target: str = "") -
     that `predict` lists, or a class for its surest; by default the surest of all.
     Raises UsageError for an unknown target, a probe or task that cannot do this, or a picture without anything found.
     """
-    if "explain" not in opened.task.SUPPORTS:
-        raise UsageError(
-            f"the task {opened.card.task} has no explanations; it offers {', '.join(sorted(opened.task.SUPPORTS))}"
-        )
+    opened.offers("explain")
     instruments = [(name, _loaded(opened, name)) for name in _named(opened, probe)]
     picture = read_picture(source, at_least_hw=opened.card.at_least_hw, bits=declared_bits(opened.card))
     request = opened.encode(picture)

@@ -18,28 +18,32 @@ from sightline.verbs.gate import checked_graph, entry, readable, spread
 from sightline.verbs.learner import rebuilt
 from sightline.verbs.opened import DEFAULT_VARIANT, Opened
 from sightline.verbs.settings import training_of
-from sightline.verbs.trial import Verdict, check_drop, prepared, training_samples, tried
+from sightline.verbs.trial import Verdict, allowed, prepared, training_samples, tried
 
 _HELD = 16
 """Pictures that a self-contained graph is held against."""
 
 
 def export(
-    opened: Opened, *, to: str = "onnx-int8", data: str | None = None, max_drop: float = 0.5, accept: bool = False
+    opened: Opened,
+    *,
+    to: str = "onnx-int8",
+    data: str | None = None,
+    max_drop: float | None = None,
+    accept: bool = False,
 ) -> Generator[Event, None, Path]:
     """Write another graph into the bundle; yields what was measured and returns the bundle's path.
 
     to: `onnx` (rebuilt from the weights; a net needs PyTorch) or another format of the shelf `graphs`.
     data: the training data; by default what the run that the bundle lies in was trained on.
-    max_drop: points of accuracy that bfloat16 or int8 may cost; float32 has to agree. accept: take the figures as
-    shown where there are too few pictures to decide. Raises GateError when the graph is refused; the bundle is then
-    as before.
+    max_drop: points of accuracy that bfloat16 or int8 may cost, or what the task's `DROP` counts in, as dB of restored
+    pictures; by default what is usual for the task. float32 has to agree. accept: take the figures as shown where there
+    are too few pictures to decide. Raises GateError when the graph is refused; the bundle is then as before.
     """
     if to not in Shelf("graphs").names() and not Shelf("graphs").has(to):
         raise UsageError(f"no graph format {to!r}; there are: {', '.join(Shelf('graphs').names())}")
-    if "export" not in opened.task.SUPPORTS:
-        raise UsageError(f"the task {opened.card.task} cannot be exported to {to}")
-    check_drop(max_drop)
+    opened.offers("export")
+    most = allowed(opened.task, max_drop)
     samples = yield from training_samples(opened, data)
     if to == DEFAULT_VARIANT:
         held = samples.split("validation").rows or samples.split("train").rows
@@ -49,8 +53,8 @@ def export(
         yield from _rebuilt(opened, checked.blob, checked.entry)
         return opened.bundle.path
     bench = yield from prepared(opened, samples)
-    verdict = yield from tried(opened, bench, to, max_drop)
-    reason = verdict.refusal(max_drop=max_drop, accept=accept)
+    verdict = yield from tried(opened, bench, to, most)
+    reason = verdict.refusal(max_drop=most, accept=accept)
     if reason:
         raise GateError(f"{reason}, so it is not kept: {verdict.sentence()}")
     store(opened, [verdict])

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline.core.errors import DataError, GateError, UsageError
+from sightline.core.errors import DataError, GateError, PictureError, UsageError
 from sightline.core.events import Event, Note, Progress
-from sightline.core.protocols import Agreement, Arrays, Candidate, Change, Request, Session, reckoned, stack
+from sightline.core.protocols import (
+    Agreement,
+    Array,
+    Arrays,
+    Candidate,
+    Change,
+    Request,
+    Session,
+    posed,
+    reckoned,
+    stack,
+)
 from sightline.core.recipe import parse
 from sightline.core.results import Result
 from sightline.core.shelf import Shelf
@@ -22,9 +35,11 @@ from sightline.data.read import read
 from sightline.data.samples import Sample, Samples
 from sightline.data.splits import fingerprint
 from sightline.data.tiles import middle, untiled
+from sightline.verbs.bench import frame_of
 from sightline.verbs.gate import agree, raw_outputs, readable, spread
 from sightline.verbs.gather import arranged, split, surveyed
 from sightline.verbs.opened import Opened
+from sightline.verbs.predict import read_request, source_of
 from sightline.verbs.settings import training_of
 
 DECIDABLE = 1000
@@ -32,6 +47,10 @@ DECIDABLE = 1000
 CHURN = 0.05
 """Share of validation pictures answered differently from which a graph no longer counts as the same model."""
 CALIBRATION = 256
+DROP = (0.5, "points")
+"""What bfloat16 and int8 may cost where neither the user nor the task says more, and in what."""
+EXAMINED = 200
+"""Validation pictures at most that a task judges in its own way, each read anew for every graph."""
 ROUNDS, BURST = 12, 5
 _AT_A_TIME = 64
 
@@ -44,16 +63,15 @@ class Bench:
     session: Session
     """The fp32 graph, opened."""
     calibration: tuple[Arrays, ...]
-    """Training pictures, one a batch."""
+    """Training pictures, one a batch, as they are learnt from."""
     pairs: tuple[tuple[Sample, Request], ...]
-    """Validation pictures."""
-    results: tuple[Result, ...]
-    """What fp32 answers to them; empty for a task that cannot say what another graph changes."""
-
-    @property
-    def one(self) -> Arrays:
-        """A single picture, as the graph takes it."""
-        return stack(untiled(self.pairs[0][1])[:1])
+    """Validation pictures, as a graph is held against its model on them."""
+    one: Arrays
+    """A single picture, as the graph takes it; where it takes any size, a frame of video."""
+    judged_by: Callable[[], Iterator[tuple[Sample, Request]]]
+    """Validation pictures, as answers are measured on them; they may be too large to be held together."""
+    results: tuple[tuple[Sample, Result], ...]
+    """What fp32 answers to these; empty for a task that cannot say what another graph changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +93,16 @@ class Verdict:
 
     @property
     def drop(self) -> float:
-        """Points of the headline lost."""
+        """How much of the headline is lost, in `unit`."""
         return self.change.points if self.change else 0.0
 
+    @property
+    def unit(self) -> str:
+        """Of `drop`."""
+        return self.change.unit if self.change else DROP[1]
+
     def as_good(self, max_drop: float) -> bool:
-        """Whether it answers as fp32 does, and no more than so many points worse."""
+        """Whether it answers as fp32 does, and no more than so much worse."""
         return self.drop <= max_drop and not (self.change and self.change.another)
 
     def sentence(self) -> str:
@@ -96,12 +119,12 @@ class Verdict:
         if self.speedup <= 1.0:
             return f"{self.to} is not faster here"
         if self.drop > max_drop:
-            return f"{self.to} costs more than --max-drop {max_drop:g} points allows"
+            return f"{self.to} costs more than --max-drop {max_drop:g} {self.unit} allows"
         if self.change and self.change.another:
             return f"{self.to} is another model: {self.change.another}, and that it is no worse is luck"
         if self.change and not self.change.decidable and not accept:
             return (
-                f"not decidable: {self.count} validation pictures cannot show a drop of {max_drop:g} points; "
+                f"not decidable: {self.count} validation pictures cannot show a drop of {max_drop:g} {self.unit}; "
                 f"give --accept to keep {self.to} on these figures"
             )
         return ""
@@ -113,10 +136,21 @@ class Verdict:
         return {"detail": self.sentence(), "pictures": self.count, **figures}
 
 
-def check_drop(points: float) -> None:
-    """Raise UsageError for a largest drop that is no number of points from 0 to 100."""
-    if not 0 <= points <= 100:
-        raise UsageError(f"--max-drop is {points:g}; it must be from 0 to 100 points of accuracy")
+def usual(task: Any) -> tuple[float, str]:
+    """What bfloat16 and int8 may cost where nothing is said, and in what."""
+    found: tuple[float, str] = getattr(task, "DROP", DROP)
+    return found
+
+
+def allowed(task: Any, drop: float | None) -> float:
+    """What bfloat16 or int8 may cost, as was said, or as is usual for the task.
+
+    Raises UsageError for a largest drop that is no number from 0 to 100.
+    """
+    most, unit = usual(task)
+    if drop is not None and not 0 <= drop <= 100:
+        raise UsageError(f"--max-drop is {drop:g}; it must be from 0 to 100 {unit}")
+    return most if drop is None else drop
 
 
 def training_samples(opened: Opened, data: str | None) -> Generator[Event, None, Samples]:
@@ -141,13 +175,8 @@ def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
     """Read the pictures that graphs are tried on; raises DataError where there are none."""
     fp32 = opened.bundle.graph("main", "onnx")
     session: Session = Shelf("graphs").load("onnx").open(fp32, threads=0)
-    learnt = (
-        readable(opened.task, opened.card, samples.open(row))
-        for row in spread(samples.split("train").rows, CALIBRATION)
-    )
-    calibration = tuple(
-        stack([untiled(request)[middle(request, opened.card.preparation)]]) for request in learnt if request is not None
-    )
+    learnt = (_learnt(opened, samples, row) for row in spread(samples.split("train").rows, CALIBRATION))
+    calibration = tuple(each for each in learnt if each is not None)
     held = samples.split("validation").rows or samples.split("train").rows
     pairs = tuple(
         (row, request) for row in held if (request := readable(opened.task, opened.card, samples.open(row))) is not None
@@ -156,8 +185,50 @@ def prepared(opened: Opened, samples: Samples) -> Generator[Event, None, Bench]:
         raise DataError("a trial needs readable training pictures to calibrate on and validation pictures to judge by")
     done = len(calibration) + len(pairs)
     yield Progress(what="pictures read for the trial", done=done, total=done)
-    results = _results(opened, session, pairs) if _comparable(opened.task) else ()
-    return Bench(fp32=fp32, session=session, calibration=calibration, pairs=pairs, results=results)
+    judged_by = partial(_examined, opened, samples, pairs)
+    results = _results(opened, session, judged_by()) if _comparable(opened.task) else ()
+    ways: dict[str, Any] = {"calibration": calibration, "pairs": pairs, "one": _one(opened, pairs[0][1])}
+    return Bench(fp32=fp32, session=session, judged_by=judged_by, results=results, **ways)
+
+
+def _learnt(opened: Opened, samples: Samples, row: Sample) -> dict[str, Array] | None:
+    """A training picture as a batch of one, the middle of what is learnt from it; None for one that cannot be read."""
+    task, card = opened.task, opened.card
+    if not hasattr(task, "pieces"):
+        request = readable(task, card, samples.open(row))
+        return None if request is None else stack([untiled(request)[middle(request, card.preparation)]])
+    try:
+        request = read_request(task, card, source_of(task, samples, row, "pieces"), how="pieces")
+    except PictureError:
+        return None
+    targets, at = task.encode_target(row.target, request, card), len(request.arrays["image"]) // 2
+    one = {name: array[at : at + 1] for name, array in targets.items()}
+    return {"image": posed(task, request.arrays["image"][at : at + 1], one, None, card)[0]}
+
+
+def _one(opened: Opened, request: Request) -> dict[str, Array]:
+    """A single picture, repeated up to a frame of video where the graph takes any size."""
+    found, ready = stack(untiled(request)[:1]), opened.card.preparation
+    if ready.fit != "whole" or "image" not in found:
+        return found
+    frame, image = frame_of(ready), found["image"]
+    times = (-(-side // own) for side, own in zip(frame, image.shape[1:3]))
+    return {"image": np.ascontiguousarray(np.tile(image, (1, *times, 1))[:, : frame[0], : frame[1]])}
+
+
+def _examined(
+    opened: Opened, samples: Samples, pairs: Sequence[tuple[Sample, Request]]
+) -> Iterator[tuple[Sample, Request]]:
+    """The pairs, or the same pictures as the task examines them, which are read when they are wanted."""
+    task, card = opened.task, opened.card
+    if not hasattr(task, "examined"):
+        yield from pairs
+        return
+    for row, _ in spread(pairs, EXAMINED):
+        try:
+            yield row, read_request(task, card, source_of(task, samples, row, "examined"))
+        except PictureError:  # too small to be compared, as may be
+            continue
 
 
 def tried(opened: Opened, bench: Bench, to: str, max_drop: float) -> Generator[Event, None, Verdict]:
@@ -186,19 +257,23 @@ def judged(opened: Opened, bench: Bench, to: str, candidate: Candidate) -> Verdi
     form = Shelf("graphs").load(to)
     session = form.open(candidate.blob, threads=0)
     times = np.median(side_by_side([bench.session, session], bench.one), axis=0)
-    verdict = {"to": to, "candidate": candidate, "session": session, "count": len(bench.pairs)}
+    verdict = {"to": to, "candidate": candidate, "session": session}
     verdict["speedup"] = float(times[0] / times[1])
     if form.DTYPE == "float32":
         requests = [piece for _, request in bench.pairs for piece in untiled(request)]
         reference, outputs = (
             raw_outputs(opened.task, opened.card, each, requests) for each in (bench.session, session)
         )
-        return Verdict(**verdict, agreement=agree(opened.task, reference, outputs, opened.card))
-    if not bench.results:
+        agreement = agree(opened.task, reference, outputs, opened.card)
+        return Verdict(**verdict, count=len(bench.pairs), agreement=agreement)
+    if not _comparable(opened.task):
         raise UsageError(f"the task {opened.card.task} cannot say which answers are right, which {to} is judged by")
-    results = _results(opened, session, bench.pairs)
-    targets = [reckoned(opened.task, row.target, opened.card) for row, _ in bench.pairs]
-    return Verdict(**verdict, change=change(opened, bench.results, results, targets))
+    if not bench.results:
+        raise DataError(f"none of the validation pictures can be compared, which {to} is judged by; give larger ones")
+    results = _results(opened, session, bench.judged_by())
+    before, after = ([result for _, result in each] for each in (bench.results, results))
+    targets = [reckoned(opened.task, row.target, opened.card) for row, _ in results]
+    return Verdict(**verdict, count=len(results), change=change(opened, before, after, targets))
 
 
 def change(opened: Opened, before: Sequence[Result], after: Sequence[Result], targets: Sequence[Any]) -> Change:
@@ -253,9 +328,14 @@ def side_by_side(sessions: Sequence[Session], arrays: Arrays, *, rounds: int = R
     return times.reshape(-1, len(sessions))
 
 
-def _results(opened: Opened, session: Session, pairs: Sequence[tuple[Sample, Request]]) -> tuple[Result, ...]:
-    results: list[Result] = []
-    for start in range(0, len(pairs), _AT_A_TIME):
-        part = pairs[start : start + _AT_A_TIME]
-        results += opened.running(session).answer([request for _, request in part])
+def _results(
+    opened: Opened, session: Session, pairs: Iterable[tuple[Sample, Request]]
+) -> tuple[tuple[Sample, Result], ...]:
+    """The answers, of which no more is kept than the task's report needs."""
+    kept = getattr(opened.task, "kept", lambda result: result)
+    step = 1 if hasattr(opened.task, "examined") else _AT_A_TIME  # what is examined may be large
+    results, rest, model = list[tuple[Sample, Result]](), iter(pairs), opened.running(session)
+    while part := list(islice(rest, step)):
+        answers = model.answer([request for _, request in part])
+        results += [(row, kept(answer)) for (row, _), answer in zip(part, answers)]
     return tuple(results)
