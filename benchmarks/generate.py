@@ -27,7 +27,7 @@ from sightline.verbs.settings import Settings
 from sightline.verbs.train import train
 
 SETS = {"mnist": "mnist/mnist5k.npz", "cifar10": "cifar10"}
-STEPS = {"gan": 1500, "vae": 2500, "flow": 2500}
+STEPS = {"gan": 1500, "vae": 3600, "flow": 2500}
 LEARNT = 600
 """Steps of each classifier."""
 TOLD = ("class fidelity", "kid x 1000", "precision", "recall", "coverage", "near a training picture")

@@ -48,7 +48,7 @@ def test_what_is_told_is_the_divergence(seed: int) -> None:
     images, label = torch.rand(5, 1, 32, 32) * 2 - 1, torch.arange(5) % 2
     drawn = [torch.randn(5, *shape) for shape in module.shapes]
     _, told = module.redrawn(images, label, drawn)
-    assert len(expected) == len(found) == len(module.shapes) == 2
+    assert len(expected) == len(found) == len(module.shapes) == 3
     wanted = torch.zeros(5)
     for before, after in zip(expected, found):
         (mean, log), (shift, own) = law(before), law(after)

@@ -75,7 +75,7 @@ def test_it_redraws_by_the_means_of_all_latents() -> None:
             each.register_forward_hook(lambda _, given, out: found.append(out.chunk(2, dim=1)[0]))
         takes.register_forward_hook(lambda _, given, out: taken.append(given[0]))
     net(torch.randn(2, 1, 32, 32))
-    assert len(taken) == 2 and len(found) == 4
+    assert len(taken) == 3 and len(found) == 6
     for rung, latents in enumerate(taken):
         torch.testing.assert_close(latents, found[2 * rung] + found[2 * rung + 1])
 

@@ -31,8 +31,8 @@ from sightline.nets._usual import beside, good_parts, places_of, unlike, usual_a
 TASKS = frozenset({"generate", "anomaly"})
 OUTPUTS = {"picture": "B C h w"}
 
-FINEST = 16
-"""Side of the largest latents, at most a quarter of that of the pictures: finer ones would tell noise."""
+FINER = (4, 8, 16)
+"""Sides of the latents of places, at most a quarter of that of the pictures: finer ones would tell noise."""
 LEAST = 16
 """Side of the smallest pictures that a ladder tells."""
 BLUNT = 4.0
@@ -83,9 +83,8 @@ def form(options: Options, card: Card) -> dict[str, Any]:
 
 
 def _shapes(side: int, options: Options) -> list[tuple[int, int, int]]:
-    """Of the latents of each rung, numbers and side twice: of the whole picture, and from 8 places each way on."""
-    finer = range(int(math.log2(max(4, min(FINEST, side // 4)) // 4)))
-    return [(options.latents, 1, 1), *((options.fine, 8 * 2**step, 8 * 2**step) for step in finer)]
+    """Of the latents of each rung, numbers and side twice: of the whole picture, and from 4 places each way on."""
+    return [(options.latents, 1, 1), *((options.fine, each, each) for each in FINER if each <= side // 4)]
 
 
 class Encoder(nn.Module):
@@ -99,12 +98,12 @@ class Encoder(nn.Module):
         self.whole = nn.Conv2d(widths[-1], widths[-1], 4)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Features (B, width, h, w) of the whole, and from 8 places each way on."""
+        """Features (B, width, h, w) of the whole, and from 4 places each way on."""
         x, found = self.first(images), []
         for number, block in enumerate(self.blocks):
             x = block(x if number == 0 else self.widths[number - 1](functional.avg_pool2d(x, 2)))
             found.append(x)
-        return [self.whole(functional.leaky_relu(x, SLOPE)), *found[-2::-1]]
+        return [self.whole(functional.leaky_relu(x, SLOPE)), *found[::-1]]
 
 
 class Ladder(nn.Module):
@@ -119,7 +118,7 @@ class Ladder(nn.Module):
         self.blocks = nn.ModuleList(rows(width, options.blocks) for width in down)
         self.widths = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(down))
         self.leave = Leave(down[-1], card.preparation.channels)
-        rungs = list(zip(down, self.shapes))
+        rungs = list(zip([down[0], *down], self.shapes))
         self.expects = nn.ModuleList(_about(width, 2 * shape[0], shape) for width, shape in rungs)
         self.takes = nn.ModuleList(_about(shape[0], width, shape) for width, shape in rungs)
         for expects in self.expects:
@@ -144,8 +143,8 @@ class Ladder(nn.Module):
         for number, block in enumerate(self.blocks):
             if number:
                 x = enlarged(self.widths[number - 1](x))
-            if 0 < number < len(self.shapes):
-                x, more = self._told(number, x, drawn, seen)
+            if number + 1 < len(self.shapes):
+                x, more = self._told(number + 1, x, drawn, seen)
                 told = told + more
             x = block(x)
         return self.leave(x), told
