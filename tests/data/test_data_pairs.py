@@ -187,6 +187,14 @@ def test_what_is_taken_for_pairs(tmp_path, names, layouts):
     assert fitting_layouts(tree(tmp_path / "in", *names)) == layouts
 
 
+def test_beside_a_poor_folder_that_is_named_any_number_of_sharp_ones_may_lie(tmp_path):
+    root = tree(tmp_path, "LR/1.png", "LR/2.png", *(f"HR/{n}.png" for n in range(2, 9)))
+    assert fitting_layouts(root / "LR") == ["pairs"]
+    assert matched(read(root / "LR")) == {"LR/2.png": ("HR/2.png", "")}
+    tree(tmp_path, "LR/11.png")
+    assert "pairs" not in fitting_layouts(root / "LR")  # more without a sharp one than with
+
+
 def test_a_folder_of_sharp_pictures_alone_is_plain(tmp_path):
     root = tree(tmp_path, "HR/1.png", "LR/1.png", "input/9.png")
     assert fitting_layouts(root / "HR") == fitting_layouts(root / "input") == ["plain"]

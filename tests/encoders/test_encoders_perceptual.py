@@ -249,6 +249,7 @@ def test_what_says_nothing_is_refused(tmp_path: Path) -> None:
     ("first", "second", "said"),
     [
         (shares(CAT), shares(CAT[1:]), "unlike sizes"),
+        (shares(CAT[:33, :33]), shares(CAT[:40, :40]), "unlike sizes"),
         (shares(CAT), CAT, "must be floats"),
         (shares(CAT), shares(CAT) * 2, r"in \[0, 1\]"),
         (shares(CAT[:0]), shares(CAT[:0]), "no pixels"),

@@ -21,6 +21,7 @@ from sightline.core.errors import UsageError
 from sightline.core.events import drain
 from sightline.data.pictures import read_picture
 from sightline.verbs.before_after import before_after
+from sightline.verbs.finish import _commands
 from sightline.verbs.marks import Marks, box_of
 from sightline.verbs.opened import Opened, open_model
 from sightline.verbs.predict import predict
@@ -227,6 +228,11 @@ def test_a_box_is_four_whole_numbers(text: str) -> None:
 def test_pictures_alone_do_not_say_where_holes_are(model: Opened) -> None:
     with pytest.raises(UsageError, match=r"fills holes, .*sightline restore MODEL PICTURES OUT --mask"):
         list(predict(model, [noise()]))
+
+
+def test_a_report_names_commands_that_run(model: Opened) -> None:
+    told = " ".join(each.code for each in _commands("runs/it/model", model))
+    assert "sightline restore runs/it/model photos/ restored/ --mask masks/" in told and "predict" not in told
 
 
 def test_from_python(model: Opened, red: Opened, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\b
 --best measures all graphs side by side on this machine: those in MODEL, and those of every other format, which it
 makes where they pass their gates (float32 must agree, the rest may cost --max-drop; all must be faster than onnx). The
-fastest within the limits is recorded in MODEL; predict, evaluate and explain then run it, where it can run.
+fastest within the limits is recorded in MODEL; predict, evaluate, explain and restore then run it, where it can run.
 
 \b
 Examples:

@@ -62,9 +62,12 @@ class Perceptual:
         MULTIPLE, in even windows of up to MOST pixels each way. Grey stands for three equal colours. Raises DataError
         for other arrays, UsageError where the encoder does not run.
         """
+        sizes = [np.shape(each)[:2] for each in (truth, *others)]
+        if len(set(sizes)) > 1:
+            raise DataError(f"pictures of unlike sizes cannot be compared: {sizes}")
+        if not others:
+            return []
         pictures = [self._given(each) for each in (truth, *others)]
-        if len({each.shape for each in pictures}) > 1:
-            raise DataError(f"pictures of unlike sizes cannot be compared: {[each.shape[1:3] for each in pictures]}")
         sums, places = np.zeros((len(others), len(self.strides))), np.zeros(len(self.strides))
         for rows, columns in _windows(pictures[0].shape):
             first, *rest = ([_unit(each) for each in self._maps(each[:, rows, columns])] for each in pictures)

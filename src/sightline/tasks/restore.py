@@ -22,7 +22,7 @@ from sightline.tasks import _restore_measures as measures
 from sightline.tasks import _whole
 from sightline.tasks._restore_holes import filled
 
-SUPPORTS = frozenset({"train", "evaluate", "predict", "export", "bench"})
+SUPPORTS = frozenset({"train", "evaluate", "predict", "restore", "export", "bench"})
 DECODED = {"picture": "B C h w"}
 DEFAULT_NET = "sr"
 HEADLINE = "psnr"

@@ -76,7 +76,8 @@ class Row:
     """Median of single pictures."""
     latency_p90_ms: float = np.nan
     drop: float = np.nan
-    """How much of the headline is lost against fp32 on the validation pictures, in `unit`."""
+    """How much of the headline is lost against fp32 on the validation pictures, in `unit`; where that is an estimate,
+    at most."""
     unit: str = "points"
     size_mb: float = np.nan
     kept: bool = False
@@ -143,7 +144,7 @@ def best(
     new = [
         v for v in verdicts if v.to not in opened.card.graphs["main"] and next(r for r in rows if r.graph == v.to).kept
     ]
-    store(opened, new, preferred=_record(chosen, limits, len(bench.pairs)))
+    store(opened, new, preferred=_record(chosen, limits, len(bench.results) or len(bench.pairs)))
     yield Saved(path=opened.bundle.path, what=f"graphs {', '.join(v.to for v in new) or 'as before'}")
     return chosen
 

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import shlex
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,7 @@ def _page(opened: Opened, evaluation: Evaluation, story: Story, pictures: tuple[
         pictures=pictures,
         left_out=tuple((str(p), str(r)) for p, r in (*card.data.get("left_out", ()), *evaluation.left_out)),
         choices=tuple(Choice(n, card.recipe.get(n, _net(card)), r) for n, r in story.reasons.items()),
-        commands=_commands(model.as_posix(), opened.task.SUPPORTS),
+        commands=_commands(model.as_posix(), opened),
         versions=card.versions,
         recipe=card.recipe,
     )
@@ -281,14 +281,19 @@ def _by_class(measures: Mapping[str, Measure]) -> dict[str, dict[str, Measure | 
     return table
 
 
-def _commands(model: str, supports: Collection[str]) -> tuple[Command, ...]:
+def _commands(model: str, opened: Opened) -> tuple[Command, ...]:
     """What can be done with a model, of what its task supports."""
-    typed = shlex.quote(model)
+    supports, typed, where, masks = set(opened.task.SUPPORTS), shlex.quote(model), "", ""
+    if opened.card.preparation.masked:  # pictures alone do not say where holes are
+        supports, where, masks = supports - {"predict"}, " --mask masks/", ', mask="masks/"'
     asked = 'print(model.predict("photo.jpg").line())'
-    if "predict" not in supports:
+    if "restore" in supports:
+        asked = f'model.restore("photos/", "restored/"{masks})'
+    elif "generate" in supports:
         asked = "pictures = model.generate(16)"
     ways = {
         "predict": ("Answer for a folder of pictures", f"sightline predict {typed} photos/ --out answers.csv"),
+        "restore": ("Restore a folder of pictures", f"sightline restore {typed} photos/ restored/{where}"),
         "generate": ("Make pictures", f"sightline generate {typed} -n 100 --out synthetic/"),
         "explain": ("See the evidence for one answer", f"sightline explain {typed} photo.jpg --out evidence.png"),
         "load": ("In Python", f"import sightline\n\nmodel = sightline.load({model!r})\n{asked}"),

@@ -54,9 +54,11 @@ class _Place:
 
 def fits(path: Path) -> bool:
     """Whether this folder, or its split folders, hold folders of sharp and of poor pictures and no others, or this is a
-    folder of poor ones beside one of sharp ones; at least half of the pictures on either side need a partner."""
-    _, places = _places(path)
-    return bool(places) and not any(place.others for place in places) and all(map(_mostly_paired, places))
+    folder of poor ones beside one of sharp ones; at least half of the pictures on either side need a partner, where the
+    folder of poor ones was named those of that side."""
+    root, places = _places(path)
+    paired = all(_mostly_paired(place, named=root != path) for place in places)
+    return bool(places) and not any(place.others for place in places) and paired
 
 
 def read(path: Path) -> Samples:
@@ -163,12 +165,16 @@ def _named(folder: Path, left: _Left) -> Iterator[tuple[str, Path]]:
             yield file.relative_to(folder).with_suffix("").as_posix(), file
 
 
-def _mostly_paired(place: _Place) -> bool:
-    """Whether, for each folder of poor pictures, no more of either side are without a partner than with one."""
+def _mostly_paired(place: _Place, *, named: bool) -> bool:
+    """Whether, for each folder of poor pictures, no more of either side are without a partner than with one.
+
+    named: the folder of poor ones was, beside which any number of sharp ones may lie.
+    """
     for poor in place.poor:
         pairs, left = _pairs(place, poor)
         reasons = [reason for _, reason in left]
-        if not pairs or max(reasons.count(_NO_SHARP), reasons.count(_NO_POOR)) > len(pairs):
+        lonely = reasons.count(_NO_SHARP), 0 if named else reasons.count(_NO_POOR)
+        if max(lonely) > len(pairs):
             return False
     return True
 
