@@ -207,21 +207,24 @@ def test_eight_bits_by_nncf(capfd: pytest.CaptureFixture[str], tmp_path: Any, mo
 
 
 def test_nncf_goes_on_from_what_was_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, list[str]]] = []
+    asked: list[tuple[str, list[str], bool]] = []
 
-    def noted(blob: bytes, calibration: Any, *, preset: str, transformer: bool, exclude: list[str]) -> bytes:
-        asked.append((preset, exclude))
+    def noted(
+        blob: bytes, calibration: Any, *, preset: str, transformer: bool, exclude: list[str], wide: bool
+    ) -> bytes:
+        asked.append((preset, exclude, wide))
         return blob
 
     monkeypatch.setattr(openvino_int8, "quantised", noted)
     batches = [{"image": pictures(1, CHANNELS)}]
     (first,) = openvino_int8.candidates(net(outlier="three"), batches)
     told = [candidate.how for candidate in openvino_int8.gentler(net(outlier="three"), batches, first)]
-    assert [preset for preset, _ in asked] == ["performance", *["mixed"] * 4]
-    assert [len(exclude) for _, exclude in asked] == [1, 1, 2, 3, 4]  # the head always
-    assert set(asked[3][1]) == {"head", "two", "three"}
-    assert told[0] == "NNCF mixed"
-    assert told[1].endswith("kept in fp32")
+    assert [preset for preset, _, _ in asked] == ["performance", *["mixed"] * 5]
+    assert [len(exclude) for _, exclude, _ in asked] == [1, 1, 1, 2, 3, 4]  # the head always
+    assert [wide for _, _, wide in asked] == [False, False, True, False, False, False]  # wide moves no less here
+    assert set(asked[4][1]) == {"head", "two", "three"}
+    assert told[:2] == ["NNCF mixed", "NNCF mixed, nothing cut off"]
+    assert told[2].endswith("kept in fp32")
 
 
 def test_what_nncf_cannot_do_is_said() -> None:
