@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -90,7 +91,10 @@ def test_the_fuzzer_runs(target: str, tmp_path: Path) -> None:
     (tmp_path / "seeds").mkdir()
     for name, blob in seeds()[target].items():
         (tmp_path / "seeds" / name).write_bytes(blob)
-    command = [sys.executable, str(HERE / "fuzz_run.py"), target, str(tmp_path / "seeds"), "-runs=300", "-seed=1"]
+    # a process begins with the peak of the one that started it, so that the limit of 2 GB is beside that
+    most = 2048 + resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    limits = ["-runs=300", "-seed=1", f"-rss_limit_mb={most}"]
+    command = [sys.executable, str(HERE / "fuzz_run.py"), target, str(tmp_path / "seeds"), *limits]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, env=env, errors="replace")
     assert done.returncode == 0, done.stderr[-2000:]
