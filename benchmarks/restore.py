@@ -11,10 +11,10 @@
 quality: PSNR and SSIM on luma of Set14, in DATA/sr/Set14, whose poor pictures it holds, without a border of the scale.
 perceived: the same pictures' perceptual distances by an encoder, a file, bundle, name of the ledger or filters.
 speed: frames of 320 x 180 a second, the graph alone and from pixels to pixels, in turns with OpenCV's bicubic where it
-is installed. seams: a photo of 12 MP or so, in windows and at once. forms: each graph
-of a bundle, what its gate said, frames as above on one thread and on two in turns, and PSNR of the poor pictures in the
-folder PAIRS, or of sharp ones. faces: probes in FACES (gallery/NAME/,
-probes/NAME/) whose faces have 16 or 24 pixels, compared with the gallery by WHO, as they are and restored first.
+is installed. seams: a photo of 12 MP or so, in windows and at once.
+forms: each graph of a bundle, what its gate said, frames as above on one thread and on two in turns, and PSNR of the
+poor pictures in the folder PAIRS, or of sharp ones. faces: probes in FACES (gallery/NAME/, probes/NAME/) whose faces
+have 16 or 24 pixels, compared with the gallery by WHO, as they are and restored first.
 labels: DATA is judged by CLASSIFIER as it is, with pictures a quarter as large, and with these restored first.
 """
 
@@ -41,10 +41,9 @@ from sightline.data.spoil import Spoil, spoilt
 from sightline.metrics.comparisons import compared
 from sightline.metrics.verification import area, det
 from sightline.tasks import restore
-from sightline.verbs.bench import frame_of
+from sightline.verbs.bench import FRAME, frame_of
 from sightline.verbs.trial import side_by_side
 
-FRAME = (180, 320)
 PUBLISHED = {2: "bicubic 30.24, FSRCNN 32.63, VDSR 33.03", 4: "bicubic 26.00, FSRCNN 27.6, VDSR 28.01"}
 
 
